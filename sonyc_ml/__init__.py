@@ -1,0 +1,21 @@
+"""Recordings of acoustic sensor nodes into embeddings, on the node."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sonyc_ml.audio import read_recording
+    from sonyc_ml.features import get_features
+    from sonyc_ml.model import AudioModel, PCMModel, SpecModel, load_model
+
+__all__ = ["AudioModel", "PCMModel", "SpecModel", "get_features", "load_model", "read_recording"]
+__version__ = "0.1.0"
+
+_HOMES = {"get_features": "features", "read_recording": "audio"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for when it is asked for: `sonyc-ml --help` needs no numpy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)

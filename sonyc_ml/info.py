@@ -1,0 +1,118 @@
+"""What a model reads, writes and needs, for ``sonyc-ml info``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.bundle import read_bundle
+from sonyc_ml.errors import SonycMLError
+from sonyc_ml.interpreter import Interpreter, Tensor
+from sonyc_ml.model import Model, load_model
+
+
+def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
+    """Collect everything there is to say about a model, as plain values.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tflite``.
+    **parameters
+        Those of :func:`sonyc_ml.model.load_model`.
+
+    Raises
+    ------
+    BundleError
+        The network itself cannot be read; trouble with the extractor is part of the answer.
+    """
+    bundle = read_bundle(path)
+    interpreter = Interpreter(
+        bundle.network,
+        num_threads=parameters.get("num_threads", 1),
+        reference_kernels=parameters.get("reference_kernels", False),
+        backend=parameters.get("backend"),
+    )
+    interpreter.fit(tuple(max(1, size) for size in interpreter.inputs[0].shape[1:] or interpreter.inputs[0].shape))
+    n_delegated, n_operators = interpreter.delegated()
+    return {
+        "name": bundle.name,
+        "path": str(bundle.path),
+        "sha256": bundle.sha256,
+        "bytes": len(bundle.network),
+        "runtime": interpreter.backend,
+        "operators": n_operators,
+        "xnnpack_operators": n_delegated,
+        "inputs": [_tensor(tensor) for tensor in interpreter.inputs],
+        "outputs": [_tensor(tensor) for tensor in interpreter.outputs],
+        "extractor": _extractor(path, parameters),
+    }
+
+
+def render(description: dict[str, Any]) -> str:
+    """Lay a description out for reading."""
+    taken, total = description["xnnpack_operators"], description["operators"]
+    rows = [
+        ("network", f"{description['path']}, {description['bytes']:,} bytes"),
+        ("bundle SHA-256", description["sha256"]),
+        ("runtime", description["runtime"]),
+        ("XNNPACK", f"takes {taken} of {total} operators" if taken else f"takes none of {total} operators"),
+        *(("input", tensor["text"]) for tensor in description["inputs"]),
+        *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
+    ]
+    extractor = description["extractor"]
+    if "problem" in extractor:
+        rows.append(("extractor", f"none: {extractor['problem']}"))
+    else:
+        shape = ", ".join(map(str, extractor["feature_shape"]))
+        rows += [
+            ("model", extractor["model"]),
+            ("extractor", extractor["text"]),
+            ("window, hop", f"{extractor['window_size_s']:g} s, {extractor['hop_size_s']:g} s"),
+            ("sample rate", f"{extractor['sample_rate']} Hz" if extractor["sample_rate"] else "that of the recording"),
+            ("features", f"({shape}) a window"),
+            *((kind, f"output {number}") for kind, number in extractor["outputs"].items()),
+        ]
+        if extractor["made_by"]:
+            rows.append(("made by", extractor["made_by"]))
+    return "\n".join(f"{name:15} {text}" for name, text in rows)
+
+
+def _tensor(tensor: Tensor) -> dict[str, Any]:
+    return {
+        "name": tensor.name,
+        "shape": list(tensor.shape),
+        "dtype": str(tensor.dtype),
+        "scale": tensor.scale,
+        "zero_point": tensor.zero_point,
+        "text": str(tensor),
+    }
+
+
+def _extractor(path: str | Path, parameters: dict[str, Any]) -> dict[str, Any]:
+    try:
+        model = load_model(path, **parameters)
+    except (SonycMLError, ValueError, TypeError) as error:
+        return {"problem": str(error)}
+    extractor, described = model.extractor, model.bundle.description
+    return {
+        "model": type(model).__name__,
+        "text": _text(model),
+        "feature_shape": list(extractor.feature_shape),
+        "window_size_s": extractor.window_size_s,
+        "hop_size_s": extractor.hop_size_s,
+        "sample_rate": extractor.sample_rate,
+        "res_type": extractor.res_type,
+        "outputs": model.outputs,
+        "made_by": f"Python {described.python}, dill {described.dill}, numpy {described.numpy}" if described else "",
+    }
+
+
+def _text(model: Model) -> str:
+    described = model.bundle.description
+    if type(model).__name__ != "AudioModel":
+        return repr(model.extractor)
+    if described is None:
+        return f"{model.bundle.pickle_path}, which does not describe itself"
+    keywords = ", ".join(f"{name}={value!r}" for name, value in described.parameters.items())
+    return f"{model.bundle.pickle_path}: {described.function}({keywords})"

@@ -1,0 +1,55 @@
+"""What the tests share: where the real data lie, and what must not leak from one test to the next."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from sonyc_ml import exporter
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+def require_shared(relative: str) -> Path:
+    """Path below the shared data; skips the test, saying so, where it is absent."""
+    path = SHARED_DATA / relative
+    if not path.exists():
+        pytest.skip(f"shared/data/{relative} is not beside this check-out")
+    return path
+
+
+@pytest.fixture(scope="session")
+def sonyc_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SONYC's own network with our extractor exported beside it."""
+    network = require_shared("models/quantized_default_int8.tflite")
+    folder = tmp_path_factory.mktemp("models")
+    path = Path(shutil.copy(network, folder))
+    exporter.export(path.with_suffix(".pkl"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of SONYC's recordings."""
+    return require_shared("recordings")
+
+
+@pytest.fixture
+def noise() -> npt.NDArray[np.float32]:
+    """Two seconds of faint noise at 8 kHz."""
+    return np.random.default_rng(7).normal(0, 0.01, 16000).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_leaks() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]
+    assert not left, f"the test left threads running: {left}"
