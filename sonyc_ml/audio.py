@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,7 +25,9 @@ MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"OggS", b"FORM")
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF")
 EXTENSIONS = (".wav", ".flac", ".ogg", ".w64", ".rf64", ".aif", ".aiff")
 SAMPLE_RATES_HZ = range(1000, 1_000_001)  # beyond them it is a damaged header, not a recorder
-BLOCK_LENGTH = 1 << 19  # samples of all channels together: 2 MB
+BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
+HASH_BLOCK_SIZE = 1 << 18  # bytes
+UNKNOWN_LENGTH = 1 << 62  # what libsndfile says, at least, where a header leaves the length open
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,27 +83,39 @@ class Recording:
             yield self._mono(frames)
 
     def sha256(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal."""
-        with open(self._descriptor, "rb", closefd=False) as file:
-            file.seek(0)
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        status = os.fstat(self._descriptor)
+        """SHA-256 of the file's bytes, in hexadecimal.
+
+        Raises
+        ------
+        UnreadableRecordingError
+            The file has changed since it was opened, or the disk fails.
+        """
+        digest, position = hashlib.sha256(), 0
+        try:
+            # Without seeking: libsndfile reads on from where the descriptor stands.
+            while content := os.pread(self._descriptor, HASH_BLOCK_SIZE, position):
+                digest.update(content)
+                position += len(content)
+            status = os.fstat(self._descriptor)
+        except OSError as error:
+            raise UnreadableRecordingError(f"{self.path}: {error.strerror}") from error
         if (status.st_size, status.st_mtime_ns) != (self.n_bytes, self.mtime_ns):
             raise UnreadableRecordingError(f"{self.path}: it changed while it was read; something is still writing it")
-        return digest
+        return digest.hexdigest()
 
     def _read(self, length: int) -> Floats:
         try:
             frames: Floats = self._sound.read(length, dtype="float32", always_2d=True)
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise UnreadableRecordingError(f"{self.path}: {_reason(error)}") from error
+            raise UnreadableRecordingError(f"{self.path}: {_reason(error)}; it is truncated or damaged") from error
         return frames
 
     def _mono(self, frames: Floats) -> Floats:
         if self.n_channels == 1:
             samples = frames[:, 0]
         elif self.channel is None:
-            samples = frames.mean(axis=1, dtype=np.float32)
+            with np.errstate(invalid="ignore", over="ignore"):  # the check below says it better
+                samples = frames.mean(axis=1, dtype=np.float32)
         else:
             samples = np.ascontiguousarray(frames[:, self.channel])
         if not np.isfinite(samples).all():
@@ -130,8 +145,8 @@ def open_recording(path: str | Path, channel: int | None = None) -> Iterator[Rec
     except OSError as error:
         raise UnreadableRecordingError(f"{path}: {error.strerror}") from error
     try:
-        with _open_sound(path, descriptor) as sound:
-            status = os.fstat(descriptor)
+        status = os.fstat(descriptor)  # before anything is read, so that no change goes unseen
+        with _open_sound(path, descriptor, status) as sound:
             if channel is not None and not 0 <= channel < sound.channels:
                 raise UnreadableRecordingError(
                     f"{path}: there is no channel {channel}; it has {sound.channels}, counted from 0"
@@ -165,16 +180,16 @@ def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), recording.sample_rate
 
 
-def _open_sound(path: Path, descriptor: int) -> soundfile.SoundFile:
+def _open_sound(path: Path, descriptor: int, status: os.stat_result) -> soundfile.SoundFile:
     """Check a file and hand it to libsndfile."""
     try:
-        size = os.fstat(descriptor).st_size
-        magic = os.pread(descriptor, 4, 0)
-        if size == 0:
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableRecordingError("it is not a file but a folder, a pipe or a device")
+        if status.st_size == 0:
             raise EmptyRecordingError("it is an empty file")
-        if magic not in MAGIC:
+        if os.pread(descriptor, 4, 0) not in MAGIC:
             raise UnreadableRecordingError("it is not a sound file of a kind that is read (WAV, FLAC, Ogg, AIFF)")
-        check_header(descriptor, size)
+        check_header(descriptor, status.st_size)
         sound = soundfile.SoundFile(descriptor, closefd=False)
     except (UnreadableRecordingError, EmptyRecordingError) as error:
         raise type(error)(f"{path}: {error}") from None
@@ -189,6 +204,11 @@ def _open_sound(path: Path, descriptor: int) -> soundfile.SoundFile:
             raise UnreadableRecordingError(f"{path}: its header says {sound.samplerate:,} Hz, which no recorder uses")
         if sound.frames < 1:
             raise EmptyRecordingError(f"{path}: it has a header and no sound")
+        if sound.frames >= UNKNOWN_LENGTH:
+            raise UnreadableRecordingError(
+                f"{path}: its header does not say how long it is, as of a {sound.format} file written to a pipe; "
+                "encode it again from a file to a file"
+            )
     except (UnreadableRecordingError, EmptyRecordingError):
         sound.close()
         raise
@@ -196,5 +216,5 @@ def _open_sound(path: Path, descriptor: int) -> soundfile.SoundFile:
 
 
 def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", str(error)).strip().rstrip(".")
+    text = getattr(error, "error_string", str(error)).strip().rstrip(".").removeprefix("Error : ")
     return f"it cannot be decoded: {text[:1].lower()}{text[1:]}"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import pickle
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +98,10 @@ def read_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"{path}: a model is named by its network, NAME.tflite")
     network = _read(path)
     pickle_path = path.with_suffix(".pkl")
-    pickle = _read(pickle_path) if pickle_path.exists() else None
-    files = {path.name: network} | ({pickle_path.name: pickle} if pickle is not None else {})
+    extractor = _read(pickle_path) if pickle_path.exists() else None
+    files = {path.name: network} | ({pickle_path.name: extractor} if extractor is not None else {})
     listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    return Bundle(path.stem, path, network, pickle, hashlib.sha256(listing.encode()).hexdigest())
+    return Bundle(path.stem, path, network, extractor, hashlib.sha256(listing.encode()).hexdigest())
 
 
 def load_extractor(bundle: Bundle) -> Callable[..., Any]:
@@ -121,15 +123,13 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
             f"{bundle.pickle_path} holds bytecode {made_by}, and this is Python {platform.python_version()}: "
             f"export it again with this Python, or run it with Python {description.python.rpartition('.')[0]}"
         )
-    import dill  # noqa: PLC0415  costs 30 ms, and only pickled extractors need it
-
+    missing = [name for name in description.requires if find_spec(name) is None] if description else []
+    if missing:
+        raise BundleMismatchError(_needs(bundle, missing[0]))
     try:
-        extractor = dill.loads(bundle.pickle)  # noqa: S301  the one place
+        extractor = _unpickled(bundle.pickle, description)
     except ModuleNotFoundError as error:
-        raise BundleMismatchError(
-            f"{bundle.pickle_path} needs the module {error.name}, which is not installed here; install it, "
-            "or export an extractor that does without (a function is exported by value from its own module only)"
-        ) from error
+        raise BundleMismatchError(_needs(bundle, error.name)) from error
     except Exception as error:  # unpickling foreign code can raise anything
         raise BundleMismatchError(
             f"{bundle.pickle_path} cannot be loaded by Python {platform.python_version()} ({type(error).__name__}: "
@@ -140,14 +140,22 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     return extractor  # type: ignore[no-any-return]
 
 
-def read_description(pickle: bytes) -> Description | None:
+def _unpickled(content: bytes, description: Description | None) -> Any:
+    if description is not None and description.any_python:
+        return pickle.loads(content)  # noqa: S301  our own extractor: nothing in it is dill's
+    import dill  # noqa: PLC0415  costs 30 ms and 8 MB
+
+    return dill.loads(content)  # noqa: S301
+
+
+def read_description(content: bytes) -> Description | None:
     """Read what a pickle says of itself, without running it."""
-    last_line = pickle.rstrip(b"\n").rpartition(b"\n")[2]
+    last_line = content.rstrip(b"\n").rpartition(b"\n")[2]
     if not last_line.startswith(b'{"' + DESCRIPTION_KEY.encode()):
         return None
     try:
-        content = json.loads(last_line)[DESCRIPTION_KEY]
-        return Description(**(content | {"requires": tuple(content["requires"])}))
+        described = json.loads(last_line)[DESCRIPTION_KEY]
+        return Description(**(described | {"requires": tuple(described["requires"])}))
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -163,6 +171,13 @@ def _maker(description: Description | None) -> str:
     if description is None:
         return "by a Python that it does not name"
     return f"by Python {description.python} with dill {description.dill} and numpy {description.numpy}"
+
+
+def _needs(bundle: Bundle, module: str | None) -> str:
+    return (
+        f"{bundle.pickle_path} needs the module {module}, which is not installed here; install it, "
+        "or export an extractor that does without (a function is exported by value from its own module only)"
+    )
 
 
 def _same_minor_version(version: str) -> bool:

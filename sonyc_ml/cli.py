@@ -246,10 +246,11 @@ def _run_info(parsed: argparse.Namespace) -> int:
 
 
 def _prepare_process() -> None:
-    from sonyc_ml.process import keep_freed_memory, use_one_thread_a_worker  # noqa: PLC0415
+    from sonyc_ml import process  # noqa: PLC0415
 
-    use_one_thread_a_worker()
-    keep_freed_memory()
+    process.use_one_thread_a_worker()
+    process.keep_freed_memory()
+    process.ignore_known_warnings()
 
 
 def _log_to_stderr(*, verbose: bool) -> None:

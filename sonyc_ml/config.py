@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from sonyc_ml.errors import ConfigError
 class ModelConfig:
     """``[model]``: the bundle and how it runs; see :func:`sonyc_ml.model.load_model`."""
 
-    path: Path
+    path: Path = field(metadata={"flag": "--model NAME.tflite"})
     input_kind: str | None = None
     duration: float | None = None
     hop_size: float | None = None
@@ -40,26 +39,37 @@ class ModelConfig:
 class OutputConfig:
     """``[output]``: where embeddings go."""
 
-    folder: Path
+    folder: Path = field(metadata={"flag": "--output DIR"})
     format: str = "npz"
+
+    def __post_init__(self) -> None:
+        if self.format not in ("npz", "csv"):
+            raise ValueError(f"format must be npz or csv, not {self.format!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class SpoolConfig:
     """``[spool]``: where recordings appear; see :class:`sonyc_ml.spool.Spool`."""
 
-    folder: Path
+    folder: Path = field(metadata={"flag": "the FOLDER"})
     extensions: tuple[str, ...] = (".wav",)
     recursive: bool = True
     settle_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        for extension in self.extensions:
+            if not extension.startswith(".") or extension != extension.lower():
+                raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
+        if self.settle_s <= 0:
+            raise ValueError(f"settle_s must be above 0 seconds, not {self.settle_s:g}")
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
     """Everything ``sonyc-ml watch`` is told."""
 
-    model: ModelConfig
     spool: SpoolConfig
+    model: ModelConfig
     output: OutputConfig
 
 
@@ -84,11 +94,12 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     for name, values in overrides.items():
         tables[name] = {**tables.get(name, {}), **values}
     config: Config = _build(Config, tables, "", str(path) if path is not None else "the command line")
-    _check(config)
     return config
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415  7 ms that a start without a file does not need
+
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -123,8 +134,12 @@ def _build(cls: type[Any], table: Mapping[str, Any], prefix: str, where: str) ->
         elif entry.name in table:
             values[entry.name] = _converted(table[entry.name], hint, name, where)
         elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where}: {name} is missing")
-    return cls(**values)
+            flag = entry.metadata.get("flag", "")
+            raise ConfigError(f"{where}: {name} is missing; give {flag}, or set it in the configuration file")
+    try:
+        return cls(**values)
+    except ValueError as error:  # what types cannot say, the dataclass does
+        raise ConfigError(f"{where}: {prefix}{error}") from error
 
 
 def _converted(value: Any, hint: Any, name: str, where: str) -> Any:
@@ -160,14 +175,3 @@ _NAMES = {
 
 def _all_strings(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)
-
-
-def _check(config: Config) -> None:
-    """What types cannot say."""
-    if config.output.format not in ("npz", "csv"):
-        raise ConfigError(f"output.format must be npz or csv, not {config.output.format!r}")
-    for extension in config.spool.extensions:
-        if not extension.startswith(".") or extension != extension.lower():
-            raise ConfigError(f"spool.extensions must be like '.wav', lower case with the dot, not {extension!r}")
-    if config.spool.settle_s <= 0:
-        raise ConfigError(f"spool.settle_s must be above 0 seconds, not {config.spool.settle_s:g}")

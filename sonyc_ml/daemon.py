@@ -45,8 +45,8 @@ class Daemon:
         """
         spool = self._make_spool()
         with _stopped_by_signals(spool):
+            self._startup(spool)
             try:
-                self._startup(spool)
                 self._main_loop(spool)
             finally:
                 self._shutdown(spool)
@@ -85,6 +85,7 @@ class Daemon:
         if is_output_of(path, recording.n_bytes, recording.mtime_ns):
             logger.debug("%s is embedded already", name)
             return
+        logger.debug("%s is being embedded", name)
         start_s = time.perf_counter()
         output = self._model.embed_file(recording.path, name=name)
         write_output(output, path)

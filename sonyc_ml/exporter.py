@@ -108,12 +108,15 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     found = _find_function(function)
     signature = inspect.signature(found)
     try:
-        bound = signature.bind_partial(None, 8000, **({"hop_size": None} | keywords))
+        bound = signature.bind(None, 8000, **({"hop_size": None} | keywords))
     except TypeError as error:
         raise ValueError(f"{function}{signature} cannot be called as (y, sr, hop_size=None, …): {error}") from error
     bound.apply_defaults()
     fixed = functools.partial(found, **keywords)
-    content = dill.dumps(fixed, protocol=PICKLE_PROTOCOL, byref=False, recurse=True)
+    try:
+        content = dill.dumps(fixed, protocol=PICKLE_PROTOCOL, byref=False, recurse=True)
+    except (pickle.PicklingError, TypeError) as error:
+        raise ValueError(f"{function} uses something that cannot be pickled: {error}") from error
     names = [name for name in ("duration", "hop_size", "target_sr") if name in bound.arguments and name not in keywords]
     defaults = {name: signature.parameters[name].default for name in names if name in signature.parameters}
     parameters = {name: value for name, value in (defaults | keywords).items() if _is_plain(value)}
@@ -207,13 +210,20 @@ def _find_function(name: str) -> Callable[..., Any]:
         spec = importlib.util.find_spec(module_name)
     except ModuleNotFoundError:
         spec = None
-    if spec is None or not spec.origin or not Path(spec.origin).is_file():
+    if spec is None or not spec.origin or not spec.origin.endswith(".py"):
         raise ValueError(f"there is no module {module_name} with a source file, here or among the installed ones")
     private = importlib.util.spec_from_file_location(f"{module_name}_by_value", spec.origin)
     if private is None or private.loader is None:
         raise ValueError(f"the module {module_name} ({spec.origin}) cannot be loaded")
     module = importlib.util.module_from_spec(private)
-    private.loader.exec_module(module)
+    sys.modules[private.name] = module  # only for now: a dataclass looks its own module up there
+    try:
+        private.loader.exec_module(module)
+    except Exception as error:  # a module of the user's own can raise anything
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"the module {module_name} ({spec.origin}) cannot be loaded ({reason})") from error
+    finally:
+        del sys.modules[private.name]
     function = getattr(module, attribute, None)
     if not callable(function):
         raise ValueError(f"the module {module_name} has no function {attribute}")

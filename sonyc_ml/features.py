@@ -128,6 +128,8 @@ class Extractor:
         _n_samples("hop_size", hop_size, self.sample_rate)
         if res_type not in RES_TYPES:
             raise ValueError(f"res_type {res_type!r} is not known; use one of {', '.join(RES_TYPES)}")
+        if res_type != "kaiser_best":
+            _import_soxr(res_type)  # here, not at the first recording
         self.res_type = res_type
         self._resampler: Resampler | None = None
 
@@ -172,8 +174,8 @@ class Extractor:
         """Where the windows of a recording of `n_samples` samples at `sr` Hz lie, in samples at `sample_rate`."""
         if n_samples < 1:
             raise ValueError("there is not a single sample to compute features of")
-        hop_length = _n_samples("hop_size", hop_size or self.hop_size_s, self.sample_rate)
-        return frame(n_resampled(n_samples, sr, self.sample_rate), self.window_length, hop_length)
+        hop_length = _n_samples("hop_size", self.hop_size_s if hop_size is None else hop_size, self.sample_rate)
+        return frame(n_resampled(n_samples, _positive_int("sr", sr), self.sample_rate), self.window_length, hop_length)
 
     def _resampled(self, blocks: Iterable[Floats], sr: int, n_samples: int) -> Iterable[Floats]:
         if sr == self.sample_rate:
@@ -556,14 +558,7 @@ class Soxr:
 
     def __init__(self, sr: int, target_sr: int, res_type: str) -> None:
         self.sr, self.target_sr, self._quality = sr, target_sr, res_type.removeprefix("soxr_").upper()
-        try:
-            import soxr  # noqa: PLC0415  an extra: only those who chose it have it
-        except ImportError as error:
-            raise ValueError(
-                f"this extractor resamples with {res_type}, and the package soxr is not installed here; "
-                "`pip install soxr`, or export the extractor with --res_type=kaiser_best"
-            ) from error
-        self._open = soxr.ResampleStream
+        self._open = _import_soxr(res_type).ResampleStream
 
     def stream(self, blocks: Iterable[Floats], n_samples: int) -> Iterator[Floats]:
         """Yield the resampled samples, :func:`n_resampled` in all; see :class:`Resampler`."""
@@ -573,11 +568,22 @@ class Soxr:
         n_left = n_samples
         for piece in overlapping(blocks, self.N_INPUTS_AT_ONCE, self.N_INPUTS_AT_ONCE, n_pieces):
             n_left -= self.N_INPUTS_AT_ONCE
-            samples = stream.resample_chunk(np.ascontiguousarray(piece[: n_left or None]), last=n_left <= 0)
+            samples = stream.resample_chunk(np.ascontiguousarray(piece[: min(n_left, 0) or None]), last=n_left <= 0)
             yield samples[:n_missing]
             n_missing -= min(n_missing, len(samples))
         if n_missing:
             yield np.zeros(n_missing, np.float32)
+
+
+def _import_soxr(res_type: str) -> Any:
+    try:
+        import soxr  # noqa: PLC0415  an extra: only those who chose it have it
+    except ImportError as error:
+        raise ValueError(
+            f"this extractor resamples with {res_type}, and the package soxr is not installed here; "
+            "`pip install soxr`, or export the extractor with --res_type=kaiser_best"
+        ) from error
+    return soxr
 
 
 # --- checks -----------------------------------------------------------------------------------------------------------
@@ -596,7 +602,7 @@ def checked_samples(y: Floats) -> Floats:
 
 
 def _positive(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float)) and 0 < value < math.inf):
+    if not (isinstance(value, (int, float, np.integer, np.floating)) and 0 < value < math.inf):
         raise ValueError(f"{name} must be a number above 0, not {value!r}")
     return float(value)
 

@@ -27,13 +27,11 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         The network itself cannot be read; trouble with the extractor is part of the answer.
     """
     bundle = read_bundle(path)
-    interpreter = Interpreter(
-        bundle.network,
-        num_threads=parameters.get("num_threads", 1),
-        reference_kernels=parameters.get("reference_kernels", False),
-        backend=parameters.get("backend"),
-    )
-    interpreter.fit(tuple(max(1, size) for size in interpreter.inputs[0].shape[1:] or interpreter.inputs[0].shape))
+    try:
+        model = load_model(path, **parameters)
+        interpreter, extractor = model.interpreter, _extractor(model)
+    except (SonycMLError, ValueError, TypeError) as error:
+        interpreter, extractor = _interpreter(bundle.network, parameters), {"problem": str(error)}
     n_delegated, n_operators = interpreter.delegated()
     return {
         "name": bundle.name,
@@ -45,7 +43,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "xnnpack_operators": n_delegated,
         "inputs": [_tensor(tensor) for tensor in interpreter.inputs],
         "outputs": [_tensor(tensor) for tensor in interpreter.outputs],
-        "extractor": _extractor(path, parameters),
+        "extractor": extractor,
     }
 
 
@@ -89,11 +87,20 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
     }
 
 
-def _extractor(path: str | Path, parameters: dict[str, Any]) -> dict[str, Any]:
-    try:
-        model = load_model(path, **parameters)
-    except (SonycMLError, ValueError, TypeError) as error:
-        return {"problem": str(error)}
+def _interpreter(network: bytes, parameters: dict[str, Any]) -> Interpreter:
+    """The network alone, with the least that its input may be."""
+    interpreter = Interpreter(
+        network,
+        num_threads=parameters.get("num_threads", 1),
+        reference_kernels=parameters.get("reference_kernels", False),
+        backend=parameters.get("backend"),
+    )
+    shape = interpreter.inputs[0].shape
+    interpreter.fit(tuple(max(1, size) for size in shape[1:] or shape))
+    return interpreter
+
+
+def _extractor(model: Model) -> dict[str, Any]:
     extractor, described = model.extractor, model.bundle.description
     return {
         "model": type(model).__name__,

@@ -6,10 +6,9 @@ LiteRT (``ai-edge-litert``) is used where it is installed, ``tflite-runtime`` wh
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import logging
 import os
-import tempfile
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,10 +53,10 @@ class Tensor:
 
     def quantised(self, values: Floats) -> npt.NDArray[Any]:
         """Values as the tensor stores them: rounded, and clipped where the type ends instead of wrapping round."""
-        if not self.scale:
+        if self.dtype.kind == "f":
             return np.asarray(values, self.dtype)
         limits = np.iinfo(self.dtype)
-        stored = np.rint(values / np.float32(self.scale)) + self.zero_point
+        stored = np.rint(values / np.float32(self.scale or 1)) + self.zero_point
         return np.asarray(np.clip(stored, limits.min, limits.max), self.dtype)
 
     def dequantised(self, stored: npt.NDArray[Any]) -> Floats:
@@ -68,7 +67,8 @@ class Tensor:
 
     def __str__(self) -> str:
         sizes = ", ".join("any" if size < 0 else str(size) for size in self.shape)
-        quantisation = f", {self.scale:g} * (q - {self.zero_point})" if self.scale else ""
+        sign = "-" if self.zero_point >= 0 else "+"
+        quantisation = f", {self.scale:g} * (q {sign} {abs(self.zero_point)})" if self.scale else ""
         return f"{self.name} [{sizes}] {self.dtype}{quantisation}"
 
 
@@ -178,6 +178,9 @@ class Interpreter:
                 if wanted != tensor.shape:
                     self._runtime.resize_tensor_input(tensor.index, wanted, strict=True)
                 self._runtime.allocate_tensors()
+                # Once through, on silence: some outputs have a shape only then, and what cannot run is refused here.
+                self._runtime.set_tensor(tensor.index, np.zeros(wanted, tensor.dtype))
+                self._runtime.invoke()
         except (ValueError, RuntimeError) as error:
             raise BundleMismatchError(f"the network cannot read {_shape_text(wanted)}: {_first_line(error)}") from error
         self._input_shape = wanted
@@ -203,12 +206,11 @@ def _fitted(declared: tuple[int, ...], feature_shape: tuple[int, ...], batch_siz
         declared_features, batch = declared, ()
     elif declared[0] < 0:
         batch = (batch_size,)
-    sizes = [size for size in feature_shape if size != 1]
+    if _takes(declared_features, feature_shape):  # first as it is: a dimension of any size may be of size 1
+        return (*batch, *feature_shape)
+    sizes = tuple(size for size in feature_shape if size != 1)
     slots = [i for i, size in enumerate(declared_features) if size != 1]
-    fits = len(sizes) == len(slots) and all(
-        declared_features[slot] in (-1, size) for slot, size in zip(slots, sizes, strict=False)
-    )
-    if not fits:
+    if not _takes(tuple(declared_features[slot] for slot in slots), sizes):
         raise BundleMismatchError(
             f"the network reads windows of shape {_shape_text(declared_features)}, "
             f"and the extractor makes windows of shape {_shape_text(feature_shape)}"
@@ -217,6 +219,10 @@ def _fitted(declared: tuple[int, ...], feature_shape: tuple[int, ...], batch_siz
     for slot, size in zip(slots, sizes, strict=True):
         fixed[slot] = size
     return (*batch, *fixed)
+
+
+def _takes(declared: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return len(declared) == len(shape) and all(d in (-1, size) for d, size in zip(declared, shape, strict=True))
 
 
 def _shape_text(shape: tuple[int, ...]) -> str:
@@ -249,8 +255,7 @@ def _load_runtime(backend: str | None) -> tuple[str, ModuleType]:
         except ImportError as error:
             logger.debug("%s cannot be imported: %s", package, error)
             continue
-        distribution = package.replace("_", "-")
-        return f"{distribution} {importlib.metadata.version(distribution)}", module
+        return f"{package.replace('_', '-')} {sys.modules[package].__version__}", module
     wanted = backend or "ai-edge-litert"
     distribution = BACKENDS.get(wanted, wanted).replace("_", "-")
     raise BundleError(f"the runtime {wanted} is not installed for this Python; try `pip install {distribution}`")
@@ -278,7 +283,7 @@ def _quiet_stderr() -> Iterator[None]:
 
     It announces its delegate there, on every start, and no setting of its own prevents it.
     """
-    with tempfile.TemporaryFile() as captured:
+    with os.fdopen(os.memfd_create("stderr"), "w+b") as captured:
         shown = os.dup(2)
         try:
             os.dup2(captured.fileno(), 2)

@@ -15,8 +15,8 @@ import soundfile
 from sonyc_ml import __version__
 from sonyc_ml.audio import open_recording
 from sonyc_ml.bundle import Bundle, Description, load_extractor, read_bundle
-from sonyc_ml.errors import BundleMismatchError, RecordingError
-from sonyc_ml.features import Framing, LogMel, PCMWindows, frame, overlapping
+from sonyc_ml.errors import BundleMismatchError, RecordingError, UnreadableRecordingError
+from sonyc_ml.features import Framing, LogMel, PCMWindows, checked_samples, frame, overlapping
 from sonyc_ml.interpreter import Interpreter, Tensor
 from sonyc_ml.store import Output, Provenance, write_output
 
@@ -114,6 +114,7 @@ class Model:
         -------
         np.ndarray [shape=(n_windows, …), dtype=float32]
         """
+        y = checked_samples(y)
         return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
@@ -146,6 +147,7 @@ class Model:
         sr = sr or self.extractor.sample_rate
         if not sr:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
+        y = checked_samples(y)
         return self._run([y], sr, len(y), hop_size)
 
     def embed_file(self, path: str | Path, hop_size: float | None = None, name: str | None = None) -> Output:
@@ -165,8 +167,13 @@ class Model:
             This recording cannot be embedded; says why.
         """
         with open_recording(path, self.channel) as recording:
-            outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size)
             framing = self.extractor.framing(recording.n_samples, recording.sample_rate, hop_size)
+            try:
+                outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size)
+            except UnreadableRecordingError:
+                raise
+            except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
+                raise RecordingError(f"{recording.path}: {error}") from error
             provenance = Provenance(
                 recording=name or recording.path.name,
                 recording_sha256=recording.sha256(),
@@ -178,7 +185,7 @@ class Model:
                 bundle=self.bundle.name,
                 bundle_sha256=self.bundle.sha256,
                 window_size_s=self.extractor.window_size_s,
-                hop_size_s=hop_size or self.extractor.hop_size_s,
+                hop_size_s=self.extractor.hop_size_s if hop_size is None else hop_size,
                 res_type=self.extractor.res_type,
                 versions=self._versions,
             )
@@ -246,6 +253,7 @@ class AudioModel(Model):
                     f"{self.bundle.pickle_path} cuts windows of {extractor.window_size_s:g} s, not {duration:g} s"
                 )
             if hop_size is not None:
+                extractor.framing(1, extractor.sample_rate, hop_size)  # refuses what is no hop
                 extractor.hop_size_s = hop_size
             return extractor  # type: ignore[no-any-return]
         return FunctionExtractor(extractor, self.bundle, duration, hop_size)
@@ -281,12 +289,14 @@ class PCMModel(Model):
         hop_size: float = 0.1,
         res_type: str = "kaiser_best",
     ) -> Extractor:
-        if target_sr is None:
+        if not target_sr:
             raise ValueError("a network that reads samples does not say their rate: give it as target_sr (--target_sr)")
-        window_length = math.prod(self.interpreter.inputs[0].shape)
-        if duration is None and window_length < 1:
+        declared = self.interpreter.inputs[0].shape
+        window = declared[1:] or declared
+        if duration is None and min(window) < 0:
             raise ValueError("the network takes windows of any length: give one as duration (--duration)")
-        return PCMWindows(duration or window_length / target_sr, hop_size, target_sr, res_type)
+        duration = math.prod(window) / target_sr if duration is None else duration
+        return PCMWindows(duration, hop_size, target_sr, res_type)
 
 
 class FunctionExtractor:
@@ -307,8 +317,8 @@ class FunctionExtractor:
     ) -> None:
         self._function, self._source = function, bundle.pickle_path
         described = bundle.description.parameters if isinstance(bundle.description, Description) else {}
-        self.window_size_s = float(duration or described.get("duration") or 1.0)
-        self.hop_size_s = float(hop_size or described.get("hop_size") or 0.1)
+        self.window_size_s = _seconds("duration", duration, described.get("duration"), 1.0)
+        self.hop_size_s = _seconds("hop_size", hop_size, described.get("hop_size"), 0.1)
         self.sample_rate = int(described.get("target_sr") or 0)  # 0: not known, windows are counted in the recording's
         self.res_type = ""
         self.feature_shape: tuple[int, ...] = ()
@@ -318,7 +328,7 @@ class FunctionExtractor:
         self, blocks: Iterable[Floats], sr: int, n_samples: int, hop_size: float | None = None
     ) -> Iterator[Floats]:
         """Yield the function's features, of the whole recording or block by block."""
-        hop_size = hop_size or self.hop_size_s
+        hop_size = _seconds("hop_size", hop_size, self.hop_size_s)
         if n_samples <= self.WHOLE_S * sr:
             yield self._call(np.concatenate(list(blocks)), sr, hop_size)
             return
@@ -340,7 +350,7 @@ class FunctionExtractor:
     def framing(self, n_samples: int, sr: int, hop_size: float | None = None) -> Framing:
         """Windows from the first sample on: how a function of the user's own pads is not known."""
         rate = self.sample_rate or sr
-        hop_length = max(1, round((hop_size or self.hop_size_s) * rate))
+        hop_length = max(1, round(_seconds("hop_size", hop_size, self.hop_size_s) * rate))
         return frame(n_samples * rate // sr, round(self.window_size_s * rate), hop_length)._replace(lead=0)
 
     def _call(self, y: Floats, sr: int, hop_size: float) -> Floats:
@@ -353,6 +363,8 @@ class FunctionExtractor:
         if features.ndim < 2 or len(features) == 0 or features.shape[1:] != expected:
             wanted = ", ".join(("n_windows", *map(str, expected or "…")))
             raise RecordingError(f"the extractor {self._source} returned shape {features.shape}, not ({wanted})")
+        if not np.isfinite(features).all():
+            raise RecordingError(f"the extractor {self._source} returned NaN or infinity")
         return features
 
     def _try(self) -> tuple[int, ...]:
@@ -363,6 +375,14 @@ class FunctionExtractor:
             return self._call(noise, sr, self.hop_size_s).shape[1:]
         except RecordingError as error:
             raise BundleMismatchError(str(error)) from error
+
+
+def _seconds(name: str, *values: float | None) -> float:
+    """The first of some values that is given; it must be a time."""
+    value = next(value for value in values if value is not None)
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be a number above 0, not {value!r}")
+    return float(value)
 
 
 def load_model(path: str | Path, *, input_kind: str | None = None, **parameters: Any) -> Model:

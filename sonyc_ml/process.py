@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import warnings
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, MAPPED_BYTES = 32 << 20, 4 << 20
@@ -24,3 +25,8 @@ def keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+
+
+def ignore_known_warnings() -> None:
+    """Keep off the terminal what watchdog 7.1 says when a folder is made inside a new folder: it is harmless."""
+    warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)

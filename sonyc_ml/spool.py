@@ -1,9 +1,9 @@
 """A folder to the recordings that are finished in it.
 
 Events say where to look; whether a recording is finished, and whether it was handed out before, is decided here. Two
-observers watch the folder. One hears nothing but files being closed after writing. The other hears files appear, by
-being moved or linked in: it must also listen for files moved out, and watchdog holds such an event, and everything
-behind it, for half a second, which a finished recording does not have to wait for.
+observers watch the folder. One hears nothing but files being closed after writing. The other hears files appear by
+being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and everything
+behind it, for half a second, for which a recording that was just closed does not wait.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify import InotifyObserver
 
 from sonyc_ml.errors import ConfigError
 
@@ -82,7 +81,7 @@ class Spool:
         self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
         self._unsettled: dict[Path, tuple[float, Identity]] = {}  # when to look again, and what it was like
         self._handed_out: OrderedDict[Identity, None] = OrderedDict()
-        self._observers: list[BaseObserver] = []
+        self._observers: list[InotifyObserver] = []
         self._stopped = False
 
     def start(self) -> None:
@@ -96,8 +95,8 @@ class Spool:
         if not self.folder.is_dir():
             raise ConfigError(f"{self.folder} is not a folder; make it, or name the one that recordings appear in")
         try:
-            self._observe([FileClosedEvent], finished=True)
-            self._observe([FileCreatedEvent, FileMovedEvent], finished=False)
+            self._observe(InotifyObserver(), FileClosedEvent)
+            self._observe(InotifyObserver(generate_full_events=True), FileCreatedEvent, FileMovedEvent)
             for path in self._scan():
                 self._hints.put(Hint(path, finished=False))
         except OSError as error:
@@ -183,14 +182,10 @@ class Spool:
         if len(self._handed_out) > N_REMEMBERED:
             self._handed_out.popitem(last=False)
 
-    def _observe(self, events: list[type[FileSystemEvent]], *, finished: bool) -> None:
-        observer = Observer()
+    def _observe(self, observer: InotifyObserver, *events: type[FileSystemEvent]) -> None:
         self._observers.append(observer)
         observer.schedule(
-            _Listener(self._hints, finished=finished),
-            str(self.folder),
-            recursive=self._recursive,
-            event_filter=events,
+            _Listener(self._hints), str(self.folder), recursive=self._recursive, event_filter=list(events)
         )
         observer.start()
 
@@ -204,17 +199,17 @@ class Spool:
 class _Listener(FileSystemEventHandler):
     """Passes events on; runs on watchdog's thread, so it does nothing else."""
 
-    def __init__(self, hints: queue.SimpleQueue[Hint], *, finished: bool) -> None:
-        self._hints, self._finished = hints, finished
+    def __init__(self, hints: queue.SimpleQueue[Hint]) -> None:
+        self._hints = hints
 
     def on_closed(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.src_path), self._finished))
+        self._hints.put(Hint(os.fsdecode(event.src_path), finished=True))
 
     def on_created(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.src_path), self._finished))
+        self._hints.put(Hint(os.fsdecode(event.src_path), finished=False))  # linked in, or only begun
 
     def on_moved(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.dest_path), self._finished))
+        self._hints.put(Hint(os.fsdecode(event.dest_path), finished=True))  # no destination: moved out
 
 
 def _reason(error: OSError) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
+import itertools
 import os
 import secrets
 from dataclasses import dataclass, fields
@@ -113,16 +115,27 @@ def write_output(output: Output, path: Path) -> None:
 
 
 def is_output_of(path: Path, recording_bytes: int, recording_mtime_ns: int) -> bool:
-    """Whether `path` is the output of just this state of the recording; only ``.npz`` can tell."""
+    """Whether `path` is the output of just this state of the recording."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            identity = (int(arrays["recording_bytes"]), int(arrays["recording_mtime_ns"]))
-    except (OSError, ValueError, KeyError, EOFError):
+        identity = _identity_in_csv(path) if path.suffix == ".csv" else _identity_in_npz(path)
+    except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
         return False
     return identity == (recording_bytes, recording_mtime_ns)
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def _identity_in_npz(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return int(arrays["recording_bytes"]), int(arrays["recording_mtime_ns"])
+
+
+def _identity_in_csv(path: Path) -> tuple[int, int]:
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        lines = itertools.takewhile(lambda line: line.startswith("# "), file)
+        values = dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+    return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
+
+
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Put `content` at `path` so that, whatever happens, there is all of it or what was there before.
 
     Written to a hidden file beside it, flushed to the disk, renamed, and the folder flushed too.
@@ -133,7 +146,9 @@ def write_atomically(path: Path, content: bytes) -> None:
     """
     try:
         _make_folder(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        temporary = path.with_name(
+            f".{secrets.token_hex(8)}.tmp"
+        )  # not from the name, which may be as long as a name can
         try:
             with temporary.open("xb") as file:
                 file.write(content)
@@ -152,7 +167,10 @@ def _make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from error
     _flush_folder(folder.parent)
 
 
@@ -164,11 +182,11 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _npz(output: Output) -> bytes:
+def _npz(output: Output) -> memoryview:
     content = io.BytesIO()
     arrays: dict[str, Any] = output.arrays()
     np.savez(content, **arrays)
-    return content.getvalue()
+    return content.getbuffer()
 
 
 def _csv(output: Output) -> bytes:
@@ -176,11 +194,15 @@ def _csv(output: Output) -> bytes:
     text = io.StringIO(newline="")
     arrays = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {arrays[field.name]}\n")
+        text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
     columns = [(name, arrays[name]) for name in ("embedding", "scores") if name in arrays]
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["timestamp", *(f"{name}_{i}" for name, array in columns for i in range(array.shape[1]))])
     for window, timestamp in enumerate(output.timestamps):
         values = (str(value) for _, array in columns for value in array[window])
         writer.writerow([str(timestamp), *values])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="surrogateescape")  # a recording's name need not be UTF-8
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soundfile
 
 from sonyc_ml import exporter
+from tests import networks
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -36,6 +38,15 @@ def sonyc_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of a few numbers with our extractor, for what does not depend on the network."""
+    path = tmp_path_factory.mktemp("models") / "tiny.tflite"
+    path.write_bytes(networks.dense((1, 64, 51, 1)))
+    exporter.export(path.with_suffix(".pkl"))
+    return path
+
+
+@pytest.fixture(scope="session")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of SONYC's recordings."""
     return require_shared("recordings")
@@ -45,6 +56,14 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def noise() -> npt.NDArray[np.float32]:
     """Two seconds of faint noise at 8 kHz."""
     return np.random.default_rng(7).normal(0, 0.01, 16000).astype(np.float32)
+
+
+def write_recording(path: Path, seconds: float = 1.0, sample_rate: int = 8000, seed: int = 0) -> Path:
+    """Write faint noise, and the folder it lies in."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(seed).normal(0, 0.01, round(seconds * sample_rate))
+    soundfile.write(path, samples, sample_rate)
+    return path
 
 
 @pytest.fixture(autouse=True)

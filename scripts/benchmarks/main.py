@@ -1,0 +1,92 @@
+"""``scripts/bench``: arguments to one measurement, and its outcome to the terminal and to a file."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import latency
+import machine
+import road
+from figures import as_plain
+from inputs import MissingError
+from table import render
+from workers import WorkerError
+
+COMMANDS = {"road": road.measure, "latency": latency.measure}
+DEFAULT = "road"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one measurement; 0 whether or not a bar holds, 2 where nothing could be measured, 130 after Ctrl-C."""
+    parsed = _parser().parse_args(_with_command(arguments))
+    load_before = os.getloadavg()[0]
+    try:
+        result = COMMANDS[parsed.command](parsed)
+    except (MissingError, WorkerError) as error:
+        print(f"scripts/bench: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    result["machine"] = machine.describe(load_before)
+    print(render(result))
+    if parsed.json:
+        parsed.json.write_text(json.dumps(as_plain(result), indent=1) + "\n")
+    return 0
+
+
+def _with_command(arguments: Sequence[str]) -> list[str]:
+    """The arguments with ``road`` in front where no command is named."""
+    if arguments and (arguments[0] in COMMANDS or arguments[0] in {"-h", "--help"}):
+        return list(arguments)
+    return [DEFAULT, *arguments]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure sonyc_ml on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    _add_road(commands)
+    _add_latency(commands)
+    return parser
+
+
+def _add_road(commands: Any) -> None:
+    parser = commands.add_parser(
+        "road",
+        help="a recording's whole way, beside the original algorithm and the bare network (the default)",
+        description="Time the way from a recording to its embedding, stage by stage, beside the original algorithm "
+        "and beside the bare network; memory and start of the daemon; log-mel beside librosa.",
+    )
+    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: SONYC's)")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
+    _add_common(parser, repeats=15, what="times each recording is embedded by each variant")
+    parser.add_argument("--long", action="store_true", help="also 2,000 recordings in a row, and one of six hours")
+
+
+def _add_latency(commands: Any) -> None:
+    parser = commands.add_parser(
+        "latency",
+        help="from close() of a recording until the worker has it",
+        description="Time from close() of a recording until the worker is handed it.",
+    )
+    _add_common(parser, repeats=1000, what="recordings that are written")
+
+
+def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:
+    parser.add_argument("--repeats", type=_positive, default=repeats, metavar="N", help=f"{what} (default {repeats})")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"it must be a whole number of at least 1, not {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,156 @@
+"""Tiny networks as the bytes of a ``.tflite`` file: what the tests run where SONYC's own is not needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import flatbuffers  # type: ignore[import-untyped]
+import numpy as np
+import numpy.typing as npt
+from ai_edge_litert import schema_py_generated as schema
+
+TYPES = {
+    "float32": schema.TensorType.FLOAT32,
+    "int8": schema.TensorType.INT8,
+    "uint8": schema.TensorType.UINT8,
+    "int16": schema.TensorType.INT16,
+    "int32": schema.TensorType.INT32,
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """An input or output: its shape (-1 for any size) and how it stores its values."""
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    scale: float = 0.0
+    zero_point: int = 0
+    name: str = ""
+
+
+@dataclass
+class Graph:
+    """A network under construction: tensors by number, operators in their order."""
+
+    tensors: list[Any] = field(default_factory=list)
+    buffers: list[Any] = field(default_factory=lambda: [schema.BufferT()])
+    operators: list[Any] = field(default_factory=list)
+    codes: list[int] = field(default_factory=list)
+
+    def tensor(self, spec: Spec, values: npt.NDArray[Any] | None = None) -> int:
+        """Add a tensor, a constant one where it has values; return its number."""
+        quantised = spec.scale != 0
+        buffer = 0
+        if values is not None:
+            buffer = len(self.buffers)
+            self.buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+        self.tensors.append(
+            schema.TensorT(
+                shape=[max(1, size) for size in spec.shape],
+                shapeSignature=list(spec.shape) if min(spec.shape, default=1) < 0 else None,
+                type=TYPES[spec.dtype],
+                buffer=buffer,
+                name=spec.name or f"tensor_{len(self.tensors)}",
+                quantization=schema.QuantizationParametersT(
+                    scale=[spec.scale] if quantised else None, zeroPoint=[spec.zero_point] if quantised else None
+                ),
+            )
+        )
+        return len(self.tensors) - 1
+
+    def constant(self, values: npt.NDArray[Any]) -> int:
+        """Add a constant; return its number."""
+        return self.tensor(Spec(values.shape, values.dtype.name), values)
+
+    def operator(self, name: str, inputs: Sequence[int], output: int, options: Any = None) -> None:
+        """Add an operator by its name in the schema, with its options where it has any."""
+        code = getattr(schema.BuiltinOperator, name)
+        if code not in self.codes:
+            self.codes.append(code)
+        kind = type(options).__name__.removesuffix("T") if options is not None else "NONE"
+        self.operators.append(
+            schema.OperatorT(
+                opcodeIndex=self.codes.index(code),
+                inputs=list(inputs),
+                outputs=[output],
+                builtinOptionsType=getattr(schema.BuiltinOptions, kind),
+                builtinOptions=options,
+            )
+        )
+
+    def pack(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
+        """Return the file's bytes."""
+        subgraph = schema.SubGraphT(
+            tensors=self.tensors, inputs=list(inputs), outputs=list(outputs), operators=self.operators, name="main"
+        )
+        codes = [
+            schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
+            for code in self.codes
+        ]
+        model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=self.buffers)
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+
+def reshaping(read: Spec, *written: Spec) -> bytes:
+    """A network whose outputs are its input in other shapes: what goes in comes out."""
+    graph = Graph()
+    source = graph.tensor(read)
+    targets = [graph.tensor(spec) for spec in written]
+    for spec, target in zip(written, targets, strict=True):
+        graph.operator("RESHAPE", [source, graph.constant(np.array(spec.shape, np.int32))], target)
+    return graph.pack([source], targets)
+
+
+def dense(shape: tuple[int, ...], n_dims: int = 5) -> bytes:
+    """A network that flattens each of its windows and multiplies it with fixed weights: `(n, n_dims)`."""
+    graph = Graph()
+    n_values = int(np.prod(shape[1:]))
+    weights = np.random.default_rng(3).normal(0, 1 / n_values, (n_dims, n_values)).astype(np.float32)
+    source = graph.tensor(Spec(shape, name="features"))
+    flat = graph.tensor(Spec((shape[0], n_values)))
+    target = graph.tensor(Spec((shape[0], n_dims), name="embedding"))
+    graph.operator("RESHAPE", [source, graph.constant(np.array((shape[0], n_values), np.int32))], flat)
+    graph.operator("FULLY_CONNECTED", [flat, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
+    return graph.pack([source], [target])
+
+
+def requantising(read: Spec, written: Spec) -> bytes:
+    """A network that only changes how the values are stored."""
+    graph = Graph()
+    source, target = graph.tensor(read), graph.tensor(written)
+    graph.operator("QUANTIZE", [source], target)
+    return graph.pack([source], [target])
+
+
+def adding(*shapes: tuple[int, ...]) -> bytes:
+    """A network that adds its two inputs."""
+    graph = Graph()
+    sources = [graph.tensor(Spec(shape)) for shape in shapes]
+    target = graph.tensor(Spec(shapes[0]))
+    graph.operator("ADD", sources, target, schema.AddOptionsT())
+    return graph.pack(sources, [target])
+
+
+def tiling(n_values: int) -> bytes:
+    """A network that returns its `(1, n_values)` input, in an output whose shape is known only once it has run."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values)))
+    pair = graph.tensor(Spec((2,)))
+    none = graph.tensor(Spec((2,)))
+    none_int = graph.tensor(Spec((2,), "int32"))
+    once = graph.tensor(Spec((2,), "int32"))
+    target = graph.tensor(Spec((1, n_values)))
+    zeros, twos = graph.constant(np.zeros(1, np.int32)), graph.constant(np.array([2], np.int32))
+    flat = graph.tensor(Spec((n_values,)))
+    graph.operator("RESHAPE", [source, graph.constant(np.array([n_values], np.int32))], flat)
+    graph.operator("SLICE", [flat, zeros, twos], pair)
+    graph.operator("MUL", [pair, graph.constant(np.zeros(2, np.float32))], none, schema.MulOptionsT())
+    graph.operator("CAST", [none], none_int, schema.CastOptionsT())
+    graph.operator("ADD", [none_int, graph.constant(np.ones(2, np.int32))], once, schema.AddOptionsT())
+    graph.operator("TILE", [source, once], target)
+    return graph.pack([source], [target])

@@ -1,0 +1,90 @@
+"""What the documentation says is true: its commands run, its help texts are the program's."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import networks
+from tests.conftest import ROOT, write_recording
+
+COMMANDS = ROOT / "docs" / "commands.md"
+README = ROOT / "README.md"
+HELPS: tuple[list[str], ...] = ([], ["watch"], ["embed"], ["info"], ["features", "export"])
+
+
+def help_of(arguments: list[str]) -> str:
+    """The help text of a command, laid out for 100 columns."""
+    command = [sys.executable, "-m", "sonyc_ml.cli", *arguments, "--help"]
+    environment = os.environ | {"COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def commands_page() -> str:
+    """docs/commands.md as it should be; `python -m tests.test_docs` writes it."""
+    parts = ["# Commands\n\nWhat `--help` says; a test keeps this page true.\n"]
+    for arguments in HELPS:
+        name = " ".join(["sonyc-ml", *arguments])
+        parts.append(f"\n## `{name}`\n\n```text\n{help_of(arguments)}```\n")
+    return "".join(parts)
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def workplace(tmp_path: Path) -> Path:
+    """A check-out as a user sees it: models/, recordings/, the package."""
+    (tmp_path / "sonyc_ml").symlink_to(ROOT / "sonyc_ml")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "NAME.tflite").write_bytes(networks.dense((1, 64, 51, 1)))
+    write_recording(tmp_path / "recordings" / "a.wav", seconds=2)
+    return tmp_path
+
+
+def test_readme_commands_run(workplace: Path) -> None:
+    """Every command of the README works as it stands, in its order, and so does its Python."""
+    scripts = [block for block in blocks("bash") if "scripts/" not in block]
+    assert len(scripts) == 2
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for script in scripts:
+        command = ["bash", "-euc", script]
+        subprocess.run(command, cwd=workplace, check=True, env=environment, capture_output=True)
+    for program in blocks("python"):
+        subprocess.run([sys.executable, "-c", program], cwd=workplace, check=True, env=environment)
+    assert (workplace / "embeddings" / "a.wav.npz").exists()
+    assert (workplace / "a.npz").exists()
+
+
+def test_readme_scripts_exist() -> None:
+    """The two commands are there, executable, and free of syntax errors."""
+    (block,) = [block for block in blocks("bash") if "scripts/" in block]
+    scripts = re.findall(r"^(scripts/\w+)", block, re.MULTILINE)
+    assert scripts == ["scripts/run", "scripts/test"]
+    for script in scripts:
+        assert os.access(ROOT / script, os.X_OK)
+        subprocess.run(["bash", "-n", ROOT / script], check=True)
+
+
+def test_links_lead_somewhere() -> None:
+    """Every relative link of the documentation names a file that is there."""
+    for page in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse lays out its help differently in each Python")
+def test_commands_page_is_what_help_says() -> None:
+    """docs/commands.md is the help texts; write it anew with `python -m tests.test_docs`."""
+    assert COMMANDS.read_text() == commands_page()
+
+
+if __name__ == "__main__":
+    COMMANDS.write_text(commands_page())

@@ -1,0 +1,283 @@
+"""Recordings are handed out when they are finished, and once, however they come into the folder."""
+
+from __future__ import annotations
+
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.spool import Identity, Spool
+
+LONG_S = 30.0  # a test that waits so long has failed
+NEVER_S = 3600.0  # nothing settles within a test: only what was heard being finished comes
+QUIET_S = 0.4  # how long nothing must come
+
+
+class Reader:
+    """Reads a spool on a thread of its own."""
+
+    def __init__(self, spool: Spool) -> None:
+        self.spool = spool
+        self._found: queue.SimpleQueue[Identity] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._read)
+        spool.start()
+        self._thread.start()
+
+    def _read(self) -> None:
+        for identity in self.spool.recordings():
+            self._found.put(identity)
+
+    def next(self) -> str:
+        """Name of the next recording, relative to the folder."""
+        return self._found.get(timeout=LONG_S).path.relative_to(self.spool.folder).as_posix()
+
+    def names(self, n: int) -> set[str]:
+        return {self.next() for _ in range(n)}
+
+    def is_quiet(self) -> bool:
+        try:
+            self._found.get(timeout=QUIET_S)
+        except queue.Empty:
+            return True
+        return False
+
+    def close(self) -> None:
+        self.spool.close()
+        self._thread.join(LONG_S)
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    return folder
+
+
+ReadFolder = Callable[..., Reader]
+
+
+@pytest.fixture
+def read(folder: Path) -> Iterator[ReadFolder]:
+    """Start reading the folder, with the spool's own keywords."""
+    readers: list[Reader] = []
+
+    def start(settle_s: float = NEVER_S, **keywords: object) -> Reader:
+        reader = Reader(Spool(folder, settle_s=settle_s, **keywords))  # type: ignore[arg-type]
+        readers.append(reader)
+        return reader
+
+    yield start
+    for reader in readers:
+        reader.close()
+
+
+def _write(path: Path, content: bytes = b"sound", age_s: float = 0) -> Path:
+    path.write_bytes(content)
+    if age_s:
+        os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+def test_a_closed_recording_is_handed_out(folder: Path, read: ReadFolder) -> None:
+    """A recording comes as soon as its writer has closed it."""
+    reader = read()
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+
+
+def test_a_growing_recording_is_left_alone(folder: Path, read: ReadFolder) -> None:
+    """A recording that is still open does not come, however long it grows."""
+    reader = read()
+    with (folder / "a.wav").open("wb") as file:
+        for _ in range(3):
+            file.write(b"more")
+            file.flush()
+        assert reader.is_quiet()
+    assert reader.next() == "a.wav"
+
+
+def test_a_recording_moved_in_is_handed_out_at_once(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
+    """A recording written elsewhere and renamed into the folder is finished."""
+    reader = read()
+    _write(tmp_path / "a.wav").rename(folder / "a.wav")
+    assert reader.next() == "a.wav"
+
+
+def test_a_recording_renamed_within_the_folder_is_handed_out(folder: Path, read: ReadFolder) -> None:
+    """A recorder may write under another name and rename when it is done."""
+    reader = read()
+    _write(folder / "a.wav.part").rename(folder / "a.wav")
+    assert reader.next() == "a.wav"
+    assert reader.is_quiet()
+
+
+def test_a_recording_linked_in_is_handed_out_when_it_has_settled(
+    folder: Path, read: ReadFolder, tmp_path: Path
+) -> None:
+    """A hard link is never heard closing; it comes when it has not changed for a while."""
+    reader = read(settle_s=0.3)
+    (folder / "a.wav").hardlink_to(_write(tmp_path / "a.wav"))
+    assert reader.next() == "a.wav"
+
+
+def test_each_recording_comes_once(folder: Path, read: ReadFolder) -> None:
+    """Created, closed and settled, a recording is still one recording."""
+    reader = read(settle_s=0.1)
+    names = {_write(folder / f"{i}.wav").name for i in range(50)}
+    assert reader.names(50) == names
+    assert reader.is_quiet()
+
+
+def test_a_name_used_again_is_a_new_recording(folder: Path, read: ReadFolder) -> None:
+    """What is written to an old name is embedded too."""
+    reader = read()
+    _write(folder / "a.wav", b"first")
+    assert reader.next() == "a.wav"
+    _write(folder / "a.wav", b"second")
+    assert reader.next() == "a.wav"
+
+
+def test_what_is_there_already_comes_first(folder: Path, read: ReadFolder) -> None:
+    """A start finds the recordings of the time when nothing ran, in the order of their names."""
+    (folder / "night").mkdir()
+    for name in ("b.wav", "a.wav", "night/c.wav"):
+        _write(folder / name, age_s=60)
+    reader = read(settle_s=2.0)
+    assert [reader.next() for _ in range(3)] == ["a.wav", "b.wav", "night/c.wav"]
+
+
+def test_a_young_recording_at_the_start_may_still_grow(folder: Path, read: ReadFolder) -> None:
+    """What was being written when the daemon started comes when it is closed."""
+    with (folder / "a.wav").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        reader = read()
+        assert reader.is_quiet()
+    assert reader.next() == "a.wav"
+
+
+def test_a_recording_from_the_future_is_not_waited_for(folder: Path, read: ReadFolder) -> None:
+    """A clock that was set back does not keep a recording from being embedded."""
+    _write(folder / "a.wav", age_s=-86400)
+    assert read(settle_s=0.2).next() == "a.wav"
+
+
+def test_nested_folders_are_watched(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
+    """Folders made later, and folders moved in with recordings in them, are looked into."""
+    reader = read(settle_s=0.3)
+    (folder / "2026" / "11").mkdir(parents=True)
+    _write(folder / "2026" / "11" / "a.wav")
+    assert reader.next() == "2026/11/a.wav"
+    (tmp_path / "card").mkdir()
+    _write(tmp_path / "card" / "b.wav")
+    (tmp_path / "card").rename(folder / "card")
+    assert reader.next() == "card/b.wav"
+    _write(folder / "card" / "c.wav")
+    assert reader.next() == "card/c.wav"
+
+
+def test_sub_folders_can_be_left_out(folder: Path, read: ReadFolder) -> None:
+    """With recursive=False only the folder itself is looked at."""
+    (folder / "sub").mkdir()
+    _write(folder / "sub" / "old.wav", age_s=60)
+    reader = read(settle_s=0.1, recursive=False)
+    _write(folder / "sub" / "new.wav")
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+    assert reader.is_quiet()
+
+
+def test_other_files_are_none_of_our_business(folder: Path, read: ReadFolder) -> None:
+    """Other extensions and hidden files do not come; upper-case names do."""
+    reader = read(settle_s=0.1, extensions=(".wav", ".flac"))
+    for name in ("a.txt", ".hidden.wav", "b.wav.part", "c.flac", "D.WAV"):
+        _write(folder / name)
+    assert reader.names(2) == {"c.flac", "D.WAV"}
+    assert reader.is_quiet()
+
+
+def test_a_folder_behind_a_symbolic_link_is_watched(folder: Path, tmp_path: Path) -> None:
+    """The link is followed once, at the start: inotify says nothing of a link."""
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    reader = Reader(Spool(link, settle_s=NEVER_S))
+    try:
+        _write(link / "a.wav")
+        assert reader.next() == "a.wav"
+    finally:
+        reader.close()
+
+
+def test_a_recording_moved_out_does_not_hold_up_the_next(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
+    """watchdog holds events for half a second behind a file that was moved out; a closed recording passes it."""
+    _write(folder / "old.txt")
+    reader = read()
+    (folder / "old.txt").rename(tmp_path / "old.txt")
+    start_s = time.monotonic()
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+    assert time.monotonic() - start_s < 0.4
+
+
+def test_retry_hands_out_again(folder: Path) -> None:
+    """A recording that could not be stored comes again."""
+    spool = Spool(folder)
+    spool.start()
+    try:
+        _write(folder / "a.wav")
+        recordings = spool.recordings()
+        first = next(recordings)
+        spool.retry(first, 0.05)
+        assert next(recordings) == first
+    finally:
+        spool.close()
+
+
+def test_stop_ends_the_recordings(folder: Path) -> None:
+    """After stop() nothing more comes, though there is more."""
+    _write(folder / "a.wav", age_s=60)
+    _write(folder / "b.wav", age_s=60)
+    spool = Spool(folder)
+    spool.start()
+    try:
+        recordings = spool.recordings()
+        assert next(recordings).path.name == "a.wav"
+        spool.stop()
+        assert list(recordings) == []
+    finally:
+        spool.close()
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    """A folder that is not there, or is a file, is named."""
+    with pytest.raises(ConfigError, match=r"nowhere is not a folder; make it"):
+        Spool(tmp_path / "nowhere").start()
+
+
+@pytest.mark.parametrize(
+    ("limit", "message"),
+    [("max_inotify_instances", "raise fs.inotify.max_user_instances"), ("max_inotify_watches", "max_user_watches")],
+)
+def test_a_limit_of_inotify_is_explained(folder: Path, limit: str, message: str) -> None:
+    """Where the kernel has no more watches to give, the sysctl to raise is named."""
+    unshare = shutil.which("unshare")
+    program = f"from sonyc_ml.spool import Spool; from pathlib import Path; Spool(Path({str(folder)!r})).start()"
+    script = f'echo 0 > /proc/sys/user/{limit} || exit 77; exec {sys.executable} -c "{program}"'
+    command = [unshare or "unshare", "--user", "--map-root-user", "sh", "-c", script]
+    if unshare is None or subprocess.run([*command[:-2], "-c", "true"], check=False).returncode:
+        pytest.skip("user namespaces are not to be had here")
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode == 77:
+        pytest.skip(f"user.{limit} cannot be set here")
+    assert "ConfigError" in result.stderr
+    assert message in result.stderr
