@@ -28,9 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a recording")
+    parser.add_argument("--one", action="store_true", help="write one recording at once, and end")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     parent, rng = os.getppid(), np.random.default_rng()
+    if arguments.one:
+        record(arguments.folder / "street.wav", street(rng, arguments.seconds), parent, wait_s=0)
+        return
     while os.getppid() == parent:
         name = datetime.datetime.now(datetime.UTC).strftime("street_%Y%m%dT%H%M%SZ.wav")
         record(arguments.folder / name, street(rng, arguments.seconds), parent)
@@ -38,8 +42,8 @@ def main() -> None:
             old.unlink(missing_ok=True)
 
 
-def record(path: Path, samples: Samples, parent: int) -> None:
-    """Write samples in real time, a buffer at a time."""
+def record(path: Path, samples: Samples, parent: int, wait_s: float = WRITE_S) -> None:
+    """Write samples a buffer at a time, as they would come in."""
     pcm = (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
     n_bytes = int(WRITE_S * SAMPLE_RATE) * 2
     with path.open("wb") as file, wave.open(file) as recording:
@@ -47,7 +51,7 @@ def record(path: Path, samples: Samples, parent: int) -> None:
         recording.setsampwidth(2)
         recording.setframerate(SAMPLE_RATE)
         for start in range(0, len(pcm), n_bytes):
-            time.sleep(len(pcm[start : start + n_bytes]) / 2 / SAMPLE_RATE)
+            time.sleep(wait_s)
             recording.writeframes(pcm[start : start + n_bytes])
             file.flush()
             if os.getppid() != parent:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sonyc_ml.audio import read_recording
     from sonyc_ml.features import get_features
-    from sonyc_ml.model import AudioModel, PCMModel, SpecModel, load_model
+    from sonyc_ml.loading import load_model
+    from sonyc_ml.model import AudioModel, PCMModel, SpecModel
 
 __all__ = ["AudioModel", "PCMModel", "SpecModel", "get_features", "load_model", "read_recording"]
 __version__ = "0.1.0"
 
-_HOMES = {"get_features": "features", "read_recording": "audio"}
+_HOMES = {"get_features": "features", "load_model": "loading", "read_recording": "audio"}
 
 
 def __getattr__(name: str) -> Any:

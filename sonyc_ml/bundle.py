@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import pickle
 import platform
 from collections.abc import Callable
@@ -15,7 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.errors import BundleError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from sonyc_ml.integrity import check_signature, quoted, read_guarded
+from sonyc_ml.manifest import Manifest, parse_manifest
+from sonyc_ml.state import BundleState
+from sonyc_ml.strict import build
 
 # The last line of an exported pickle, behind the pickle's own end: readable without running anything.
 DESCRIPTION_KEY = "sonyc_ml_extractor"
@@ -55,7 +60,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The files of a bundle, read once.
+    """The files of a bundle, read once, and vouched for where code is among them.
 
     Attributes
     ----------
@@ -63,17 +68,24 @@ class Bundle:
         ``NAME`` of ``NAME.tflite``.
     path : Path
         Of the network.
-    network : bytes
-    pickle : bytes or None
+    manifest : Manifest or None
+        What ``NAME.json`` says; None for a network alone.
+    files : dict of str to bytes
+        Every file by its name.
     sha256 : str
-        Of the listing that ``sha256sum NAME.tflite NAME.pkl`` prints: one number for all files.
+        Of ``NAME.json``, which holds those of all files; of the network where it is alone.
     """
 
     name: str
     path: Path
-    network: bytes = field(repr=False)
-    pickle: bytes | None = field(repr=False)
+    manifest: Manifest | None
+    files: dict[str, bytes] = field(repr=False)
     sha256: str
+
+    @property
+    def network(self) -> bytes:
+        """The network."""
+        return self.files[self.path.name]
 
     @property
     def pickle_path(self) -> Path:
@@ -81,27 +93,96 @@ class Bundle:
         return self.path.with_suffix(".pkl")
 
     @property
+    def pickle(self) -> bytes | None:
+        """The pickled extractor, if there is one."""
+        return self.files.get(self.pickle_path.name)
+
+    @property
+    def head(self) -> bytes | None:
+        """The network that reads the embedding, if there is one."""
+        return self.files[self.manifest.head.network] if self.manifest and self.manifest.head else None
+
+    @property
     def description(self) -> Description | None:
         """What the extractor says of itself; None where there is none, or it was made by something else."""
         return read_description(self.pickle) if self.pickle is not None else None
 
 
-def read_bundle(path: str | Path) -> Bundle:
-    """Read ``NAME.tflite`` and, where there is one, ``NAME.pkl`` beside it.
+def read_bundle(
+    path: str | Path, *, trusted_keys: str | Path | None = None, state: BundleState | None = None
+) -> Bundle:
+    """Read ``NAME.tflite`` and what belongs to it, and check all of it before anything is run.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tflite``.
+    trusted_keys : str or Path, optional
+        Public keys; where given, only a bundle signed by one of them is read, and none that is older than one that ran
+        here before.
+    state : BundleState, optional
+        Where the versions that ran are remembered.
 
     Raises
     ------
+    BundleIntegrityError
+        Nothing vouches for the files: a digest, a signature, a version, an owner or a mode is not what it should be.
     BundleError
+        They cannot be read.
     """
     path = Path(path)
     if path.suffix != ".tflite":
         raise BundleError(f"{path}: a model is named by its network, NAME.tflite")
+    manifest_path = path.with_suffix(".json")
+    if os.path.lexists(manifest_path):
+        return _read_described(path, manifest_path, trusted_keys, state or BundleState())
+    if trusted_keys is not None:
+        raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
     network = _read(path)
-    pickle_path = path.with_suffix(".pkl")
-    extractor = _read(pickle_path) if pickle_path.exists() else None
-    files = {path.name: network} | ({pickle_path.name: extractor} if extractor is not None else {})
-    listing = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in files.items())
-    return Bundle(path.stem, path, network, extractor, hashlib.sha256(listing.encode()).hexdigest())
+    if os.path.lexists(path.with_suffix(".pkl")):
+        raise BundleIntegrityError(
+            f"{path.with_suffix('.pkl')} would be run, and nothing vouches for it; if you made it, or trust who did: "
+            f"sonyc-ml bundle trust {quoted(path)}"
+        )
+    return Bundle(path.stem, path, None, {path.name: network}, hashlib.sha256(network).hexdigest())
+
+
+def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: BundleState) -> Bundle:
+    content = read_guarded(manifest_path)
+    if trusted_keys is not None:
+        check_signature(content, manifest_path, Path(trusted_keys))
+    manifest = parse_manifest(content, str(manifest_path))
+    if path.name not in manifest.files:
+        raise BundleIntegrityError(f"{manifest_path} does not vouch for {path.name}: it is not among its files")
+    if manifest.input.kind == "pickled" and path.with_suffix(".pkl").name not in manifest.files:
+        raise BundleIntegrityError(
+            f"{manifest_path} does not vouch for {path.stem}.pkl; if you trust it: sonyc-ml bundle trust {quoted(path)}"
+        )
+    if trusted_keys is not None:
+        _refuse_older(manifest, state)
+    files = {name: _read_vouched(path.with_name(name), digest, path) for name, digest in manifest.files.items()}
+    return Bundle(path.stem, path, manifest, files, hashlib.sha256(content).hexdigest())
+
+
+def _read_vouched(path: Path, digest: str, network: Path) -> bytes:
+    """Read a file and compare its digest: what is returned is what was compared."""
+    content = read_guarded(path)
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise BundleIntegrityError(
+            f"{path} is not the file that the manifest vouches for: its SHA-256 is {found[:12]}…, not {digest[:12]}…; "
+            f"put the right file back or, if you changed it yourself: sonyc-ml bundle trust {quoted(network)}"
+        )
+    return content
+
+
+def _refuse_older(manifest: Manifest, state: BundleState) -> None:
+    newest = state.newest_version(manifest.name)
+    if manifest.version_numbers < newest:
+        raise BundleIntegrityError(
+            f"{manifest.name} {manifest.version} is older than {'.'.join(map(str, newest))}, which ran here before: "
+            "an old version that was signed once is not trusted for ever; sign it again under a newer version"
+        )
 
 
 def load_extractor(bundle: Bundle) -> Callable[..., Any]:
@@ -114,6 +195,11 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     BundleMismatchError
         It was made for another Python, or needs a module that is not installed; says which and what to do.
     """
+    if bundle.pickle is None and os.path.lexists(bundle.pickle_path):
+        raise BundleIntegrityError(
+            f"nothing vouches for {bundle.pickle_path}; if you trust it, make the bundle with it: "
+            f"sonyc-ml bundle make --input_kind pickled {quoted(bundle.path)}"
+        )
     if bundle.pickle is None:
         raise BundleError(f"{bundle.pickle_path} does not exist; make it with `sonyc-ml features export`")
     description = bundle.description
@@ -123,7 +209,7 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
             f"{bundle.pickle_path} holds bytecode {made_by}, and this is Python {platform.python_version()}: "
             f"export it again with this Python, or run it with Python {description.python.rpartition('.')[0]}"
         )
-    missing = [name for name in description.requires if find_spec(name) is None] if description else []
+    missing = [name for name in description.requires if not _is_installed(name)] if description else []
     if missing:
         raise BundleMismatchError(_needs(bundle, missing[0]))
     try:
@@ -154,9 +240,8 @@ def read_description(content: bytes) -> Description | None:
     if not last_line.startswith(b'{"' + DESCRIPTION_KEY.encode()):
         return None
     try:
-        described = json.loads(last_line)[DESCRIPTION_KEY]
-        return Description(**(described | {"requires": tuple(described["requires"])}))
-    except (ValueError, TypeError, KeyError):
+        return build(Description, json.loads(last_line)[DESCRIPTION_KEY])
+    except (ValueError, TypeError, RecursionError):
         return None
 
 
@@ -178,6 +263,13 @@ def _needs(bundle: Bundle, module: str | None) -> str:
         f"{bundle.pickle_path} needs the module {module}, which is not installed here; install it, "
         "or export an extractor that does without (a function is exported by value from its own module only)"
     )
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # the package that it would be in is not there, or it is no name
+        return False
 
 
 def _same_minor_version(version: str) -> bool:

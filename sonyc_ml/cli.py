@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml import __version__
+from sonyc_ml.cli_bundle import add_bundle_command, parse_outputs
 from sonyc_ml.errors import ConfigError, SonycMLError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return exporter.main(arguments[1:], prog="sonyc-ml features")
     parsed = _parser().parse_args(arguments)
+    _prepare_process()
     try:
         status: int = parsed.run(parsed)
     except SonycMLError as error:
@@ -63,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_watch(commands)
     _add_embed(commands)
     _add_info(commands)
+    add_bundle_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser
 
@@ -118,12 +121,18 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False,
             required=required,
             type=Path,
             metavar="NAME.tflite",
-            help="the network; its extractor is NAME.pkl",
+            help="the network; its manifest is NAME.json",
         )
     flags.add_argument(
         "--input_kind",
         choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: told by its files and shape)",
+        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: the manifest tells)",
+    )
+    flags.add_argument(
+        "--trusted_keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
+    )
+    flags.add_argument(
+        "--golden", choices=("once", "always", "never"), help="when to prove the bundle's numbers (default once)"
     )
     flags.add_argument(
         "--hop_size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
@@ -148,6 +157,8 @@ def _add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False,
 
 MODEL_FLAGS = (
     "input_kind",
+    "trusted_keys",
+    "golden",
     "hop_size",
     "duration",
     "target_sr",
@@ -163,15 +174,11 @@ def _model_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     """Keywords for ``load_model`` from the flags that were given."""
     parameters = {name: getattr(parsed, name) for name in MODEL_FLAGS if getattr(parsed, name) is not None}
     if parsed.outputs:
-        pairs = [pair.partition("=") for pair in parsed.outputs.split(",")]
-        if not all(equals for _, equals, _ in pairs):
-            raise ConfigError(f"--outputs takes KIND=NUMBER, as in scores=0,embedding=1, not {parsed.outputs!r}")
-        parameters["outputs"] = {kind.strip(): output.strip() for kind, _, output in pairs}
+        parameters["outputs"] = parse_outputs(parsed.outputs)
     return parameters
 
 
 def _run_watch(parsed: argparse.Namespace) -> int:
-    _prepare_process()
     from sonyc_ml.config import load_config  # noqa: PLC0415
 
     config = load_config(parsed.config, _overrides(parsed))
@@ -193,9 +200,8 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def _run_embed(parsed: argparse.Namespace) -> int:
-    _prepare_process()
     from sonyc_ml.batch import Embedded, embed_recordings, find_recordings  # noqa: PLC0415  imports numpy
-    from sonyc_ml.model import load_model  # noqa: PLC0415
+    from sonyc_ml.loading import load_model  # noqa: PLC0415
 
     if parsed.workers < 1:
         raise ConfigError(f"--workers must be at least 1, not {parsed.workers}")
@@ -232,7 +238,6 @@ def _show(event: Event, *, quiet: bool) -> None:
 
 
 def _run_info(parsed: argparse.Namespace) -> int:
-    _prepare_process()
     from sonyc_ml.info import describe, render  # noqa: PLC0415  imports numpy
 
     description = describe(parsed.path, **_model_parameters(parsed))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.strict import build
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """``[model]``: the bundle and how it runs; see :func:`sonyc_ml.model.load_model`."""
+    """``[model]``: the bundle and how it runs; see :func:`sonyc_ml.loading.load_model`."""
 
     path: Path = field(metadata={"flag": "--model NAME.tflite"})
+    trusted_keys: Path | None = None
+    golden: str = "once"
     input_kind: str | None = None
     duration: float | None = None
     hop_size: float | None = None
@@ -30,7 +31,7 @@ class ModelConfig:
     backend: str | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Keywords for :func:`sonyc_ml.model.load_model`: those that say something."""
+        """Keywords for :func:`sonyc_ml.loading.load_model`: those that say something."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
         return {name: value for name, value in values.items() if value not in (None, {})}
 
@@ -93,8 +94,10 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
         _resolve_paths(tables, path.parent)
     for name, values in overrides.items():
         tables[name] = {**tables.get(name, {}), **values}
-    config: Config = _build(Config, tables, "", str(path) if path is not None else "the command line")
-    return config
+    try:
+        return build(Config, tables)
+    except ValueError as error:
+        raise ConfigError(f"{path or 'the command line'}: {error}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -110,68 +113,6 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    for table, key in (("model", "path"), ("spool", "folder"), ("output", "folder")):
+    for table, key in (("model", "path"), ("model", "trusted_keys"), ("spool", "folder"), ("output", "folder")):
         if isinstance(tables.get(table), dict) and isinstance(tables[table].get(key), str):
             tables[table][key] = str(folder / tables[table][key])
-
-
-def _build(cls: type[Any], table: Mapping[str, Any], prefix: str, where: str) -> Any:
-    """Make a dataclass of a table, refusing what it does not know."""
-    hints = get_type_hints(cls)
-    for key in table:
-        if key not in hints:
-            close = difflib.get_close_matches(key, hints, n=1)
-            meant = f"; did you mean {prefix}{close[0]}?" if close else f"; known are {', '.join(hints)}"
-            raise ConfigError(f"{where}: {prefix}{key} is not a known key{meant}")
-    values = {}
-    for entry in dataclasses.fields(cls):
-        name, hint = f"{prefix}{entry.name}", hints[entry.name]
-        if dataclasses.is_dataclass(hint):
-            content = table.get(entry.name, {})
-            if not isinstance(content, Mapping):
-                raise ConfigError(f"{where}: {name} must be a table, [{name}]")
-            values[entry.name] = _build(hint, content, f"{name}.", where)  # type: ignore[arg-type]
-        elif entry.name in table:
-            values[entry.name] = _converted(table[entry.name], hint, name, where)
-        elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
-            flag = entry.metadata.get("flag", "")
-            raise ConfigError(f"{where}: {name} is missing; give {flag}, or set it in the configuration file")
-    try:
-        return cls(**values)
-    except ValueError as error:  # what types cannot say, the dataclass does
-        raise ConfigError(f"{where}: {prefix}{error}") from error
-
-
-def _converted(value: Any, hint: Any, name: str, where: str) -> Any:
-    """The value as its type, or an error that says which it takes."""
-    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None and type(None) in options:
-        return None
-    for option in options:
-        if option is Path and isinstance(value, (str, Path)):
-            return Path(value)
-        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-        if option in (int, str, bool) and type(value) is option:
-            return value
-        if get_origin(option) is tuple and _all_strings(value):
-            return tuple(value)
-        if get_origin(option) is dict and isinstance(value, dict):
-            return {key: _converted(item, get_args(option)[1], f"{name}.{key}", where) for key, item in value.items()}
-    wanted = " or ".join(_NAMES.get(get_origin(option) or option, "") for option in options if option is not type(None))
-    raise ConfigError(f"{where}: {name} must be {wanted}, not {value!r}")
-
-
-_NAMES = {
-    Path: "a path",
-    float: "a number",
-    int: "a whole number",
-    str: "a string",
-    bool: "true or false",
-    tuple: "a list of strings",
-    dict: "a table",
-}
-
-
-def _all_strings(value: Any) -> bool:
-    return isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value)

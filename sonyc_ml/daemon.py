@@ -11,7 +11,8 @@ from types import FrameType
 
 from sonyc_ml.config import Config
 from sonyc_ml.errors import BundleError, ConfigError, RecordingError, StoreError
-from sonyc_ml.model import Model, load_model
+from sonyc_ml.loading import load_model
+from sonyc_ml.model import Model
 from sonyc_ml.spool import Identity, Spool
 from sonyc_ml.store import is_output_of, output_path, write_output
 
@@ -91,7 +92,8 @@ class Daemon:
         write_output(output, path)
         self._n_embedded += 1
         elapsed_ms = (time.perf_counter() - start_s) * 1e3
-        logger.info("%s: %d windows in %.0f ms, %s", name, len(output.timestamps), elapsed_ms, path)
+        heard = f"{output.likeliest()}, " if output.likeliest() else ""
+        logger.info("%s: %s%d windows in %.0f ms, %s", name, heard, len(output.timestamps), elapsed_ms, path)
 
 
 @contextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.bundle import read_bundle
-from sonyc_ml.errors import SonycMLError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, SonycMLError
 from sonyc_ml.interpreter import Interpreter, Tensor
-from sonyc_ml.model import Model, load_model
+from sonyc_ml.loading import load_model
+from sonyc_ml.manifest import Golden, parse_manifest
+from sonyc_ml.model import Model
 
 
 def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
@@ -19,17 +22,19 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     path : str or Path
         ``NAME.tflite``.
     **parameters
-        Those of :func:`sonyc_ml.model.load_model`.
+        Those of :func:`sonyc_ml.loading.load_model`.
 
     Raises
     ------
     BundleError
         The network itself cannot be read; trouble with the extractor is part of the answer.
     """
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, trusted_keys=parameters.get("trusted_keys"))
     try:
         model = load_model(path, **parameters)
-        interpreter, extractor = model.interpreter, _extractor(model)
+        bundle, interpreter, extractor = model.bundle, model.interpreter, _extractor(model)
+    except BundleIntegrityError:
+        raise
     except (SonycMLError, ValueError, TypeError) as error:
         interpreter, extractor = _interpreter(bundle.network, parameters), {"problem": str(error)}
     n_delegated, n_operators = interpreter.delegated()
@@ -71,6 +76,8 @@ def render(description: dict[str, Any]) -> str:
             ("features", f"({shape}) a window"),
             *((kind, f"output {number}") for kind, number in extractor["outputs"].items()),
         ]
+        if extractor["head"]:
+            rows.append(("scores", f"of the head {extractor['head']}: {', '.join(extractor['labels'])}"))
         if extractor["made_by"]:
             rows.append(("made by", extractor["made_by"]))
     return "\n".join(f"{name:15} {text}" for name, text in rows)
@@ -101,7 +108,7 @@ def _interpreter(network: bytes, parameters: dict[str, Any]) -> Interpreter:
 
 
 def _extractor(model: Model) -> dict[str, Any]:
-    extractor, described = model.extractor, model.bundle.description
+    extractor, described, manifest = model.extractor, model.bundle.description, model.bundle.manifest
     return {
         "model": type(model).__name__,
         "text": _text(model),
@@ -111,6 +118,8 @@ def _extractor(model: Model) -> dict[str, Any]:
         "sample_rate": extractor.sample_rate,
         "res_type": extractor.res_type,
         "outputs": model.outputs,
+        "head": manifest.head.network if manifest and manifest.head else "",
+        "labels": list(model.labels),
         "made_by": f"Python {described.python}, dill {described.dill}, numpy {described.numpy}" if described else "",
     }
 
@@ -123,3 +132,40 @@ def _text(model: Model) -> str:
         return f"{model.bundle.pickle_path}, which does not describe itself"
     keywords = ", ".join(f"{name}={value!r}" for name, value in described.parameters.items())
     return f"{model.bundle.pickle_path}: {described.function}({keywords})"
+
+
+def card(path: str | Path) -> tuple[str, dict[str, Any]]:
+    """A bundle's manifest, to be read and as plain values; nothing of the bundle is run.
+
+    Raises
+    ------
+    BundleError
+        There is no manifest, or it cannot be read.
+    """
+    manifest_path = Path(path).with_suffix(".json")
+    try:
+        content = manifest_path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{manifest_path}: {error.strerror}; make it with `sonyc-ml bundle make`") from error
+    manifest = parse_manifest(content, str(manifest_path))
+    inputs = ", ".join(f"{name}={value!r}" for name, value in manifest.input.parameters.items())
+    rows = [
+        ("bundle", f"{manifest.name} {manifest.version}"),
+        ("description", manifest.description),
+        ("licence", manifest.licence),
+        ("reads", f"{manifest.input.kind} {inputs}".strip()),
+        ("class", manifest.class_),
+        ("sample rate", f"{manifest.sample_rate} Hz" if manifest.sample_rate else "that of the recording"),
+        ("window, hop", f"{manifest.window_size_s:g} s, {manifest.hop_size_s:g} s"),
+        ("outputs", ", ".join(f"{kind} from output {number}" for kind, number in manifest.outputs.items())),
+        ("head", manifest.head.network if manifest.head else ""),
+        ("labels", ", ".join(manifest.labels)),
+        ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
+        *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),
+        ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
+    ]
+    return "\n".join(f"{name:15} {text}" for name, text in rows if text), json.loads(content)
+
+
+def _tolerances(golden: Golden) -> str:
+    return f"features within {golden.features_db:g}, cosine >= {golden.cosine:g}, scores within {golden.scores:g}"

@@ -88,6 +88,14 @@ class Interpreter:
     batch_size : int > 0
         Windows at once, where the network takes any number.
 
+    Attributes
+    ----------
+    backend : str
+        The runtime and its version.
+    inputs, outputs : tuple of Tensor
+    row_shapes : tuple of tuple of int
+        Shape of what one window yields, for each of `outputs`; known once it is fitted.
+
     Raises
     ------
     BundleError
@@ -115,7 +123,7 @@ class Interpreter:
             raise BundleMismatchError(f"the network has {len(self.inputs)} inputs; one that reads features has 1")
         self._batch_size = batch_size
         self._input_shape: tuple[int, ...] = ()
-        self._row_shapes: tuple[tuple[int, ...], ...] = ()
+        self.row_shapes: tuple[tuple[int, ...], ...] = ()
 
     def __call__(self, features: Floats) -> tuple[Floats, ...]:
         """Run the network on every window.
@@ -132,7 +140,7 @@ class Interpreter:
         n_windows, size = len(features), self._batch_size
         windows = features.reshape(n_windows, *self._input_shape[1:] or self._input_shape)
         stored = self.inputs[0].quantised(windows)
-        results = tuple(np.empty((n_windows, *shape), np.float32) for shape in self._row_shapes)
+        results = tuple(np.empty((n_windows, *shape), np.float32) for shape in self.row_shapes)
         for start in range(0, n_windows, size):
             batch = stored[start : start + size]
             n_rows = len(batch)
@@ -185,7 +193,7 @@ class Interpreter:
             raise BundleMismatchError(f"the network cannot read {_shape_text(wanted)}: {_first_line(error)}") from error
         self._input_shape = wanted
         self._batch_size = wanted[0] if len(wanted) > 1 else 1
-        self._row_shapes = tuple(self._row_shape(tensor) for tensor in self.outputs)
+        self.row_shapes = tuple(self._row_shape(tensor) for tensor in self.outputs)
 
     def _row_shape(self, tensor: Tensor) -> tuple[int, ...]:
         """Shape of what one window yields: the output without its batch, or the whole of it where a batch is 1."""

@@ -8,9 +8,11 @@ import io
 import itertools
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,7 @@ from sonyc_ml.errors import StoreError
 
 FORMAT_VERSION = 1
 FORMATS = ("npz", "csv")
+BUFFER_SIZE = 1 << 18  # bytes: most outputs are one write
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +42,7 @@ class Provenance:
     start_time : str
         When the recording begins, ISO 8601 with its zone; empty where nothing tells.
     bundle, bundle_sha256 : str
-        Name of the bundle, and the SHA-256 of the ``sha256sum`` listing of its files.
+        Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
     window_size_s, hop_size_s : float
         Length of a window and distance between two (in seconds).
     res_type : str
@@ -76,17 +79,28 @@ class Output:
         the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    labels : tuple of str
+        Of the scores' columns; empty where they have none.
     provenance : Provenance
     """
 
     timestamps: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32] | None
     scores: npt.NDArray[np.float32] | None
+    labels: tuple[str, ...]
     provenance: Provenance
+
+    def likeliest(self) -> str:
+        """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
+        if self.scores is None or not self.labels:
+            return ""
+        means = self.scores.mean(axis=0)
+        return f"{self.labels[int(means.argmax())]} {means.max():.2f}"
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
         named: dict[str, Any] = {"timestamps": self.timestamps, "embedding": self.embedding, "scores": self.scores}
+        named["labels"] = self.labels or None
         named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
         return {name: np.asarray(value) for name, value in named.items() if value is not None}
 
@@ -111,7 +125,12 @@ def write_output(output: Output, path: Path) -> None:
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    write_atomically(path, _csv(output) if path.suffix == ".csv" else _npz(output))
+    with atomic_file(path) as file:
+        if path.suffix == ".csv":
+            file.write(_csv(output))
+        else:
+            arrays: dict[str, Any] = output.arrays()
+            np.savez(_Sequential(file), **arrays)
 
 
 def is_output_of(path: Path, recording_bytes: int, recording_mtime_ns: int) -> bool:
@@ -135,23 +154,30 @@ def _identity_in_csv(path: Path) -> tuple[int, int]:
     return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
 
 
-def write_atomically(path: Path, content: bytes | memoryview) -> None:
-    """Put `content` at `path` so that, whatever happens, there is all of it or what was there before.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, whole or not at all; see :func:`atomic_file`."""
+    with atomic_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write so that, whatever happens, there is all of it or what was there before.
 
     Written to a hidden file beside it, flushed to the disk, renamed, and the folder flushed too.
 
     Raises
     ------
     StoreError
+        Nothing was published, and nothing half-written is left.
     """
     try:
         _make_folder(path.parent)
-        temporary = path.with_name(
-            f".{secrets.token_hex(8)}.tmp"
-        )  # not from the name, which may be as long as a name can
+        # Not made from the name, which may be as long as a name can be.
+        temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
-            with temporary.open("xb") as file:
-                file.write(content)
+            with open(temporary, "xb", buffering=BUFFER_SIZE, opener=_create) as file:
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             temporary.rename(path)
@@ -160,6 +186,22 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
         _flush_folder(path.parent)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+class _Sequential:
+    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+        self.read = None  # numpy takes what has one for a file
+
+    def flush(self) -> None:
+        """The file is flushed once, at its end."""
+
+
+def _create(path: str, flags: int) -> int:
+    """Open a new file that its group cannot write, whatever the umask: nobody could vouch for it otherwise."""
+    return os.open(path, flags, 0o644)
 
 
 def _make_folder(folder: Path) -> None:
@@ -182,22 +224,17 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _npz(output: Output) -> memoryview:
-    content = io.BytesIO()
-    arrays: dict[str, Any] = output.arrays()
-    np.savez(content, **arrays)
-    return content.getbuffer()
-
-
 def _csv(output: Output) -> bytes:
-    """One row a window: ``timestamp, embedding_0 …, scores_0 …``, after the provenance in lines that begin with #."""
+    """One row a window, behind the provenance in lines that begin with #."""
     text = io.StringIO(newline="")
     arrays = output.arrays()
     for field in fields(Provenance):
         text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
     columns = [(name, arrays[name]) for name in ("embedding", "scores") if name in arrays]
+    names = {"scores": output.labels}
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["timestamp", *(f"{name}_{i}" for name, array in columns for i in range(array.shape[1]))])
+    headings = (names.get(name) or [f"{name}_{i}" for i in range(array.shape[1])] for name, array in columns)
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
     for window, timestamp in enumerate(output.timestamps):
         values = (str(value) for _, array in columns for value in array[window])
         writer.writerow([str(timestamp), *values])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from sonyc_ml import exporter
+from sonyc_ml import exporter, maker
+from sonyc_ml.manifest import Input, Manifest
 from tests import networks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,7 @@ def sonyc_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     path = Path(shutil.copy(network, folder))
     exporter.export(path.with_suffix(".pkl"))
+    maker.make_bundle(path)
     return path
 
 
@@ -43,7 +46,25 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny.tflite"
     path.write_bytes(networks.dense((1, 64, 51, 1)))
     exporter.export(path.with_suffix(".pkl"))
+    maker.make_bundle(path)
     return path
+
+
+def vouch(network: Path, kind: str = "pickled") -> Path:
+    """Write the least of a manifest for a network and the pickle beside it, without running anything."""
+    paths = [path for path in (network, network.with_suffix(".pkl")) if path.exists()]
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+    manifest = Manifest(1, network.stem, "1.0.0", 8000, 1.0, 0.1, Input(kind), files)
+    network.with_suffix(".json").write_text(manifest.text())
+    return network
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered of bundles stays in the tests' own folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
 
 
 @pytest.fixture(scope="session")

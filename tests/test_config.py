@@ -53,6 +53,7 @@ def test_only_what_says_something_reaches_the_model(tmp_path: Path) -> None:
     assert config.model.parameters() == {
         "hop_size": 1.0,
         "outputs": {"scores": 0},
+        "golden": "once",
         "num_threads": 1,
         "batch_size": 1,
         "reference_kernels": False,

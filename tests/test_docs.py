@@ -15,7 +15,11 @@ from tests.conftest import ROOT, write_recording
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
-HELPS: tuple[list[str], ...] = ([], ["watch"], ["embed"], ["info"], ["features", "export"])
+BUNDLES = ROOT / "docs" / "bundles.md"
+HELPS: tuple[list[str], ...] = (
+    *([], ["watch"], ["embed"], ["info"], ["features", "export"], ["bundle"]),
+    *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
+)
 
 
 def help_of(arguments: list[str]) -> str:
@@ -34,9 +38,17 @@ def commands_page() -> str:
     return "".join(parts)
 
 
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of a language."""
-    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(language: str, page: Path = README) -> list[str]:
+    """A page's code blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+def run_blocks(scripts: list[str], folder: Path) -> None:
+    """Run shell blocks one after another, with the package's commands on the path."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    for script in scripts:
+        command = ["bash", "-euc", script]
+        subprocess.run(command, cwd=folder, check=True, env=environment, capture_output=True, timeout=120)
 
 
 @pytest.fixture
@@ -53,14 +65,18 @@ def test_readme_commands_run(workplace: Path) -> None:
     """Every command of the README works as it stands, in its order, and so does its Python."""
     scripts = [block for block in blocks("bash") if "scripts/" not in block]
     assert len(scripts) == 2
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    for script in scripts:
-        command = ["bash", "-euc", script]
-        subprocess.run(command, cwd=workplace, check=True, env=environment, capture_output=True)
+    run_blocks(scripts, workplace)
     for program in blocks("python"):
-        subprocess.run([sys.executable, "-c", program], cwd=workplace, check=True, env=environment)
+        subprocess.run([sys.executable, "-c", program], cwd=workplace, check=True, timeout=120)
     assert (workplace / "embeddings" / "a.wav.npz").exists()
     assert (workplace / "a.npz").exists()
+
+
+def test_bundle_commands_run(workplace: Path) -> None:
+    """Every command of docs/bundles.md works as it stands, in its order."""
+    scripts = blocks("bash", BUNDLES)
+    assert len(scripts) == 2
+    run_blocks(scripts, workplace)
 
 
 def test_readme_scripts_exist() -> None:

@@ -22,9 +22,9 @@ import pytest
 
 from sonyc_ml import bundle, exporter
 from sonyc_ml.bundle import Description, load_extractor, read_bundle, read_description
-from sonyc_ml.errors import BundleError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 from sonyc_ml.features import LogMel
-from tests.conftest import ROOT
+from tests.conftest import ROOT, vouch
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,9 +43,10 @@ def run(*command: str | Path, cwd: Path | None = None, **environment: str) -> su
 
 
 def bundle_of(pickle_path: Path) -> bundle.Bundle:
-    """The bundle of an extractor and a network that is not looked at."""
-    pickle_path.with_suffix(".tflite").write_bytes(b"")
-    return read_bundle(pickle_path.with_suffix(".tflite"))
+    """The bundle of an extractor, vouched for as it is now, and a network that is not looked at."""
+    network = pickle_path.with_suffix(".tflite")
+    network.write_bytes(b"")
+    return read_bundle(vouch(network))
 
 
 # --- our own extractor ------------------------------------------------------------------------------------------------
@@ -74,6 +75,18 @@ def test_an_exported_extractor_is_the_extractor(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded(y, 44100), ours(y, 44100))
     np.testing.assert_array_equal(loaded(y, 44100, hop_size=0.1), ours(y, 44100, hop_size=0.1))
     assert repr(loaded) == repr(ours)
+
+
+def test_our_own_extractor_is_loaded_without_dill(tmp_path: Path) -> None:
+    """What describes itself as source text is read by plain pickle: a node needs no dill for it."""
+    exporter.export(tmp_path / "A.pkl")
+    bundle_of(tmp_path / "A.pkl")
+    program = (
+        "import sys; sys.modules['dill'] = None\nfrom sonyc_ml.bundle import load_extractor, read_bundle\n"
+        "print(load_extractor(read_bundle(sys.argv[1])))"
+    )
+    result = run(sys.executable, "-c", program, tmp_path / "A.tflite")
+    assert result.stdout == f"{LogMel()!r}\n", result.stderr
 
 
 def test_an_export_describes_itself(tmp_path: Path) -> None:
@@ -516,14 +529,31 @@ def test_a_pickle_of_something_elses_making_has_no_description(last_line: bytes)
 # --- the bundle's files -----------------------------------------------------------------------------------------------
 
 
-def test_a_bundle_has_the_digest_of_its_listing(tmp_path: Path) -> None:
-    """The bundle's SHA-256 is that of what `sha256sum NAME.tflite NAME.pkl` prints."""
-    (tmp_path / "A.tflite").write_bytes(b"network")
+def test_a_bundle_has_the_digest_of_its_manifest(tmp_path: Path) -> None:
+    """The bundle's SHA-256 is what `sha256sum NAME.json` prints, and that file has what it prints for the others."""
+    network = tmp_path / "A.tflite"
+    network.write_bytes(b"network")
+    assert read_bundle(network).sha256 == sha256sum(network)
     (tmp_path / "A.pkl").write_bytes(b"extractor")
-    for names in (["A.tflite", "A.pkl"], ["A.tflite"]):
-        listing = run("sha256sum", *names, cwd=tmp_path).stdout
-        assert read_bundle(tmp_path / "A.tflite").sha256 == hashlib.sha256(listing.encode()).hexdigest()
-        (tmp_path / "A.pkl").unlink(missing_ok=True)
+    read = read_bundle(vouch(network))
+    assert read.sha256 == sha256sum(tmp_path / "A.json")
+    assert json.loads((tmp_path / "A.json").read_bytes())["files"] == {
+        name: sha256sum(tmp_path / name) for name in ("A.tflite", "A.pkl")
+    }
+
+
+def sha256sum(path: Path) -> str:
+    return run("sha256sum", path).stdout.partition(" ")[0]
+
+
+def test_a_changed_extractor_changes_the_bundles_digest(tmp_path: Path) -> None:
+    """Two bundles that differ in a byte of any file have different digests."""
+    digests = set()
+    for network, extractor in ((b"network", b"extractor"), (b"network", b"Extractor"), (b"Network", b"extractor")):
+        (tmp_path / "A.tflite").write_bytes(network)
+        (tmp_path / "A.pkl").write_bytes(extractor)
+        digests.add(read_bundle(vouch(tmp_path / "A.tflite")).sha256)
+    assert len(digests) == 3
 
 
 def test_a_bundle_holds_what_was_read(tmp_path: Path) -> None:
@@ -532,7 +562,13 @@ def test_a_bundle_holds_what_was_read(tmp_path: Path) -> None:
     read = read_bundle(str(tmp_path / "A.tflite"))
     assert (read.name, read.network, read.pickle, read.description) == ("A", b"network", None, None)
     assert (read.path, read.pickle_path) == (tmp_path / "A.tflite", tmp_path / "A.pkl")
-    assert "network=" not in repr(read)
+    assert (read.manifest, read.head) == (None, None)
+    (tmp_path / "A.pkl").write_bytes(b"extractor")
+    vouched = read_bundle(vouch(tmp_path / "A.tflite"))
+    assert (vouched.network, vouched.pickle) == (b"network", b"extractor")
+    assert vouched.files == {"A.tflite": b"network", "A.pkl": b"extractor"}
+    for text in (repr(read), repr(vouched)):
+        assert not re.search("b'network'|b'extractor'", text)
 
 
 @pytest.mark.parametrize(
@@ -553,11 +589,19 @@ def test_a_bundle_without_an_extractor_says_how_to_make_one(tmp_path: Path) -> N
 
 
 def test_a_pickle_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """A folder in the extractor's place is refused by its name."""
-    (tmp_path / "A.tflite").write_bytes(b"")
-    (tmp_path / "A.pkl").mkdir()
-    with pytest.raises(BundleError, match=r"A\.pkl: Is a directory"):
-        read_bundle(tmp_path / "A.tflite")
+    """A folder in the extractor's place, or nothing where one was vouched for, is refused by its name."""
+    path = tmp_path / "A.pkl"
+    path.write_bytes(b"extractor")
+    network = bundle_of(path).path
+    path.unlink()
+    with pytest.raises(BundleError, match=r"A\.pkl: No such file or directory"):
+        read_bundle(network)
+    path.mkdir()
+    with pytest.raises(BundleError, match=r"A\.pkl is not a file"):
+        read_bundle(network)
+    network.with_suffix(".json").unlink()
+    with pytest.raises(BundleIntegrityError, match=r"A\.pkl would be run, and nothing vouches for it"):
+        read_bundle(network)
 
 
 def test_the_description_is_one_line_of_json(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 from sonyc_ml import exporter
 from sonyc_ml.bundle import read_bundle
-from sonyc_ml.errors import BundleError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 from sonyc_ml.info import describe, render
 from tests import networks
-from tests.conftest import require_shared
+from tests.conftest import require_shared, vouch
 from tests.networks import Spec
 
 
@@ -60,6 +60,8 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "sample_rate": 8000,
         "res_type": "kaiser_best",
         "outputs": {"embedding": 0},
+        "head": "",
+        "labels": [],
         "made_by": "",
     }
 
@@ -94,7 +96,7 @@ def test_reference_kernels_are_seen(tiny: Path) -> None:
 def test_a_pickled_extractor_says_what_it_is_and_who_made_it(tiny: Path) -> None:
     """An extractor is named with its function, its parameters and the versions that made it."""
     exporter.export(tiny.with_suffix(".pkl"), hop_size=0.25)
-    shown = rows(render(describe(tiny)))
+    shown = rows(render(describe(vouch(tiny))))
     assert shown["model"] == "AudioModel"
     assert shown["extractor"].startswith(
         f"{tiny.with_suffix('.pkl')}: sonyc_ml.features:LogMel(duration=1.0, fmax=4000.0"
@@ -113,7 +115,7 @@ def test_a_pickle_without_a_description_is_described(tmp_path: Path) -> None:
     import dill
 
     path.with_suffix(".pkl").write_bytes(dill.dumps(namespace["f"], recurse=True))
-    shown = rows(render(describe(path)))
+    shown = rows(render(describe(vouch(path))))
     assert shown["extractor"] == f"{path.with_suffix('.pkl')}, which does not describe itself"
     assert shown["sample rate"] == "that of the recording"
     assert "made by" not in shown
@@ -126,11 +128,21 @@ def test_a_pickle_without_a_description_is_described(tmp_path: Path) -> None:
 def test_trouble_with_an_extractor_is_part_of_the_answer(content: bytes, problem: str, tiny: Path) -> None:
     """An extractor that cannot be loaded does not hide what the network is."""
     tiny.with_suffix(".pkl").write_bytes(content)
-    described = describe(tiny)
+    described = describe(vouch(tiny))
     assert described["operators"] == 2
     shown = rows(render(described))
     assert shown["extractor"].startswith(f"none: {tiny.with_suffix('.pkl')} {problem}")
     assert "model" not in shown
+
+
+def test_an_extractor_that_nothing_vouches_for_is_not_described(tiny: Path) -> None:
+    """A pickle without a manifest, or changed behind it, is an error and no description."""
+    tiny.with_suffix(".pkl").write_bytes(b"damaged")
+    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl would be run, and nothing vouches for it"):
+        describe(tiny)
+    vouch(tiny).with_suffix(".pkl").write_bytes(b"changed")
+    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl is not the file that the manifest vouches for"):
+        describe(tiny)
 
 
 def test_an_input_of_any_length_is_described(tmp_path: Path) -> None:

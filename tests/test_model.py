@@ -24,10 +24,12 @@ from sonyc_ml.audio import open_recording, read_recording
 from sonyc_ml.bundle import Bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, EmptyRecordingError, RecordingError
 from sonyc_ml.features import LogMel
+from sonyc_ml.foreign import FunctionExtractor
 from sonyc_ml.interpreter import Interpreter
-from sonyc_ml.model import AudioModel, FunctionExtractor, Model, PCMModel, SpecModel, load_model
+from sonyc_ml.loading import load_model
+from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from tests import networks
-from tests.conftest import ROOT, require_shared
+from tests.conftest import ROOT, require_shared, vouch
 from tests.networks import Spec
 
 Floats = npt.NDArray[np.float32]
@@ -73,7 +75,7 @@ def tiny_with_pickle(tiny: Path, tmp_path: Path) -> Path:
     """The same with our extractor exported beside it."""
     path = Path(shutil.copy(tiny, tmp_path))
     exporter.export(path.with_suffix(".pkl"))
-    return path
+    return vouch(path)
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +149,7 @@ def test_tflite_runtime_gives_the_oracles_embedding(sonyc_bundle: Path, tmp_path
     paths = [require_shared(f"oracle/{name}.npz") for name in ORACLE]
     result = subprocess.run(
         [TFLITE_RUNTIME, "-c", PARITY_PROGRAM, sonyc_bundle, tmp_path, *paths],
-        env={"PYTHONPATH": str(ROOT)},
+        env={"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]},
         capture_output=True,
         text=True,
         check=True,
@@ -230,14 +232,14 @@ def test_a_pcm_models_window_is_its_input(
 
 
 def test_load_model_tells_the_kinds_apart(tiny: Path, tiny_with_pickle: Path, waveform: Path) -> None:
-    """A pickle makes an `AudioModel`, a row of samples a `PCMModel`, anything else a `SpecModel`."""
+    """A vouched pickle makes an `AudioModel`, a row of samples a `PCMModel`, anything else a `SpecModel`."""
     assert type(load_model(tiny_with_pickle)) is AudioModel
     assert type(load_model(tiny)) is SpecModel
     assert type(load_model(waveform, target_sr=8000)) is PCMModel
 
 
 def test_load_model_can_be_told(tiny_with_pickle: Path, waveform: Path) -> None:
-    """What the input is can be said, and wins."""
+    """What the input is can be said, and wins, over the manifest too."""
     assert type(load_model(tiny_with_pickle, input_kind="log_mel")) is SpecModel
     assert type(load_model(str(tiny_with_pickle), input_kind="pickled")) is AudioModel
     assert type(load_model(waveform, input_kind="pcm", target_sr=8000)) is PCMModel
@@ -501,7 +503,7 @@ def without_hop(y: Floats, sr: int) -> Floats:
 def function_extractor(
     function: Callable[..., Floats], duration: float | None = 0.5, hop_size: float | None = 0.25
 ) -> FunctionExtractor:
-    bundle = Bundle("A", Path("models/A.tflite"), b"", b"", "")
+    bundle = Bundle("A", Path("models/A.tflite"), None, {"A.tflite": b"", "A.pkl": b""}, "")
     return FunctionExtractor(function, bundle, duration, hop_size)
 
 
@@ -598,7 +600,7 @@ def users_bundle(waveform: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = Path(shutil.copy(waveform, tmp_path / "user.tflite"))
     exporter.export_function(path.with_suffix(".pkl"), "model_test_module:my_features", duration=0.25)
     (tmp_path / "model_test_module.py").unlink()
-    return path
+    return vouch(path)
 
 
 def test_a_function_of_the_users_own_becomes_a_model(users_bundle: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ matrices = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5)
 def an_output(embedding: npt.NDArray[np.float32] | None = None, provenance: Provenance = PROVENANCE) -> Output:
     embedding = np.linspace(-1, 1, 30, dtype=np.float32).reshape(3, 10) if embedding is None else embedding
     timestamps = np.linspace(-0.05, 1, len(embedding), dtype=np.float64)
-    return Output(timestamps=timestamps, embedding=embedding, scores=None, provenance=provenance)
+    return Output(timestamps=timestamps, embedding=embedding, scores=None, labels=(), provenance=provenance)
 
 
 def read_csv(path: Path) -> tuple[dict[str, str], list[dict[str, str]]]:
@@ -109,8 +109,8 @@ def test_npz_round_trip(tmp_path: Path) -> None:
 def test_only_what_there_is_is_stored() -> None:
     """An output has an embedding, scores, or both; what it lacks has no array."""
     scores = np.zeros((1, 2), np.float32)
-    only_scores = Output(timestamps=np.zeros(1), embedding=None, scores=scores, provenance=PROVENANCE)
-    assert "embedding" not in only_scores.arrays()
+    only_scores = Output(timestamps=np.zeros(1), embedding=None, scores=scores, labels=(), provenance=PROVENANCE)
+    assert not {"embedding", "labels"}.intersection(only_scores.arrays())
     assert only_scores.arrays()["scores"] is scores
     assert only_scores.arrays()["format_version"] == FORMAT_VERSION
 
@@ -136,6 +136,28 @@ def test_csv_provenance_round_trip(tmp_path: Path) -> None:
     provenance, rows = read_csv(path)
     assert provenance == {name: str(value) for name, value in dataclasses.asdict(PROVENANCE).items()}
     assert list(rows[0])[:3] == ["timestamp", "embedding_0", "embedding_1"]
+
+
+def test_labels_are_stored_with_their_scores(tmp_path: Path) -> None:
+    """An .npz has the labels as an array of text; in a CSV they head the columns of the scores, whatever they say."""
+    labels = ("dog, barking", 'a "siren"', "Stra\N{LATIN SMALL LETTER SHARP S}e")
+    scores = np.array([[0.25, 0.5, 0.125]] * 3, np.float32)
+    output = replace(an_output(), scores=scores, labels=labels)
+    write_output(output, tmp_path / "a.npz")
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+        assert arrays["labels"].tolist() == list(labels)
+    write_output(output, tmp_path / "a.csv")
+    _, rows = read_csv(tmp_path / "a.csv")
+    assert list(rows[0])[-4:] == ["embedding_9", *labels]
+    assert [rows[-1][label] for label in labels] == ["0.25", "0.5", "0.125"]
+
+
+def test_the_likeliest_label() -> None:
+    """It is the one with the highest mean over all windows; without labels or scores there is none."""
+    scores = np.array([[0.9, 0.5], [0.0, 0.75]], np.float32)
+    assert replace(an_output(), scores=scores, labels=("dog", "siren")).likeliest() == "siren 0.62"
+    assert replace(an_output(), scores=scores).likeliest() == ""
+    assert replace(an_output(), labels=("dog", "siren")).likeliest() == ""
 
 
 @pytest.mark.parametrize("suffix", ["csv", "npz"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-OURS = ".venv"
+OURS = ".venv-test"
 TFLITE_RUNTIME = ".venv-tflite-runtime"
 ORIGINAL = ".venv-original"
 

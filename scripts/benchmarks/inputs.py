@@ -13,6 +13,7 @@ import soundfile
 
 from sonyc_ml.audio import EXTENSIONS
 from sonyc_ml.bundle import read_bundle
+from sonyc_ml.features import LogMel
 
 SHARED = environments.ROOT.parent / "shared" / "data"
 NETWORK = SHARED / "models" / "quantized_default_int8.tflite"
@@ -52,6 +53,8 @@ def find(model: Path | None, folder: Path | None, work: Path) -> Inputs:
     Raises
     ------
     MissingError
+    BundleError
+        The network that was given cannot be used; nothing vouches for its extractor, for one.
     """
     network, folder = model or NETWORK, folder or RECORDINGS
     if not network.is_file():
@@ -61,9 +64,7 @@ def find(model: Path | None, folder: Path | None, work: Path) -> Inputs:
         raise MissingError(f"there are no recordings in {folder}: give a folder of them with --recordings FOLDER")
     chosen = {path: length for path, length in durations.items() if abs(length - WANTED_S) <= TOLERANCE_S} or durations
     network = _with_extractor(network.resolve(), work)
-    described = read_bundle(network).description
-    parameters = described.parameters if described is not None and described.function == LOG_MEL else None
-    return Inputs(network, parameters, list(chosen), sum(chosen.values()) / len(chosen))
+    return Inputs(network, _log_mel_parameters(network), list(chosen), sum(chosen.values()) / len(chosen))
 
 
 def _durations(folder: Path) -> dict[Path, float]:
@@ -72,17 +73,25 @@ def _durations(folder: Path) -> dict[Path, float]:
 
 
 def _with_extractor(network: Path, work: Path) -> Path:
-    """The network itself if it has an extractor, else a copy with the built-in one exported beside it."""
-    if network.with_suffix(".pkl").exists():
+    """The network itself if it is a bundle, else a copy of it with the built-in extractor and a manifest.
+
+    What is exported here was made here, so the manifest may vouch for it; a bundle that was given vouches for itself.
+    """
+    if any(network.with_suffix(suffix).exists() for suffix in (".pkl", ".json")):
         return network
     copy = Path(shutil.copy(network, work))
-    command: list[str | Path] = [
-        environments.ours(),
-        "-m",
-        "sonyc_ml.cli",
-        "features",
-        "export",
-        copy.with_suffix(".pkl"),
-    ]
-    subprocess.run(command, env=environments.variables(), stdout=subprocess.DEVNULL, check=True)
+    for words in (("features", "export", copy.with_suffix(".pkl")), ("bundle", "make", copy)):
+        command: list[str | Path] = [environments.ours(), "-m", "sonyc_ml.cli", *words]
+        subprocess.run(command, env=environments.variables(), stdout=subprocess.DEVNULL, check=True)
     return copy
+
+
+def _log_mel_parameters(network: Path) -> dict[str, Any] | None:
+    """Parameters of a bundle's extractor if it is the built-in log-mel one, by pickle or by manifest."""
+    bundle = read_bundle(network)
+    described, manifest = bundle.description, bundle.manifest
+    if described is not None:
+        return described.parameters if described.function == LOG_MEL else None
+    if manifest is not None and manifest.input.kind == "log_mel":
+        return LogMel(**manifest.input.parameters).parameters
+    return None

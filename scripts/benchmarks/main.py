@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import latency
+import loading_time
 import machine
 import road
 from figures import as_plain
@@ -18,7 +19,9 @@ from inputs import MissingError
 from table import render
 from workers import WorkerError
 
-COMMANDS = {"road": road.measure, "latency": latency.measure}
+from sonyc_ml.errors import SonycMLError
+
+COMMANDS = {"road": road.measure, "latency": latency.measure, "load": loading_time.measure}
 DEFAULT = "road"
 
 
@@ -28,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     load_before = os.getloadavg()[0]
     try:
         result = COMMANDS[parsed.command](parsed)
-    except (MissingError, WorkerError) as error:
+    except (MissingError, WorkerError, SonycMLError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     _add_road(commands)
     _add_latency(commands)
+    _add_load(commands)
     return parser
 
 
@@ -75,6 +79,16 @@ def _add_latency(commands: Any) -> None:
         description="Time from close() of a recording until the worker is handed it.",
     )
     _add_common(parser, repeats=1000, what="recordings that are written")
+
+
+def _add_load(commands: Any) -> None:
+    parser = commands.add_parser(
+        "load",
+        help="what it costs to check a bundle before it is loaded",
+        description="Time the load of a bundle that is checked, against one that is not.",
+    )
+    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
+    _add_common(parser, repeats=30, what="times it is loaded in each way")
 
 
 def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:

@@ -19,7 +19,8 @@ import numpy as np  # noqa: E402
 from sonyc_ml.audio import open_recording  # noqa: E402
 from sonyc_ml.features import make_resampler  # noqa: E402
 from sonyc_ml.interpreter import BACKENDS  # noqa: E402
-from sonyc_ml.model import Model, load_model  # noqa: E402
+from sonyc_ml.loading import load_model  # noqa: E402
+from sonyc_ml.model import Model  # noqa: E402
 from sonyc_ml.store import write_output  # noqa: E402
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -37,6 +38,7 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
     """
     with tempfile.TemporaryDirectory(prefix="sonyc-ml-bench-") as folder:
         work = Path(folder)
+        os.environ["XDG_STATE_HOME"] = folder  # what is remembered of bundles is forgotten with the measurement
         given = inputs.find(parsed.model, parsed.recordings, work)
         found, skipped = variants.find(given)
         raw: dict[str, Any] = {"duration_s": given.duration_s, "recordings": [path.name for path in given.recordings]}

@@ -1,0 +1,206 @@
+"""Whose files these are: owner and mode, and the signature over a manifest. Nothing here reads what a file means."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shlex
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from sonyc_ml.errors import BundleError, BundleIntegrityError
+
+NAMESPACE = "sonyc-ml-bundle"
+SIGNER = "sonyc-ml"
+MAX_FILE_SIZE = 1 << 30
+
+# 51 bytes in base64: the type's name and the length of what follows, which all keys have in common, and the key.
+TRUSTED_KEY = re.compile(r"(ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{43})(\s.*)?")
+SIGNED_BY_ED25519 = b"SSHSIG\0\0\0\1\0\0\0\x33\0\0\0\x0bssh-ed25519"
+
+
+def read_guarded(path: Path) -> bytes:
+    """Read a file that nobody else can have written, once.
+
+    The file is opened once, its owner and mode are checked on the open descriptor, and those bytes are returned that
+    this descriptor reads. The file and every folder on the way to it must belong to root or to the user who runs
+    this, and no one else may write to them; a symbolic link must not lead out of its folder.
+
+    Raises
+    ------
+    BundleIntegrityError
+        Says what could be written by whom, and how to mend it.
+    BundleError
+        The file cannot be read at all.
+    """
+    try:
+        real = Path(os.path.realpath(path, strict=True))
+        if real.parent != Path(os.path.realpath(path.parent, strict=True)):
+            raise BundleIntegrityError(
+                f"{path} is a symbolic link out of its folder, to {real}: put the file itself there"
+            )
+        _check_folders(path)
+        descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
+            _check_file(path, status)
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                content = file.read(status.st_size + 1)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+    if len(content) != status.st_size:
+        raise BundleIntegrityError(f"{path} was written to while it was read: try again when that is done")
+    return content
+
+
+def _check_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleIntegrityError(f"{path} is not a file")
+    if status.st_size > MAX_FILE_SIZE:
+        raise BundleIntegrityError(f"{path} has {status.st_size:,} bytes, which no model of a node has")
+    _check_owner(path, status)
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # A check-out under umask 002 has this in every file: one command for all of them.
+        raise BundleIntegrityError(
+            f"{path} can be written by others, and so may files beside it: chmod go-w {quoted(path.parent)}/*"
+        )
+
+
+def _check_folders(path: Path) -> None:
+    loose = list(dict.fromkeys(_loose_folders(path)))
+    if loose:
+        words = f"the folder{'s' * (len(loose) > 1)} {', '.join(map(str, loose))}"
+        raise BundleIntegrityError(f"{words} can be written by others: chmod go-w {' '.join(map(quoted, loose))}")
+
+
+def _loose_folders(path: Path) -> Iterator[Path]:
+    """Folders that others can write to, of all that have a say in where a path leads: where its links lie, too."""
+    for step in (*reversed(path.absolute().parents), path.absolute()):
+        status = step.lstat()
+        if stat.S_ISLNK(status.st_mode):
+            _check_owner(step, status)  # in a sticky folder, anybody could have put it there
+            yield from _loose_folders(step.parent / step.readlink())
+        elif stat.S_ISDIR(status.st_mode):
+            _check_owner(step, status)
+            # In a sticky folder such as /tmp, what belongs to us cannot be renamed or removed by others.
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
+                yield step
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        raise BundleIntegrityError(
+            f"{path} belongs to user {status.st_uid}, neither to root nor to user {os.geteuid()}, who runs this: run "
+            f"it as user {status.st_uid}, or copy the bundle to a folder of root's"
+        )
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it, for commands in messages."""
+    return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
+
+
+def check_signature(manifest: bytes, source: Path, trusted_keys: Path) -> None:
+    """Refuse a manifest that none of the trusted keys has signed.
+
+    Signatures are OpenSSH's (``ssh-keygen -Y sign``, Ed25519), so keys are made, kept and read with tools that every
+    operator has, and verifying needs no library.
+
+    Parameters
+    ----------
+    manifest : bytes
+        Its very bytes.
+    source : Path
+        Of the manifest; its signature is ``NAME.json.sig``.
+    trusted_keys : Path
+        Public keys, ``ssh-ed25519 AAAA… comment``, one a line.
+
+    Raises
+    ------
+    BundleIntegrityError
+    """
+    signature_path = source.with_name(source.name + ".sig")
+    if not os.path.lexists(signature_path):
+        raise BundleIntegrityError(
+            f"{source} is not signed, and only signed bundles are trusted here ({trusted_keys}): "
+            "have it signed with `sonyc-ml bundle sign`"
+        )
+    signature, keys = read_guarded(signature_path), read_guarded(trusted_keys)
+    signers = "".join(f'{SIGNER} namespaces="{NAMESPACE}" {key}\n' for key in _parse_keys(keys, trusted_keys))
+    signers_file, signature_file = _in_memory(signers.encode()), _in_memory(signature)
+    try:
+        result = _ssh_keygen(
+            *("verify", "-f", f"/proc/self/fd/{signers_file}", "-I", SIGNER, "-s", f"/proc/self/fd/{signature_file}"),
+            content=manifest,
+            descriptors=(signers_file, signature_file),
+        )
+    finally:
+        os.close(signers_file)
+        os.close(signature_file)
+    if result.returncode:
+        raise BundleIntegrityError(
+            f"{signature_path} is no signature over {source.name} by a key of {trusted_keys}: "
+            "the manifest was changed after it was signed, or somebody else signed it"
+        )
+
+
+def _parse_keys(content: bytes, source: Path) -> list[str]:
+    """The keys without their comments: ssh-keygen sees nothing of a line but what was understood here."""
+    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    matches = [TRUSTED_KEY.fullmatch(line) for line in lines if line and not line.startswith("#")]
+    keys = [match[1] for match in matches if match]
+    if not keys or len(keys) < len(matches):
+        raise BundleIntegrityError(
+            f"{source} must hold Ed25519 public keys and nothing else, one a line: ssh-ed25519 AAAA… comment"
+        )
+    return keys
+
+
+def make_signature(manifest: Path, key: Path) -> Path:
+    """Sign a manifest with an OpenSSH private key; return the signature's path, ``NAME.json.sig``.
+
+    Raises
+    ------
+    BundleError
+        ssh-keygen refused, or a file cannot be read or written; says its reason.
+    """
+    path = manifest.with_name(manifest.name + ".sig")
+    try:
+        result = _ssh_keygen("sign", "-f", str(key), content=manifest.read_bytes())
+        if result.returncode:
+            reason = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+            raise BundleError(f"{manifest} cannot be signed with {key}: {reason[-1]}")
+        armoured = b"".join(result.stdout.splitlines()[1:-1])
+        if not base64.b64decode(armoured).startswith(SIGNED_BY_ED25519):
+            raise BundleError(f"{key} is not an Ed25519 key, and no other is trusted: ssh-keygen -t ed25519 makes one")
+        path.write_bytes(result.stdout)
+    except OSError as error:
+        raise BundleError(f"{error.filename or path}: {error.strerror}") from error
+    return path
+
+
+def _ssh_keygen(
+    action: str, *arguments: str, content: bytes, descriptors: tuple[int, ...] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    command = ["ssh-keygen", "-Y", action, "-n", NAMESPACE, *arguments]
+    try:
+        return subprocess.run(  # noqa: S603
+            command, input=content, capture_output=True, check=False, pass_fds=descriptors, timeout=30
+        )
+    except OSError as error:
+        raise BundleError(f"signatures need ssh-keygen ({error.strerror}): apt-get install openssh-client") from error
+    except subprocess.TimeoutExpired as error:
+        raise BundleError("ssh-keygen did not answer within 30 s; does it wait for a passphrase?") from error
+
+
+def _in_memory(content: bytes) -> int:
+    """A file without a name, for a program that wants one."""
+    descriptor = os.memfd_create(SIGNER, 0)
+    os.write(descriptor, content)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor

@@ -1,0 +1,87 @@
+"""A table of plain values (TOML, JSON) to frozen dataclasses: every key known, every type checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import types
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+
+NAMES = {
+    Path: "a path",
+    float: "a number",
+    int: "a whole number",
+    str: "a string",
+    bool: "true or false",
+    tuple: "a list of strings",
+    dict: "a table",
+}
+
+
+def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
+    """Make a dataclass of a table.
+
+    Parameters
+    ----------
+    cls : type
+        A dataclass. A field whose name is a word of Python ends in an underscore that its key does not have. A field's
+        metadata may say under ``flag`` how else the value can be given.
+    table : mapping
+    prefix : str
+        Of the keys in messages, as in ``model.``.
+
+    Raises
+    ------
+    ValueError
+        Names the key by its dotted path, and says what it takes.
+    """
+    hints = get_type_hints(cls)
+    entries = {entry.name.rstrip("_"): entry for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in table:
+        if key not in entries:
+            close = difflib.get_close_matches(key, entries, n=1)
+            meant = f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(entries)}"
+            raise ValueError(f"{prefix}{key} is not a known key; {meant}")
+    values = {}
+    for key, entry in entries.items():
+        if key in table:
+            values[entry.name] = converted(table[key], hints[entry.name], f"{prefix}{key}")
+        elif entry.default is dataclasses.MISSING and entry.default_factory is dataclasses.MISSING:
+            if dataclasses.is_dataclass(hints[entry.name]):
+                values[entry.name] = build(hints[entry.name], {}, f"{prefix}{key}.")
+                continue
+            flag = f"; give {entry.metadata['flag']}, or set it in the file" if "flag" in entry.metadata else ""
+            raise ValueError(f"{prefix}{key} is missing{flag}")
+    try:
+        return cls(**values)
+    except ValueError as error:  # what types cannot say, the dataclass does
+        raise ValueError(f"{prefix}{error}") from error
+
+
+def converted(value: Any, hint: Any, name: str) -> Any:  # noqa: PLR0911  one for each type
+    """The value as its type; a ValueError that names it says which types it takes."""
+    options = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if hint is Any or (value is None and type(None) in options):
+        return value
+    for option in options:
+        origin = get_origin(option) or option
+        if dataclasses.is_dataclass(option):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{name} must be a table, not {value!r}")
+            return build(option, value, f"{name}.")  # type: ignore[arg-type]
+        if option is Path and isinstance(value, (str, Path)):
+            return Path(value)
+        if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            return float(value)
+        if option in (int, str, bool) and type(value) is option:
+            return value
+        if origin is tuple and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+            return tuple(value)
+        if origin is dict and isinstance(value, Mapping):
+            return {key: converted(item, get_args(option)[1], f"{name}.{key}") for key, item in value.items()}
+    wanted = " or ".join(NAMES[get_origin(option) or option] for option in options if option is not type(None))
+    raise ValueError(f"{name} must be {wanted}, not {value!r}")
