@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import platform
 from collections.abc import Mapping
@@ -102,8 +103,26 @@ def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: A
 def golden_key(model: Model) -> str:
     """What a golden vector's result depends on, as far as this machine goes."""
     kernels = "reference kernels" if not model.interpreter.delegated()[0] else "XNNPACK"
-    python = platform.python_version()
-    return f"{model.bundle.sha256} {model.interpreter.backend} {kernels} numpy {np.__version__} Python {python}"
+    parts = (
+        model.bundle.sha256,
+        model.interpreter.backend,
+        kernels,
+        f"numpy {np.__version__}",
+        _python_and_processor(),
+    )
+    return " ".join(parts)
+
+
+def _python_and_processor() -> str:
+    """A card moved to another board is another machine."""
+    known = ("model name", "CPU part", "Features", "flags", "Model")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(known)})
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    return f"Python {platform.python_version()} {platform.machine()} {digest}"
 
 
 def check_golden(model: Model) -> dict[str, float]:
