@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import os
 import queue
 import time
@@ -162,10 +163,11 @@ class Spool:
         if identity is None:
             return []
         now = self._clock()
-        _, seen_before = self._unsettled.pop(path, (0.0, None))
-        if identity == seen_before or identity.mtime_ns * 1e-9 + self._settle_s <= now:
+        due_s, seen_before = self._unsettled.pop(path, (math.inf, None))
+        if identity.mtime_ns * 1e-9 + self._settle_s <= now or (identity == seen_before and due_s <= now):
             return [path]
-        self._unsettled[path] = (now + self._settle_s, identity)
+        # A second hint of the same state does not make it any older.
+        self._unsettled[path] = (due_s if identity == seen_before else now + self._settle_s, identity)
         return []
 
     def _identify(self, path: Path) -> Identity | None:

@@ -130,6 +130,16 @@ def test_a_recording_linked_in_is_handed_out_when_it_has_settled(
     assert reader.next() == "a.wav"
 
 
+def test_a_second_hint_makes_nothing_older(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
+    """A recording that appears twice before it has settled, as by a scan and an event, is still waited for."""
+    reader = read()
+    written = _write(tmp_path / "a.wav")
+    for _ in range(2):
+        (folder / "a.wav").hardlink_to(written)
+        assert reader.is_quiet()
+        (folder / "a.wav").unlink()
+
+
 def test_each_recording_comes_once(folder: Path, read: ReadFolder) -> None:
     """Created, closed and settled, a recording is still one recording."""
     reader = read(settle_s=0.1)
