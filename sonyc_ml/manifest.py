@@ -169,7 +169,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         raise BundleError(f"{source} must hold a JSON object")
     try:
         return build(Manifest, table)
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise BundleError(f"{source}: {_printable(error)}") from error
 
 

@@ -15,7 +15,7 @@ import soundfile
 from sonyc_ml import __version__
 from sonyc_ml.audio import Recording, open_recording
 from sonyc_ml.bundle import Bundle, load_extractor, read_bundle
-from sonyc_ml.errors import BundleMismatchError, RecordingError, UnreadableRecordingError
+from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import Framing, LogMel, PCMWindows, checked_samples
 from sonyc_ml.foreign import FunctionExtractor
 from sonyc_ml.interpreter import Interpreter, Tensor
@@ -108,8 +108,11 @@ class Model:
             return None
         if "embedding" not in self.outputs or "scores" in self.outputs:
             raise BundleMismatchError("a head reads an embedding and gives scores: the network must have the one alone")
-        head = Interpreter(network, **kernels)
-        head.fit((math.prod(self.interpreter.row_shapes[self.outputs["embedding"]]),))
+        try:
+            head = Interpreter(network, **kernels)
+            head.fit((math.prod(self.interpreter.row_shapes[self.outputs["embedding"]]),))
+        except BundleError as error:
+            raise type(error)(f"the head of {self.bundle.name}: {error}") from error
         return head
 
     def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -76,6 +77,8 @@ def converted(value: Any, hint: Any, name: str) -> Any:  # noqa: PLR0911  one fo
         if option is Path and isinstance(value, (str, Path)):
             return Path(value)
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if isinstance(value, int) and abs(value) > sys.float_info.max:
+                raise ValueError(f"{name} is larger than any number a computer reckons with")
             return float(value)
         if option in (int, str, bool) and type(value) is option:
             return value
