@@ -101,7 +101,7 @@ class Spool:
             for path in self._scan():
                 self._hints.put(Hint(path, finished=False))
         except OSError as error:
-            self.stop()
+            self.close()
             raise ConfigError(f"{self.folder} cannot be watched: {_reason(error)}") from error
 
     def stop(self) -> None:
@@ -159,11 +159,11 @@ class Spool:
 
     def _settled(self, path: Path) -> list[Path]:
         """The path if it has not changed for a while; else it is looked at again when it may have settled."""
+        due_s, seen_before = self._unsettled.pop(path, (math.inf, None))
         identity = self._identify(path)
         if identity is None:
             return []
         now = self._clock()
-        due_s, seen_before = self._unsettled.pop(path, (math.inf, None))
         if identity.mtime_ns * 1e-9 + self._settle_s <= now or (identity == seen_before and due_s <= now):
             return [path]
         # A second hint of the same state does not make it any older.

@@ -140,6 +140,17 @@ def test_a_second_hint_makes_nothing_older(folder: Path, read: ReadFolder, tmp_p
         (folder / "a.wav").unlink()
 
 
+def test_a_recording_that_vanished_is_forgotten(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
+    """A recording that is removed before it has settled costs nothing from then on."""
+    reader = read(settle_s=0.1)
+    (folder / "a.wav").hardlink_to(_write(tmp_path / "a.wav"))
+    (folder / "a.wav").unlink()
+    assert reader.is_quiet()
+    start_s = time.process_time()
+    assert reader.is_quiet()
+    assert time.process_time() - start_s < QUIET_S / 4
+
+
 def test_each_recording_comes_once(folder: Path, read: ReadFolder) -> None:
     """Created, closed and settled, a recording is still one recording."""
     reader = read(settle_s=0.1)

@@ -51,7 +51,7 @@ class Worker:
         )
         try:
             self.about = self.answer()
-        except BaseException:
+        except Exception:
             self.close()
             raise
 
