@@ -115,7 +115,8 @@ class Spool:
         for observer in self._observers:
             observer.stop()
         for observer in self._observers:
-            observer.join()
+            if observer.is_alive():  # one that could not start is in the list too
+                observer.join()
         self._observers.clear()
 
     def recordings(self) -> Iterator[Identity]:
