@@ -137,6 +137,7 @@ def main(arguments: Sequence[str], prog: str = "features.py") -> int:
     python = "any Python from 3.11 on" if description.any_python else f"Python {description.python.rpartition('.')[0]}"
     size, needs = parsed.output.stat().st_size, ", ".join((python, *description.requires))
     print(f"{parsed.output}: {description.function}, {size:,} bytes; needs {needs}")
+    print(f"next, once the network is beside it: sonyc-ml bundle make {parsed.output.with_suffix('.tflite')}")
     return 0
 
 
@@ -262,8 +263,15 @@ def _description(
         function=function,
         parameters=parameters,
         python=platform.python_version(),
-        dill=importlib.metadata.version("dill"),
+        dill=_version_of_dill(),
         numpy=np.__version__,
         any_python=any_python,
         requires=requires,
     )
+
+
+def _version_of_dill() -> str:
+    try:
+        return importlib.metadata.version("dill")
+    except importlib.metadata.PackageNotFoundError:  # our own extractor is exported without it
+        return "none"

@@ -62,6 +62,7 @@ def test_the_commands_of_the_issue_give_the_same_bytes(tmp_path: Path) -> None:
     assert (first.returncode, first.stderr, second.returncode, second.stderr) == (0, "", 0, "")
     assert first.stdout == (
         f"models/A.pkl: sonyc_ml.features:LogMel, {len(content):,} bytes; needs any Python from 3.11 on, numpy\n"
+        "next, once the network is beside it: sonyc-ml bundle make models/A.tflite\n"
     )
     assert (tmp_path / "models" / "B.pkl").read_bytes() == content
     assert (tmp_path / "models" / "C.pkl").read_bytes() == content
@@ -102,7 +103,7 @@ def test_an_export_describes_itself(tmp_path: Path) -> None:
 def test_a_chosen_soxr_is_recorded(tmp_path: Path) -> None:
     """An extractor that resamples with soxr says that it needs it, on the terminal and in its description."""
     result = run(COMMAND, "features", "export", "A.pkl", "--res_type", "soxr_hq", cwd=tmp_path)
-    assert result.stdout.endswith("needs any Python from 3.11 on, numpy, soxr\n")
+    assert result.stdout.splitlines()[0].endswith("needs any Python from 3.11 on, numpy, soxr")
     description = bundle_of(tmp_path / "A.pkl").description
     assert description is not None
     assert description.requires == ("numpy", "soxr")
@@ -288,7 +289,8 @@ def test_a_users_function_travels_by_value(tmp_path: Path, bare_pythons: dict[in
         cwd=tmp_path,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.endswith(f"needs Python 3.{HERE}, dill, numpy\n")
+    assert result.stdout.splitlines()[0].endswith(f"needs Python 3.{HERE}, dill, numpy")
+    assert result.stdout.splitlines()[1].endswith("sonyc-ml bundle make OUT.tflite")
     (tmp_path / "my_module.py").unlink()
     shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
     y = np.full(8000, 0.5, np.float32)
