@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -57,6 +58,14 @@ def vouch(network: Path, kind: str = "pickled") -> Path:
     manifest = Manifest(1, network.stem, "1.0.0", 8000, 1.0, 0.1, Input(kind), files)
     network.with_suffix(".json").write_text(manifest.text())
     return network
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _umask() -> Iterator[None]:
+    """Files are made as on most machines: a bundle that its group can write is refused, and has tests of its own."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture(scope="session", autouse=True)
