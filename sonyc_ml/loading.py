@@ -47,7 +47,7 @@ def load_model(
     trusted_keys : str or Path, optional
         Public keys; where given, only a bundle signed by one of them is loaded.
     golden : {"once", "always", "never"}
-        When to check the golden vector: once for each bundle, runtime and Python on this machine, or at every load.
+        When to check the golden vector: once for each bundle, runtime, Python and processor, or at every load.
     **parameters
         Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
         :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
