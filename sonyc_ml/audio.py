@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -9,14 +10,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
-from sonyc_ml.errors import EmptyRecordingError, UnreadableRecordingError
-from sonyc_ml.header import check_header
+from sonyc_ml.errors import (
+    EmptyRecordingError,
+    SonycMLError,
+    UnavailableRecordingError,
+    UnfinishedRecordingError,
+    UnreadableRecordingError,
+    VanishedRecordingError,
+)
+from sonyc_ml.header import ALAW, FLOAT, MULAW, Layout, check_header, find_layout, read_origination
+from sonyc_ml.identity import state_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -27,7 +36,13 @@ EXTENSIONS = (".wav", ".flac", ".ogg", ".w64", ".rf64", ".aif", ".aiff")
 SAMPLE_RATES_HZ = range(1000, 1_000_001)  # beyond them it is a damaged header, not a recorder
 BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
 HASH_BLOCK_SIZE = 1 << 18  # bytes
+SMALLEST_SIZE = 16  # bytes: no kind of file can be told, or be whole, with less
 UNKNOWN_LENGTH = 1 << 62  # what libsndfile says, at least, where a header leaves the length open
+
+GONE = (errno.ENOENT, errno.ENOTDIR)
+# What opening or reading something says that is no recording and will be none; anything else may pass.
+PERMANENT = (errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENAMETOOLONG, errno.EILSEQ)
+SYSTEM_ERROR = 2  # SF_ERR_SYSTEM of libsndfile's sndfile.h: read or lseek failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +61,8 @@ class Recording:
         Size and time of the file when it was opened.
     channel : int or None
         The channel that is read; None for the mean of all.
+    salvaged : bool
+        Whether this is what there is of a recording that is truncated or was never finished.
     """
 
     path: Path
@@ -55,6 +72,7 @@ class Recording:
     n_bytes: int
     mtime_ns: int
     channel: int | None
+    salvaged: bool
     _sound: Any = field(repr=False)
     _descriptor: int = field(repr=False)
 
@@ -63,6 +81,19 @@ class Recording:
         """Length in seconds."""
         return self.n_samples / self.sample_rate
 
+    @property
+    def comment(self) -> str:
+        """The comment in the file's metadata; empty where it has none."""
+        try:
+            return str(self._sound.comment)
+        except (soundfile.LibsndfileError, RuntimeError):  # the recording is closed
+            return ""
+
+    @property
+    def origination(self) -> str:
+        """When the header says that the sound begins; see :func:`sonyc_ml.header.read_origination`."""
+        return read_origination(self._descriptor, self.n_bytes)
+
     def blocks(self) -> Iterator[Floats]:
         """Yield the mono samples in order, `(n,)` float32 in [-1, 1], a few megabytes at a time.
 
@@ -70,15 +101,18 @@ class Recording:
         ------
         UnreadableRecordingError
             The file ends early, cannot be decoded, or holds NaN or infinity.
+        UnfinishedRecordingError
+            It changed while it was read.
+        UnavailableRecordingError
+            The disk fails.
         """
         length = max(1, BLOCK_LENGTH // self.n_channels)
         n_read = 0
         while n_read < self.n_samples:
             frames = self._read(min(length, self.n_samples - n_read))
             if len(frames) == 0:
-                raise UnreadableRecordingError(
-                    f"{self.path}: it ends after {n_read:,} of {self.n_samples:,} samples; it is truncated or damaged"
-                )
+                reason = f"it ends after {n_read:,} of {self.n_samples:,} samples; it is truncated or damaged"
+                raise _failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
             yield self._mono(frames)
 
@@ -87,8 +121,10 @@ class Recording:
 
         Raises
         ------
-        UnreadableRecordingError
-            The file has changed since it was opened, or the disk fails.
+        UnfinishedRecordingError
+            The file has changed since it was opened.
+        UnavailableRecordingError
+            The disk fails.
         """
         digest, position = hashlib.sha256(), 0
         try:
@@ -98,9 +134,9 @@ class Recording:
                 position += len(content)
             status = os.fstat(self._descriptor)
         except OSError as error:
-            raise UnreadableRecordingError(f"{self.path}: {error.strerror}") from error
-        if (status.st_size, status.st_mtime_ns) != (self.n_bytes, self.mtime_ns):
-            raise UnreadableRecordingError(f"{self.path}: it changed while it was read; something is still writing it")
+            raise _system_failure(self.path, error) from error
+        if state_of(status) != (self.n_bytes, self.mtime_ns):
+            raise UnfinishedRecordingError(f"{self.path}: it changed while it was read; something is still writing it")
         return digest.hexdigest()
 
     def _read(self, length: int) -> Floats:
@@ -110,8 +146,11 @@ class Recording:
                 frames: Floats = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
             else:
                 frames = self._sound.read(length, dtype="float32", always_2d=True)
+        except OSError as error:
+            raise _system_failure(self.path, error) from error
         except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise UnreadableRecordingError(f"{self.path}: {_reason(error)}; it is truncated or damaged") from error
+            state, reason = (self.n_bytes, self.mtime_ns), f"{_reason(error)}; it is truncated or damaged"
+            raise _failure(self.path, self._descriptor, state, reason, _code(error)) from error
         return frames
 
     def _mono(self, frames: Floats) -> Floats:
@@ -127,8 +166,53 @@ class Recording:
         return samples
 
 
+class RawSound:
+    """The whole samples of a WAV file whose header is wrong about its length, read without libsndfile.
+
+    libsndfile takes a length of 0 at its word, and reads headerless sound from the first byte of a file only. The
+    numbers are those that it gives for the finished file. Nothing is read from, or changed in, the descriptor's
+    position.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the open file, which is not closed.
+    layout : Layout
+        With at least one whole sample.
+    comment : str
+        That of the file.
+    """
+
+    format, subtype = "WAV", "RAW"
+
+    def __init__(self, descriptor: int, layout: Layout, comment: str) -> None:
+        self.samplerate, self.channels, self.frames = layout.sample_rate, layout.n_channels, layout.n_samples
+        self.comment = comment
+        self._descriptor, self._layout = descriptor, layout
+        self._n_read = 0
+
+    def read(self, length: int, dtype: str = "float32", always_2d: bool = True) -> Floats:  # noqa: ARG002  soundfile's
+        """Read on, `(n, n_channels)` float32; fewer than `length` where the file has become shorter."""
+        layout = self._layout
+        frame_size = layout.n_channels * layout.bits // 8
+        length = min(length, self.frames - self._n_read)
+        content = os.pread(self._descriptor, length * frame_size, layout.position + self._n_read * frame_size)
+        n_frames = len(content) // frame_size
+        self._n_read += n_frames
+        return _decode(content[: n_frames * frame_size], layout).reshape(n_frames, layout.n_channels)
+
+    def close(self) -> None:
+        """The file is closed by who opened it."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 @contextmanager
-def open_recording(path: str | Path, channel: int | None = None) -> Iterator[Recording]:
+def open_recording(path: str | Path, channel: int | None = None, *, salvage: bool = False) -> Iterator[Recording]:
     """Open a recording for reading; the file is opened once and closed at the end.
 
     Parameters
@@ -137,20 +221,30 @@ def open_recording(path: str | Path, channel: int | None = None) -> Iterator[Rec
         WAV of every common kind, RF64, Wave64, FLAC, Ogg or AIFF, at any sample rate.
     channel : int >= 0, optional
         Which channel to read; the mean of all where not given.
+    salvage : bool
+        Whether to read the whole samples of a WAV or RF64 file that is truncated or was never finished, where they
+        are PCM, float, mu-law or A-law. Only for a file that nobody writes any more.
 
     Raises
     ------
+    UnfinishedRecordingError
+        It is truncated, or its writer has not finished it, and it is not, or cannot be, salvaged.
     UnreadableRecordingError, EmptyRecordingError
         With the reason in words.
+    UnavailableRecordingError
+        The system does not let it be read, for now; VanishedRecordingError where it is gone.
     """
     path = Path(path)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hold us up
     except OSError as error:
-        raise UnreadableRecordingError(f"{path}: {error.strerror}") from error
+        raise _system_failure(path, error) from error
     try:
-        status = os.fstat(descriptor)  # before anything is read, so that no change goes unseen
-        with _open_sound(path, descriptor, status) as sound:
+        try:
+            status = os.fstat(descriptor)  # before anything is read, so that no change goes unseen
+        except OSError as error:
+            raise _system_failure(path, error) from error
+        with _open_sound(path, descriptor, status, salvage=salvage) as sound:
             if channel is not None and not 0 <= channel < sound.channels:
                 raise UnreadableRecordingError(
                     f"{path}: there is no channel {channel}; it has {sound.channels}, counted from 0"
@@ -160,9 +254,9 @@ def open_recording(path: str | Path, channel: int | None = None) -> Iterator[Rec
                 sound.samplerate,
                 sound.frames,
                 sound.channels,
-                status.st_size,
-                status.st_mtime_ns,
+                *state_of(status),
                 channel,
+                isinstance(sound, RawSound),
                 sound,
                 descriptor,
             )
@@ -184,39 +278,142 @@ def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats
         return (blocks[0] if len(blocks) == 1 else np.concatenate(blocks)), recording.sample_rate
 
 
-def _open_sound(path: Path, descriptor: int, status: os.stat_result) -> soundfile.SoundFile:
+def _open_sound(
+    path: Path, descriptor: int, status: os.stat_result, *, salvage: bool
+) -> soundfile.SoundFile | RawSound:
     """Check a file and hand it to libsndfile."""
     try:
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableRecordingError("it is not a file but a folder, a pipe or a device")
-        if status.st_size == 0:
-            raise EmptyRecordingError("it is an empty file")
-        if os.pread(descriptor, 4, 0) not in MAGIC:
-            raise UnreadableRecordingError("it is not a sound file of a kind that is read (WAV, FLAC, Ogg, AIFF)")
-        check_header(descriptor, status.st_size)
-        sound = soundfile.SoundFile(descriptor, closefd=False)
+        _check_kind(descriptor, status)
+        sound = _salvageable(descriptor, status.st_size) if salvage else None
+        if sound is None:
+            check_header(descriptor, status.st_size)
+            sound = soundfile.SoundFile(descriptor, closefd=False)
     except (UnreadableRecordingError, EmptyRecordingError) as error:
         raise type(error)(f"{path}: {error}") from None
     except OSError as error:
-        raise UnreadableRecordingError(f"{path}: {error.strerror}") from error
+        raise _system_failure(path, error) from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise UnreadableRecordingError(f"{path}: {_reason(error)}") from error
+        raise _failure(path, descriptor, state_of(status), _reason(error), _code(error)) from error
     try:
-        if sound.format not in FORMATS:
-            raise UnreadableRecordingError(f"{path}: {sound.format} files are not read; convert it to WAV or FLAC")
-        if sound.samplerate not in SAMPLE_RATES_HZ:
-            raise UnreadableRecordingError(f"{path}: its header says {sound.samplerate:,} Hz, which no recorder uses")
-        if sound.frames < 1:
-            raise EmptyRecordingError(f"{path}: it has a header and no sound")
-        if sound.frames >= UNKNOWN_LENGTH:
-            raise UnreadableRecordingError(
-                f"{path}: its header does not say how long it is, as of a {sound.format} file written to a pipe; "
-                "encode it again from a file to a file"
-            )
+        _check_sound(path, sound)
     except (UnreadableRecordingError, EmptyRecordingError):
         sound.close()
         raise
     return sound
+
+
+def _check_kind(descriptor: int, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableRecordingError("it is not a file but a folder, a pipe or a device")
+    if status.st_size == 0:
+        raise EmptyRecordingError("it is an empty file")
+    magic = os.pread(descriptor, 4, 0)
+    if not any(known.startswith(magic) for known in MAGIC):
+        raise UnreadableRecordingError("it is not a sound file of a kind that is read (WAV, FLAC, Ogg, AIFF)")
+    if status.st_size < SMALLEST_SIZE:
+        raise UnfinishedRecordingError(f"it is truncated: it ends after {status.st_size} bytes, within its header")
+
+
+def _check_sound(path: Path, sound: soundfile.SoundFile | RawSound) -> None:
+    if sound.format not in FORMATS:
+        raise UnreadableRecordingError(f"{path}: {sound.format} files are not read; convert it to WAV or FLAC")
+    if sound.samplerate not in SAMPLE_RATES_HZ:
+        raise UnreadableRecordingError(f"{path}: its header says {sound.samplerate:,} Hz, which no recorder uses")
+    if sound.frames < 1:
+        raise EmptyRecordingError(f"{path}: it has a header and no sound")
+    if sound.frames >= UNKNOWN_LENGTH:
+        raise UnfinishedRecordingError(
+            f"{path}: its header does not say how long it is: its {sound.format} encoder is still at work, was "
+            "stopped, or wrote to a pipe; encode it again from a file to a file"
+        )
+
+
+def _salvageable(descriptor: int, size: int) -> RawSound | None:
+    """The sound of a file that `check_header` would call unfinished, if there are whole samples; else None."""
+    try:
+        check_header(descriptor, size)
+    except UnfinishedRecordingError:
+        layout = find_layout(descriptor, size)
+        if layout is not None and layout.n_samples > 0:
+            return RawSound(descriptor, layout, _comment(descriptor))
+    return None
+
+
+def _comment(descriptor: int) -> str:
+    """The comment of an unfinished file, which libsndfile reads although it sees no sound."""
+    try:
+        with soundfile.SoundFile(descriptor, closefd=False) as sound:
+            return str(sound.comment)
+    except (soundfile.LibsndfileError, RuntimeError):
+        return ""
+
+
+def _decode(content: bytes, layout: Layout) -> Floats:
+    """Bytes to float32 in [-1, 1), each the number that libsndfile gives."""
+    size = layout.bits // 8
+    values: npt.NDArray[Any] = np.frombuffer(content, np.uint8)
+    if layout.tag in (MULAW, ALAW):
+        return np.take(_mulaw() if layout.tag == MULAW else _alaw(), values)
+    if layout.tag == FLOAT:
+        with np.errstate(over="ignore"):  # becomes infinity, which is refused in words
+            return values.view(f"{layout.order}f{size}").astype(np.float32)
+    if size == 1:
+        values = values.astype(np.int16) - 128  # 8 bits are unsigned in WAV files, and only they
+    elif size == 3:  # numpy has no such type: the upper three bytes of four
+        padded = np.zeros((len(values) // 3, 4), np.uint8)
+        padded[:, 1:] = values.reshape(-1, 3)[:, :: 1 if layout.order == "<" else -1]
+        values, size = padded.view("<i4")[:, 0], 4
+    else:
+        values = values.view(f"{layout.order}i{size}")
+    return np.multiply(values, np.float32(2.0 ** (1 - 8 * size)), dtype=np.float32)
+
+
+def _mulaw() -> Floats:
+    """What each byte of mu-law stands for (ITU-T G.711, table 2), in 16 bits scaled to [-1, 1)."""
+    code = ~np.arange(256, dtype=np.uint8)
+    exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
+    magnitude = ((mantissa * 8 + 132) << exponent) - 132
+    return (np.where(code & 128, -magnitude, magnitude) / 32768).astype(np.float32)
+
+
+def _alaw() -> Floats:
+    """What each byte of A-law stands for (ITU-T G.711, table 1), in 16 bits scaled to [-1, 1)."""
+    code = np.arange(256, dtype=np.uint8) ^ 0x55
+    exponent, mantissa = (code >> 4 & 7).astype(np.int32), (code & 15).astype(np.int32)
+    magnitude = np.where(exponent == 0, mantissa * 16 + 8, (mantissa * 16 + 264) << np.maximum(exponent - 1, 0))
+    return (np.where(code & 128, magnitude, -magnitude) / 32768).astype(np.float32)
+
+
+def _system_failure(path: Path, error: OSError) -> SonycMLError:
+    """What the system's refusal to open or read a recording means for it."""
+    if error.errno in GONE:
+        return VanishedRecordingError(f"{path}: {error.strerror}")
+    if error.errno in PERMANENT:
+        return UnreadableRecordingError(f"{path}: {error.strerror}")
+    return UnavailableRecordingError(f"{path}: {error.strerror}; it cannot be read for now")
+
+
+def _failure(path: Path, descriptor: int, state: tuple[int, int], reason: str, code: int = 0) -> SonycMLError:
+    """What libsndfile's failure to read a recording means for it.
+
+    libsndfile says of a disk that fails that the file is damaged, most of the time, so the file is read once more.
+    """
+    if code == SYSTEM_ERROR:
+        return UnavailableRecordingError(f"{path}: the system could not read on; it cannot be read for now")
+    try:
+        position = 0
+        while content := os.pread(descriptor, HASH_BLOCK_SIZE, position):
+            position += len(content)
+        is_changed = state_of(os.fstat(descriptor)) != state
+    except OSError as error:
+        return _system_failure(path, error)
+    if is_changed:
+        return UnfinishedRecordingError(f"{path}: it changed while it was read; something is still writing it")
+    return UnreadableRecordingError(f"{path}: {reason}")
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "code", 0))
 
 
 def _reason(error: Exception) -> str:

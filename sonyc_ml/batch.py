@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from sonyc_ml.audio import EXTENSIONS
-from sonyc_ml.errors import BundleError, ConfigError, RecordingError, StoreError
+from sonyc_ml.errors import BundleError, ConfigError, RecordingError, StoreError, UnavailableRecordingError
 from sonyc_ml.model import Model
 from sonyc_ml.store import output_path, write_output
 
@@ -130,7 +130,7 @@ def _embed(task: Task, model: Model, path: Path) -> Event:
     try:
         output = model.embed_file(task.path, name=task.name)
         write_output(output, path)
-    except (RecordingError, BundleError, StoreError) as error:
+    except (RecordingError, UnavailableRecordingError, BundleError, StoreError) as error:
         return Failed(task.name, str(error))
     duration_s = output.provenance.n_samples / output.provenance.sample_rate
     return Embedded(task.name, path, len(output.timestamps), duration_s, time.perf_counter() - start_s)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml import __version__
 from sonyc_ml.cli_bundle import add_bundle_command, parse_outputs
+from sonyc_ml.cli_node import add_node_commands
 from sonyc_ml.errors import ConfigError, SonycMLError
 
 if TYPE_CHECKING:
@@ -32,8 +33,11 @@ examples:
   sonyc-ml watch recordings/ --model models/NAME.tflite --output embeddings/
   sonyc-ml watch --config /etc/sonyc-ml/sonyc-ml.toml
 
-What is given here wins over the configuration file. Recordings that are in the folder already are embedded first;
-those whose output exists are left alone. SIGTERM and Ctrl-C finish the recording at hand, a second one stops now."""
+What is given here wins over the configuration file. Recordings that are in the folder already are embedded too; those
+whose output exists are left alone. What became of each is kept in DIR/.sonyc-ml: ask sonyc-ml status, explain and
+audit. SIGTERM and Ctrl-C finish the recording at hand, a second one stops now. SIGHUP (sonyc-ml reload) loads the
+bundles anew, as does replacing their files; the old ones run on if the new ones are no good. On a terminal each
+recording is told; elsewhere only --verbose does so."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -65,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_watch(commands)
     _add_embed(commands)
     _add_info(commands)
+    add_node_commands(commands)
     add_bundle_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser
@@ -186,7 +191,7 @@ def _run_watch(parsed: argparse.Namespace) -> int:
     from sonyc_ml.daemon import Daemon  # noqa: PLC0415  imports numpy
 
     _log_to_stderr(verbose=parsed.verbose)
-    Daemon(config).run()
+    Daemon(config, reread=lambda: load_config(parsed.config, _overrides(parsed))).run()
     return OK
 
 
@@ -261,6 +266,8 @@ def _prepare_process() -> None:
 def _log_to_stderr(*, verbose: bool) -> None:
     import logging  # noqa: PLC0415
 
+    if sys.stderr.isatty():  # who looks on sees each recording; a log says little when all is well
+        logging.getLogger("sonyc_ml.worker").setLevel(logging.DEBUG)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -1,24 +1,36 @@
-"""The daemon's life: start, embed each recording as it is finished, stop."""
+"""The daemon's life: start, embed each recording as it is finished, whatever happens, stop."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
+import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
 from types import FrameType
 
+from sonyc_ml import process
+from sonyc_ml.bulletin import Bulletin
+from sonyc_ml.bundles import Bundles
 from sonyc_ml.config import Config
-from sonyc_ml.errors import BundleError, ConfigError, RecordingError, StoreError
-from sonyc_ml.loading import load_model
-from sonyc_ml.model import Model
-from sonyc_ml.spool import Identity, Spool
-from sonyc_ml.store import is_output_of, output_path, write_output
+from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
+from sonyc_ml.journal import Journal, open_journal
+from sonyc_ml.journal_file import set_aside
+from sonyc_ml.lock import Lock
+from sonyc_ml.retention import RetentionThread
+from sonyc_ml.spool import Spool
+from sonyc_ml.worker import Worker
 
 logger = logging.getLogger(__name__)
 
-RETRY_S = 10.0
+N_FOUND = 1000  # recordings that the journal takes up at a time
+BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
+CLOCK_JUMP_S = 10.0  # a clock that is disciplined drifts less
+IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is seen
 
 
 class Daemon:
@@ -28,90 +40,210 @@ class Daemon:
     ----------
     config : Config
         See :mod:`sonyc_ml.config`.
+    reread : callable, optional
+        Reads the configuration again when the daemon is told to reload; it stays the same where not given.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
         self._config = config
-        self._n_embedded = self._n_refused = 0
+        self._reread = reread or (lambda: config)
+        self._counts: Counter[str] = Counter()
+        self._bulletin = Bulletin(config, self._counts)
+        self._spool = _make_spool(config)
+        self._stopped = self._reload_wanted = False
+        self._is_busy = True
+        self._backoff_s, self._resume_s = 0.0, -math.inf
+        self._clock_offset_s = time.time() - time.monotonic()
 
     def run(self) -> None:
-        """Run until SIGTERM or Ctrl-C, which finish the recording at hand; a second one stops now.
+        """Run until SIGTERM or Ctrl-C, which finish the recording at hand; a second one stops now. SIGHUP reloads.
 
         Raises
         ------
-        BundleError, ConfigError
+        BundleError, ConfigError, StoreError
             It cannot start.
         KeyboardInterrupt
             Stopped by a second signal.
         """
-        spool = self._make_spool()
-        with _stopped_by_signals(spool):
-            self._startup(spool)
-            try:
-                self._main_loop(spool)
-            finally:
-                self._shutdown(spool)
+        with self._signals(), ExitStack() as house:
+            self._startup(house)
+            self._main_loop()
+            self._bulletin.stopped()
 
-    def _make_spool(self) -> Spool:
-        settings = self._config.spool
-        return Spool(settings.folder, settings.extensions, recursive=settings.recursive, settle_s=settings.settle_s)
+    def _startup(self, house: ExitStack) -> None:
+        """Open everything; the house closes it again in the opposite order, whatever happens."""
+        config = self._config
+        _live_modestly(config)
+        house.callback(Lock(config.state_folder).release)
+        self._bundles = Bundles(config)
+        self._open_journal()
+        house.callback(self._close_journal)
+        self._retention = house.enter_context(RetentionThread(config))
+        house.callback(self._spool.close)
+        self._bulletin.started(self._bundles)
+        self._spool.check()
+        self._bulletin.folder_is(self._spool.state)
+        names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
+        logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
 
-    def _startup(self, spool: Spool) -> None:
-        settings = self._config.model
+    def _open_journal(self) -> None:
+        self._journal: Journal = open_journal(self._config.state_folder)
+        self._bulletin.publish_in(self._journal)
+        self._worker = Worker(self._config, self._journal, self._bundles, self._spool.is_being_written, self._counts)
         try:
-            self._model: Model = load_model(settings.path, **settings.parameters())
-        except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
-            raise ConfigError(f"[model]: {error}") from error
-        spool.start()
-        logger.info("watching %s with %s, writing to %s", spool.folder, settings.path, self._config.output.folder)
+            self._worker.start()
+        except StoreError:
+            self._journal.close()  # it lacks the outputs, and is opened again
+            raise
 
-    def _main_loop(self, spool: Spool) -> None:
-        for recording in spool.recordings():
+    def _close_journal(self) -> None:
+        self._journal.close()  # it may have become another one
+
+    def _main_loop(self) -> None:
+        while not self._stopped:
+            self._spool.wait(self._patience_s())
+            self._look_after_itself()
             try:
-                self._embed(recording, spool)
-            except (RecordingError, BundleError) as error:
-                self._n_refused += 1
-                logger.warning("refused: %s", error)
+                if not self._must_wait():
+                    self._turn()
+            except JournalDamagedError as error:
+                self._renew_journal(error)
             except StoreError as error:
-                spool.retry(recording, RETRY_S)
-                logger.error("%s; trying again in %.0f s", error, RETRY_S)
+                self._back_off(error)
 
-    def _shutdown(self, spool: Spool) -> None:
-        spool.close()
-        logger.info("stopped; embedded %d, refused %d", self._n_embedded, self._n_refused)
+    def _must_wait(self) -> bool:
+        return self._stopped or time.monotonic() < self._resume_s
 
-    def _embed(self, recording: Identity, spool: Spool) -> None:
-        name = recording.path.relative_to(spool.folder).as_posix()
-        path = output_path(name, self._config.output.folder, self._config.output.format)
-        if is_output_of(path, recording.n_bytes, recording.mtime_ns):
-            logger.debug("%s is embedded already", name)
+    def _patience_s(self) -> float:
+        """How long there is nothing to do but to wait for recordings (in seconds)."""
+        if time.monotonic() < self._resume_s:
+            return self._resume_s - time.monotonic()
+        if self._is_busy:
+            return 0.0
+        due_s = None
+        with suppress(StoreError):
+            due_s = self._journal.next_due_s()
+        return IDLE_S if due_s is None else min(IDLE_S, max(0.0, due_s - time.time()))
+
+    def _turn(self) -> None:
+        """Take up what was found, and embed one recording."""
+        n_known = self._journal.n_added
+        found = self._spool.found()
+        while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:
+            self._journal.add(chunk)
+        self._bulletin.folder_is(self._spool.state)
+        self._worker.shed_excess()
+        self._is_busy = self._worker.step(chunk)
+        self._bulletin.found(self._journal.n_added - n_known)
+        if self._backoff_s:
+            self._backoff_s = 0.0
+            self._bulletin.out_of_trouble()
+
+    def _look_after_itself(self) -> None:
+        self._follow_clock()
+        if not self._journal.is_in_place():
+            self._renew_journal(JournalDamagedError(f"the journal {self._journal.path} was removed"))
+        if self._reload_wanted or self._bundles.were_replaced():
+            self._reload()
+        self._bulletin.summarise()
+
+    def _follow_clock(self) -> None:
+        """A node without a clock of its own learns the time after its start; nothing is older for that."""
+        offset_s = time.time() - time.monotonic()
+        jump_s = offset_s - self._clock_offset_s
+        if abs(jump_s) > CLOCK_JUMP_S:
+            with suppress(StoreError):  # again at the next turn
+                self._journal.shift(jump_s)
+                self._clock_offset_s = offset_s
+                self._bulletin.clock_was_set(jump_s)
+
+    # When the disk does not do as it should
+
+    def _back_off(self, error: StoreError) -> None:
+        """Nothing can be written for now, and trying at once would only wear the disk."""
+        self._spool.rescan()  # what was found may not have been taken up
+        if not self._backoff_s:
+            self._bulletin.in_trouble(error)
+        self._backoff_s = min(MAX_BACKOFF_S, max(BACKOFF_S, 2 * self._backoff_s))
+        self._resume_s = time.monotonic() + self._backoff_s
+        logger.debug("%s; trying again in %.0f s", error, self._backoff_s)
+
+    def _renew_journal(self, error: JournalDamagedError) -> None:
+        logger.error("%s; it is made again from the folder and the outputs", error)
+        self._journal.close()
+        self._spool.rescan()
+        try:
+            set_aside(self._config.state_folder)
+            self._open_journal()
+        except StoreError as trouble:
+            self._back_off(trouble)
+
+    # A new bundle
+
+    def _reload(self) -> None:
+        """Read the configuration again and switch to its bundles, if they are good."""
+        self._reload_wanted = False
+        try:
+            wanted = self._reread()
+            config = dataclasses.replace(self._config, model=wanted.model)
+            self._bundles.reload(config)
+        except SonycMLError as error:
+            self._bulletin.not_reloaded(error)
             return
-        logger.debug("%s is being embedded", name)
-        start_s = time.perf_counter()
-        output = self._model.embed_file(recording.path, name=name)
-        write_output(output, path)
-        self._n_embedded += 1
-        elapsed_ms = (time.perf_counter() - start_s) * 1e3
-        heard = f"{output.likeliest()}, " if output.likeliest() else ""
-        logger.info("%s: %s%d windows in %.0f ms, %s", name, heard, len(output.timestamps), elapsed_ms, path)
+        self._retention.reconfigure(config)
+        self._bulletin.reloaded(
+            self._bundles, "; what changed beside [model] needs a restart" if wanted != config else ""
+        )
 
+    # Signals
 
-@contextmanager
-def _stopped_by_signals(spool: Spool) -> Iterator[None]:
-    """Let SIGTERM and SIGINT stop the spool; handlers only set flags."""
-    signals = (signal.SIGTERM, signal.SIGINT)
-    n_received = 0
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop, SIGHUP reloads; handlers only set flags."""
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+        }
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
 
-    def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal n_received
-        n_received += 1
-        if n_received > 1:
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self._stopped:
             raise KeyboardInterrupt
-        spool.stop()
+        self._stopped = True
+        self._spool.wake()
 
-    previous = {number: signal.signal(number, on_signal) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_wanted = True
+        self._spool.wake()
+
+
+def _make_spool(config: Config) -> Spool:
+    settings = config.spool
+    return Spool(
+        settings.folder,
+        settings.extensions,
+        recursive=settings.recursive,
+        settle_s=settings.settle_s,
+        discovery=settings.discovery,
+        rescan_s=settings.rescan_s,
+        poll_s=settings.poll_s,
+    )
+
+
+def _live_modestly(config: Config) -> None:
+    if config.process.memory_mb is not None:
+        try:
+            process.limit_memory(config.process.memory_mb)
+        except (ValueError, OverflowError, OSError) as error:
+            raise ConfigError(f"process.memory_mb = {config.process.memory_mb} cannot be had: {error}") from error
+    if config.process.nice:
+        try:
+            process.be_nice(config.process.nice)
+        except OSError as error:
+            logger.warning("process.nice = %d: %s; use systemd's Nice= instead", config.process.nice, error.strerror)

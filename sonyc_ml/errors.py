@@ -9,8 +9,13 @@
     │   └── BundleMismatchError      shapes, dtypes, versions, golden vector
     ├── RecordingError               this recording is refused with its reason; carry on
     │   ├── UnreadableRecordingError
-    │   └── EmptyRecordingError
+    │   │   └── UnfinishedRecordingError  leave it alone; salvage it or give it up once it is old
+    │   ├── EmptyRecordingError
+    │   └── OutputNameError
+    ├── UnavailableRecordingError    keep the recording, try again later: no permission, I/O error
+    │   └── VanishedRecordingError   it is gone
     └── StoreError                   keep the recording, back off, try again
+        └── JournalDamagedError      make it again from the folder and the outputs
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``.
 """
@@ -44,9 +49,29 @@ class UnreadableRecordingError(RecordingError):
     """Not sound, unfinished, truncated, or holding values that are no numbers."""
 
 
+class UnfinishedRecordingError(UnreadableRecordingError):
+    """A recording that its writer has not finished yet, or never will."""
+
+
 class EmptyRecordingError(RecordingError):
     """A recording without a single sample."""
 
 
+class OutputNameError(RecordingError):
+    """A recording whose output cannot have its name on this disk."""
+
+
+class UnavailableRecordingError(SonycMLError):
+    """A recording that cannot be read for now: no permission, an I/O error, too many open files."""
+
+
+class VanishedRecordingError(UnavailableRecordingError):
+    """A recording that is not there any more."""
+
+
 class StoreError(SonycMLError):
     """An output that could not be written for now: disk full, no permission, I/O error."""
+
+
+class JournalDamagedError(StoreError):
+    """A journal that cannot be read, or is not one."""

@@ -73,6 +73,8 @@ class FunctionExtractor:
     def _call(self, y: Floats, sr: int, hop_size: float) -> Floats:
         try:
             features = np.asarray(self._function(y, sr, hop_size=hop_size), np.float32)
+        except MemoryError:
+            raise  # this machine's trouble, not the recording's
         except Exception as error:  # foreign code can raise anything; the next recording may be fine
             reason = f"{type(error).__name__}: {error}"
             raise RecordingError(f"the extractor {self._source} failed on it ({reason})") from error

@@ -19,11 +19,14 @@ from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, Un
 from sonyc_ml.features import Framing, LogMel, PCMWindows, checked_samples
 from sonyc_ml.foreign import FunctionExtractor
 from sonyc_ml.interpreter import Interpreter, Tensor
+from sonyc_ml.process import is_clock_synchronised
+from sonyc_ml.start_time import StartTimes
 from sonyc_ml.store import Output, Provenance, write_output
 
 Floats = npt.NDArray[np.float32]
 
 OUTPUT_KINDS = ("embedding", "scores")
+CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
 class Extractor(Protocol):
@@ -175,7 +178,15 @@ class Model:
         y = checked_samples(y)
         return self._run([y], sr, len(y), hop_size)
 
-    def embed_file(self, path: str | Path, hop_size: float | None = None, name: str | None = None) -> Output:
+    def embed_file(
+        self,
+        path: str | Path,
+        hop_size: float | None = None,
+        name: str | None = None,
+        *,
+        salvage: bool = False,
+        start_times: StartTimes | None = None,
+    ) -> Output:
         """Embed one recording, in blocks: memory does not grow with its length, but for the result.
 
         Parameters
@@ -185,13 +196,20 @@ class Model:
             Distance between windows (in seconds).
         name : str, optional
             What the output calls the recording: its path relative to the input folder; the file's name where not given.
+        salvage : bool
+            Whether to embed what there is of a truncated or unfinished recording; see
+            :func:`~sonyc_ml.audio.open_recording`.
+        start_times : StartTimes, optional
+            Tells when a recording begins; with its own defaults where not given.
 
         Raises
         ------
         RecordingError
             This recording cannot be embedded; says why.
+        UnavailableRecordingError
+            It cannot be read for now.
         """
-        with open_recording(path, self.channel) as recording:
+        with open_recording(path, self.channel, salvage=salvage) as recording:
             framing = self.extractor.framing(recording.n_samples, recording.sample_rate, hop_size)
             try:
                 outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size)
@@ -199,7 +217,7 @@ class Model:
                 raise
             except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
                 raise RecordingError(f"{recording.path}: {error}") from error
-            provenance = self._provenance(recording, name or recording.path.name, hop_size)
+            provenance = self._provenance(recording, name or recording.path.name, hop_size, start_times or StartTimes())
         n_windows = len(next(iter(outputs.values())))
         starts = framing.starts() if framing.n_windows == n_windows else np.arange(n_windows) * framing.hop_length
         return Output(
@@ -210,7 +228,10 @@ class Model:
             provenance=provenance,
         )
 
-    def _provenance(self, recording: Recording, name: str, hop_size: float | None) -> Provenance:
+    def _provenance(
+        self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
+    ) -> Provenance:
+        start = start_times(recording, name)
         return Provenance(
             recording=name,
             recording_sha256=recording.sha256(),
@@ -218,7 +239,10 @@ class Model:
             recording_mtime_ns=recording.mtime_ns,
             sample_rate=recording.sample_rate,
             n_samples=recording.n_samples,
-            start_time="",
+            start_time=start.text,
+            start_time_source=start.source,
+            clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
+            salvaged=recording.salvaged,
             bundle=self.bundle.name,
             bundle_sha256=self.bundle.sha256,
             window_size_s=self.extractor.window_size_s,
@@ -247,7 +271,7 @@ class Model:
 
         Raises
         ------
-        RecordingError, StoreError
+        RecordingError, UnavailableRecordingError, StoreError
         """
         path = Path(path)
         output_path = path.with_name(path.name + ".npz") if output_path is None else Path(output_path)

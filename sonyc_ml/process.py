@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES, MAPPED_BYTES = 32 << 20, 4 << 20
+
+SYNCHRONISED_PATH = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd makes it once it has set the clock
+# From Linux's <linux/timex.h>, the same on every architecture.
+TIME_ERROR, STA_UNSYNC = 5, 0x40
 
 
 def use_one_thread_a_worker() -> None:
@@ -27,6 +35,52 @@ def keep_freed_memory() -> None:
         mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
 
 
+def is_clock_synchronised(path: Path = SYNCHRONISED_PATH, adjtimex: Callable[[Any], int] | None = None) -> bool | None:
+    """Whether the machine's clock agrees with a time server's, as far as systemd-timesyncd or the kernel know.
+
+    Parameters
+    ----------
+    path : Path
+        What is there if systemd-timesyncd has set the clock since the machine started.
+    adjtimex : callable, optional
+        Fills a ``struct timex`` and returns the clock's state, or -1; the C library's, adjtimex(2), where not given.
+
+    Returns
+    -------
+    bool or None
+        None where nobody can be asked: systemd's ``ProtectClock=`` forbids even reading the kernel's state.
+    """
+    if path.exists():
+        return True
+    adjtimex = adjtimex or getattr(ctypes.CDLL(None), "adjtimex", None)
+    if adjtimex is None:
+        return None
+    # struct timex: the modes, 0 to change nothing, in the first place, and the status behind four more numbers of the
+    # size of a long; 208 bytes in all, of which more are given.
+    timex = (ctypes.c_long * 64)()
+    state = adjtimex(timex)
+    if state < 0:
+        return None
+    status = ctypes.c_int.from_buffer(timex, 5 * ctypes.sizeof(ctypes.c_long)).value
+    return state != TIME_ERROR and not status & STA_UNSYNC
+
+
 def ignore_known_warnings() -> None:
     """Keep off the terminal what watchdog 7.1 says when a folder is made inside a new folder: it is harmless."""
     warnings.filterwarnings("ignore", "Callback with id .* already exists", RuntimeWarning)
+
+
+def be_nice(nice: int) -> None:
+    """Run with less (or more) of the processor's time than others; systemd's ``Nice=`` does it for a service.
+
+    Raises
+    ------
+    OSError
+        It may not: a sandbox forbids it, or it asks for more than its share.
+    """
+    os.nice(nice - os.nice(0))
+
+
+def limit_memory(n_mb: int) -> None:
+    """Refuse this process more memory of its own than this; what asks for more fails with a MemoryError."""
+    resource.setrlimit(resource.RLIMIT_DATA, (n_mb << 20, resource.getrlimit(resource.RLIMIT_DATA)[1]))

@@ -1,62 +1,57 @@
 """A folder to the recordings that are finished in it.
 
-Events say where to look; whether a recording is finished, and whether it was handed out before, is decided here. Two
-observers watch the folder. One hears nothing but files being closed after writing. The other hears files appear by
-being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and everything
-behind it, for half a second, for which a recording that was just closed does not wait.
+Events are hints and scans are the truth. The folder is scanned at the start, when events were lost, on a timer, and
+when the folder at the path is no longer the one that was watched. Whatever looks finished is found, again and again:
+who asks remembers what is known already.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
 import queue
+import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
-from watchdog.events import (
-    FileClosedEvent,
-    FileCreatedEvent,
-    FileMovedEvent,
-    FileSystemEvent,
-    FileSystemEventHandler,
-)
-from watchdog.observers.inotify import InotifyObserver
-
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.hints import OVERFLOW, WAKE, Hint, Hints, Watch, reason
+from sonyc_ml.identity import Identity, state_of
+from sonyc_ml.writers import is_being_written
 
 logger = logging.getLogger(__name__)
 
-N_REMEMBERED = 4096
+WATCHED, POLLED, MISSING, UNREADABLE = "watched", "polled", "missing", "unreadable"
+CHECK_S = 2.0  # how often the folder at the path is looked at
+WATCH_AGAIN_S = 60.0  # how often inotify is tried again where it could not be had
+GROWING_S = 60.0  # of what changed within this the kernel is asked whether it is still being written
+# Kernels tell nothing of what other machines do to these.
+REMOTE_FILE_SYSTEMS = ("nfs", "cifs", "smb", "ncp", "afs", "9p", "fuse", "ceph", "gluster", "lustre", "virtiofs")
+LOCAL_FUSE = ("fuseblk",)  # ntfs and exfat disks
 
 
-class Identity(NamedTuple):
-    """What tells one state of a recording from another: a name used again is a new recording."""
+@dataclass(frozen=True, slots=True)
+class FolderState:
+    """How a spool folder is: ``watched``, ``polled``, ``missing`` or ``unreadable``, and why."""
 
-    path: Path
-    n_bytes: int
-    mtime_ns: int
+    word: str
+    detail: str = ""
 
-
-class Hint(NamedTuple):
-    """Somewhere to look; an empty path only wakes the reader."""
-
-    path: str
-    finished: bool
+    @property
+    def is_well(self) -> bool:
+        """Whether recordings are found."""
+        return self.word in (WATCHED, POLLED)
 
 
 class Spool:
-    """The recordings of a folder, each once, as they are finished.
+    """The finished recordings of a folder, whatever happens to the folder.
 
     Parameters
     ----------
     folder : Path
-        Must exist.
+        Need not be there yet.
     extensions : tuple of str
         What a recording's name ends with, lower case, with the dot.
     recursive : bool
@@ -64,8 +59,14 @@ class Spool:
     settle_s : float
         A recording nobody was heard closing (it was there before, or was linked in) is taken to be finished when it
         has not changed for so long (in seconds).
+    discovery : {"auto", "inotify", "polling"}
+        How recordings are found; by default polling on file systems of other machines.
+    rescan_s, poll_s : float
+        Seconds between two scans, beside inotify and in its stead.
     clock : callable
-        Returns the time of files, in seconds since 1970.
+        Returns the time of files, in seconds since 1970. It may jump, so it times nothing here.
+    timer : callable
+        Returns seconds that only grow.
     """
 
     def __init__(
@@ -75,149 +76,203 @@ class Spool:
         *,
         recursive: bool = True,
         settle_s: float = 2.0,
+        discovery: str = "auto",
+        rescan_s: float = 300.0,
+        poll_s: float = 10.0,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.folder = folder.resolve()  # inotify says nothing of a folder behind a symbolic link
-        self._extensions, self._recursive, self._settle_s, self._clock = extensions, recursive, settle_s, clock
-        self._hints: queue.SimpleQueue[Hint] = queue.SimpleQueue()
-        self._unsettled: dict[Path, tuple[float, Identity]] = {}  # when to look again, and what it was like
-        self._handed_out: OrderedDict[Identity, None] = OrderedDict()
-        self._observers: list[InotifyObserver] = []
-        self._stopped = False
+        self.folder = folder.absolute()
+        self.state = FolderState(MISSING, "it was not looked at yet")
+        self.n_rescans_after_loss = 0
+        self._extensions, self._recursive, self._settle_s = extensions, recursive, settle_s
+        self._discovery, self._rescan_s, self._poll_s = discovery, rescan_s, poll_s
+        self._clock, self._timer = clock, timer
+        self._hints: Hints = queue.SimpleQueue()
+        self._heard: list[Hint] = []
+        self._unsettled: dict[str, tuple[float, Identity]] = {}  # when to look again, and what it was like
+        self._watch: Watch | None = None
+        self._root = ""  # the folder without symbolic links, which inotify would say nothing of
+        self._watched: tuple[str, int, int] | None = None
+        self._is_remote = False
+        self._next_check_s = self._next_scan_s = -math.inf
+        self._watch_again_s = math.inf
+        self._unreadable: set[str] = set()
 
-    def start(self) -> None:
-        """Watch the folder, then look at what is in it already.
+    def wake(self) -> None:
+        """End :meth:`wait`; safe in a signal handler."""
+        self._hints.put(WAKE)
 
-        Raises
-        ------
-        ConfigError
-            The folder is not there, or cannot be watched.
-        """
-        if not self.folder.is_dir():
-            raise ConfigError(f"{self.folder} is not a folder; make it, or name the one that recordings appear in")
-        try:
-            self._observe(InotifyObserver(), FileClosedEvent)
-            self._observe(InotifyObserver(generate_full_events=True), FileCreatedEvent, FileMovedEvent)
-            for path in self._scan():
-                self._hints.put(Hint(path, finished=False))
-        except OSError as error:
-            self.close()
-            raise ConfigError(f"{self.folder} cannot be watched: {_reason(error)}") from error
-
-    def stop(self) -> None:
-        """End :meth:`recordings` after the one at hand; safe in a signal handler."""
-        self._stopped = True
-        self._hints.put(Hint("", finished=False))
+    def rescan(self) -> None:
+        """Scan the folder at the next turn: what was found may have been lost."""
+        self._next_scan_s = -math.inf
 
     def close(self) -> None:
         """Stop watching."""
-        self.stop()
-        for observer in self._observers:
-            observer.stop()
-        for observer in self._observers:
-            if observer.is_alive():  # one that could not start is in the list too
-                observer.join()
-        self._observers.clear()
+        self._unwatch()
 
-    def recordings(self) -> Iterator[Identity]:
-        """Yield every finished recording, waiting for the next, until :meth:`stop`."""
-        while not self._stopped:
-            for path in self._next_paths():
-                identity = self._identify(path)
-                if identity is None or self._stopped:
-                    continue
-                self._remember(identity)
-                yield identity
-
-    def retry(self, identity: Identity, delay_s: float) -> None:
-        """Hand a recording out again after a while."""
-        self._handed_out.pop(identity, None)
-        self._unsettled[identity.path] = (self._clock() + delay_s, identity)
-
-    def _next_paths(self) -> list[Path]:
-        """Wait for a hint, or until something unsettled is due; return what is finished now."""
-        due_s = min((due for due, _ in self._unsettled.values()), default=None)
-        finished: list[Path] = []
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there may be something to find, but not longer than this."""
+        now = self._timer()
+        due_s = min((due for due, _ in self._unsettled.values()), default=math.inf)
+        timeout_s = min(timeout_s, due_s - now, self._next_check_s - now, self._next_scan_s - now)
         try:
-            hint = self._hints.get(timeout=None if due_s is None else max(0.0, due_s - self._clock()))
+            self._heard.append(self._hints.get(timeout=timeout_s) if timeout_s > 0 else self._hints.get_nowait())
         except queue.Empty:
-            pass
+            return
+
+    def found(self) -> Iterator[Identity]:
+        """Yield the recordings that look finished; most of them may have been found before."""
+        self.check()
+        if not self.state.is_well:
+            return
+        if self._timer() >= self._next_scan_s:
+            yield from self._scan()
+        yield from self._follow_hints()
+        now = self._timer()
+        for path in [path for path, (due_s, _) in self._unsettled.items() if due_s <= now]:
+            yield from self._settled(path)
+
+    def is_being_written(self, name: str) -> bool:
+        """Whether somebody has a recording open for writing, as far as the kernel knows."""
+        return not self._is_remote and is_being_written(self.folder / name)
+
+    # The folder at the path: is it there, and is it the one that is watched?
+
+    def check(self) -> None:
+        """Look whether the folder at the path is there, and watch it; at most every :data:`CHECK_S`."""
+        now = self._timer()
+        if now < self._next_check_s:
+            return
+        self._next_check_s = now + CHECK_S
+        try:
+            root = self.folder.resolve(strict=True)
+            status = root.stat()
+            with os.scandir(root):  # says whether it may be read
+                pass
+        except (OSError, RuntimeError) as error:  # the second: symbolic links in a circle
+            self._unwatch()
+            is_missing = isinstance(error, FileNotFoundError)
+            why = "it is not there" if is_missing else f"it cannot be read: {getattr(error, 'strerror', None) or error}"
+            self.state = FolderState(MISSING if is_missing else UNREADABLE, why)
+            return
+        found = (str(root), status.st_dev, status.st_ino)
+        is_deaf = self._watch is not None and not self._watch.is_alive
+        if found != self._watched or is_deaf or now >= self._watch_again_s:
+            self._rewatch(found)
+
+    def _rewatch(self, found: tuple[str, int, int]) -> None:
+        """Watch first and then scan, so that nothing falls between."""
+        self._unwatch()
+        self._watched, self._root = found, found[0]
+        self._next_scan_s = -math.inf
+        self._is_remote = _is_remote(Path(self._root))
+        polled = f"scanned every {self._poll_s:g} s"
+        if self._discovery == "polling" or (self._discovery == "auto" and self._is_remote):
+            self.state = FolderState(POLLED, polled)
+            return
+        try:
+            self._watch = Watch(Path(self._root), self._hints, recursive=self._recursive)
+        except OSError as error:
+            self._watch_again_s = self._timer() + WATCH_AGAIN_S
+            self.state = FolderState(POLLED, f"{polled}, since it cannot be watched: {reason(error)}")
         else:
-            finished += self._heard(hint)
-        now = self._clock()
-        for path in [path for path, (due, _) in self._unsettled.items() if due <= now]:
-            finished += self._settled(path)
-        return finished
+            self.state = FolderState(WATCHED)
 
-    def _heard(self, hint: Hint) -> list[Path]:
-        path = Path(hint.path)
-        if not hint.path or path.name.startswith(".") or path.suffix.lower() not in self._extensions:
-            return []
-        if not hint.finished:
-            return self._settled(path)
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+        self._watch = self._watched = None
+        self._watch_again_s = math.inf
+
+    # Hints
+
+    def _follow_hints(self) -> Iterator[Identity]:
+        hints, self._heard = self._heard, []
+        for _ in range(self._hints.qsize()):
+            hints.append(self._hints.get_nowait())
+        for hint in hints:
+            if hint == OVERFLOW:
+                self.n_rescans_after_loss += 1
+                logger.warning("events of %s were lost; it is scanned", self.folder)
+                yield from self._scan()
+            elif hint.path and self._is_recording(hint.path.rpartition("/")[2]):
+                yield from self._finished(hint.path) if hint.finished else self._settled(hint.path)
+
+    def _is_recording(self, file_name: str) -> bool:
+        return file_name.lower().endswith(self._extensions) and not file_name.startswith(".")
+
+    def _finished(self, path: str) -> Iterator[Identity]:
         self._unsettled.pop(path, None)
-        return [path]
+        identity = self._identify(path)
+        if identity is not None:
+            yield identity
 
-    def _settled(self, path: Path) -> list[Path]:
-        """The path if it has not changed for a while; else it is looked at again when it may have settled."""
+    def _settled(self, path: str, *, asks: bool = True) -> Iterator[Identity]:
+        """The recording if it has not changed for a while; else it is looked at again when it may have settled.
+
+        A recorder may pause for longer. What it had written until then would be a recording that was overwritten, so
+        the kernel is asked.
+        """
         due_s, seen_before = self._unsettled.pop(path, (math.inf, None))
         identity = self._identify(path)
         if identity is None:
-            return []
-        now = self._clock()
-        if identity.mtime_ns * 1e-9 + self._settle_s <= now or (identity == seen_before and due_s <= now):
-            return [path]
-        # A second hint of the same state does not make it any older.
-        self._unsettled[path] = (due_s if identity == seen_before else now + self._settle_s, identity)
-        return []
+            return
+        now = self._timer()
+        is_due = identity == seen_before and due_s <= now
+        is_settled = identity.mtime_s + self._settle_s <= self._clock() or is_due
+        if is_settled and not (asks and self._is_growing(identity)):
+            yield identity
+        else:
+            # A second hint of the same state does not make it any older.
+            is_waiting = identity == seen_before and not is_due
+            self._unsettled[path] = (due_s if is_waiting else now + self._settle_s, identity)
 
-    def _identify(self, path: Path) -> Identity | None:
-        """The state of a recording; None where it is gone again, or was handed out in this state."""
+    def _is_growing(self, identity: Identity) -> bool:
+        return self._clock() - identity.mtime_s < GROWING_S and self.is_being_written(identity.name)
+
+    def _identify(self, path: str) -> Identity | None:
+        """The state of a recording; None where it is gone again, or lies in the folder that was watched before."""
+        if not path.startswith(f"{self._root}/"):
+            return None
         try:
-            status = path.stat()
+            status = os.stat(path)  # noqa: PTH116  of fifty thousand
         except OSError:
             return None
-        identity = Identity(path, status.st_size, status.st_mtime_ns)
-        return None if identity in self._handed_out else identity
+        return Identity(path[len(self._root) + 1 :], *state_of(status))
 
-    def _remember(self, identity: Identity) -> None:
-        self._handed_out[identity] = None
-        if len(self._handed_out) > N_REMEMBERED:
-            self._handed_out.popitem(last=False)
+    # The truth
 
-    def _observe(self, observer: InotifyObserver, *events: type[FileSystemEvent]) -> None:
-        self._observers.append(observer)
-        observer.schedule(
-            _Listener(self._hints), str(self.folder), recursive=self._recursive, event_filter=list(events)
-        )
-        observer.start()
+    def _scan(self) -> Iterator[Identity]:
+        """Look at every file; those that may still be written are looked at again."""
+        self._next_scan_s = self._timer() + (self._rescan_s if self.state.word == WATCHED else self._poll_s)
+        asks = self.state.word == POLLED  # else of thousands, and the hints tell
+        errors: list[OSError] = []
+        for folder, folders, names in os.walk(self._root, onerror=errors.append):
+            folders[:] = sorted(name for name in folders if not name.startswith(".")) if self._recursive else []
+            for name in sorted(names):
+                if self._is_recording(name):
+                    yield from self._settled(os.path.join(folder, name), asks=asks)
+        self._say_unreadable(errors)
 
-    def _scan(self) -> Iterator[str]:
-        """Every file of the folder, oldest name first."""
-        for folder, folders, names in os.walk(self.folder):
-            folders[:] = sorted(folders) if self._recursive else []
-            yield from (os.path.join(folder, name) for name in sorted(names))
-
-
-class _Listener(FileSystemEventHandler):
-    """Passes events on; runs on watchdog's thread, so it does nothing else."""
-
-    def __init__(self, hints: queue.SimpleQueue[Hint]) -> None:
-        self._hints = hints
-
-    def on_closed(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.src_path), finished=True))
-
-    def on_created(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.src_path), finished=False))  # linked in, or only begun
-
-    def on_moved(self, event: FileSystemEvent) -> None:
-        self._hints.put(Hint(os.fsdecode(event.dest_path), finished=True))  # no destination: moved out
+    def _say_unreadable(self, errors: list[OSError]) -> None:
+        """Say of each sub-folder once that nothing is found in it."""
+        found = {str(error.filename): error.strerror for error in errors if not isinstance(error, FileNotFoundError)}
+        for path in found.keys() - self._unreadable:
+            logger.warning("%s: it cannot be looked into (%s); recordings in it are not found", path, found[path])
+        self._unreadable = set(found)
 
 
-def _reason(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
-        return "the limit of inotify watches is reached; raise fs.inotify.max_user_watches"
-    if error.errno == errno.EMFILE:
-        return "the limit of inotify instances is reached; raise fs.inotify.max_user_instances"
-    return error.strerror or str(error)
+def _is_remote(folder: Path) -> bool:
+    """Whether a folder lies on a file system whose changes the kernel may not see."""
+    best, kind = "", ""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return False
+    for line in lines:
+        fields = line.split()
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
+        if folder.is_relative_to(point) and len(point) >= len(best):
+            best, kind = point, fields[fields.index("-") + 1]
+    return kind.startswith(REMOTE_FILE_SYSTEMS) and kind not in LOCAL_FUSE

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import errno
+import fcntl
 import io
 import itertools
 import os
+import re
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,11 +19,14 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.errors import StoreError
+from sonyc_ml.errors import OutputNameError, StoreError
+from sonyc_ml.identity import Identity
 
 FORMAT_VERSION = 1
 FORMATS = ("npz", "csv")
 BUFFER_SIZE = 1 << 18  # bytes: most outputs are one write
+TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
+NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,14 @@ class Provenance:
     n_samples : int
         Of the recording, each channel.
     start_time : str
-        When the recording begins, ISO 8601 with its zone; empty where nothing tells.
+        When the recording begins, ISO 8601 with its zone.
+    start_time_source : str
+        What tells it: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.start_time`.
+    clock_synchronised : str
+        Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
+        ``unknown``.
+    salvaged : bool
+        Whether the recording was truncated or never finished, and this is what there is of it.
     bundle, bundle_sha256 : str
         Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
     window_size_s, hop_size_s : float
@@ -59,6 +71,9 @@ class Provenance:
     sample_rate: int
     n_samples: int
     start_time: str
+    start_time_source: str
+    clock_synchronised: str
+    salvaged: bool
     bundle: str
     bundle_sha256: str
     window_size_s: float
@@ -133,6 +148,137 @@ def write_output(output: Output, path: Path) -> None:
             np.savez(_Sequential(file), **arrays)
 
 
+def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
+    """The output of just this recording, if it is published."""
+    for path in _paths(identity, output_dir, output_format):
+        if is_output_of(path, identity.n_bytes, identity.mtime_ns):
+            return path
+    return None
+
+
+def free_path(identity: Identity, output_dir: Path, output_format: str) -> Path:
+    """Where the output of a recording is published without replacing that of another.
+
+    A recorder may use a name again. The first recording of a name has :func:`output_path`; a later one has its time to
+    the nanosecond in the name, ``a.wav.20261121T105322.123456789Z.npz``.
+    """
+    path, stamped = _paths(identity, output_dir, output_format)
+    published = read_provenance(path)
+    if published is None or (published.recording_bytes, published.recording_mtime_ns) == identity[1:]:
+        return path
+    return stamped
+
+
+def _paths(identity: Identity, output_dir: Path, output_format: str) -> tuple[Path, Path]:
+    return (
+        output_path(identity.name, output_dir, output_format),
+        output_path(f"{identity.name}.{identity.stamp}", output_dir, output_format),
+    )
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """Where an output comes from; None for what is no output, or damaged."""
+    try:
+        values = _provenance_in_csv(path) if path.suffix == ".csv" else _provenance_in_npz(path)
+        return Provenance(**{field.name: values[field.name] for field in fields(Provenance)})
+    except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
+        return None
+
+
+def read_output(path: Path) -> Output:
+    """Read all of an output: of an npz every array, whose checksums are compared; of a csv every row.
+
+    A csv has no checksums: that it ends in the middle is seen, that a digit has become another is not.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or no output.
+    OSError
+        It cannot be read for now, or is not there.
+    """
+    try:
+        return _output_in_csv(path) if path.suffix == ".csv" else _output_in_npz(path)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # sought where no file can have it
+            raise
+        raise ValueError(f"{path} is no output, or damaged: {type(error).__name__}: {error}") from error
+
+
+def _output_in_npz(path: Path) -> Output:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return Output(
+        timestamps=arrays["timestamps"],
+        embedding=arrays.get("embedding"),
+        scores=arrays.get("scores"),
+        labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
+        provenance=Provenance(**{field.name: arrays[field.name].item() for field in fields(Provenance)}),
+    )
+
+
+def _output_in_csv(path: Path) -> Output:
+    provenance = Provenance(**_provenance_in_csv(path))
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        text = file.read()
+    if not text.endswith("\n"):
+        raise ValueError("its last row is not whole")
+    lines = itertools.dropwhile(lambda line: line.startswith("# "), io.StringIO(text, newline=""))
+    heading, *rows = csv.reader(lines, strict=True)
+    values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
+    if len(values) != len(rows):
+        raise ValueError("its rows are not as long as its heading")
+    names = heading[1:]
+    n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
+    labels = tuple(names[n_dims:])
+    has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
+    return Output(
+        timestamps=values[:, 0],
+        embedding=values[:, 1 : 1 + n_dims].astype(np.float32) if n_dims else None,
+        scores=values[:, 1 + n_dims :].astype(np.float32) if labels else None,
+        labels=labels if has_labels else (),
+        provenance=provenance,
+    )
+
+
+def _provenance_in_npz(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return {field.name: arrays[field.name].item() for field in fields(Provenance)}
+
+
+def _provenance_in_csv(path: Path) -> dict[str, Any]:
+    kinds: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
+    values = _header_of_csv(path)
+    return {field.name: kinds[str(field.type)](values[field.name]) for field in fields(Provenance)}
+
+
+def remove_temporaries(folder: Path) -> int:
+    """Remove what a killed process was writing in a folder; what a living one writes stays. Returns how many."""
+    n_removed = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if TEMPORARY_NAME.fullmatch(entry.name) and not _is_locked(entry.path):
+                with suppress(OSError):
+                    os.unlink(entry.path)  # noqa: PTH108
+                    n_removed += 1
+    return n_removed
+
+
+def _is_locked(path: str) -> bool:
+    """Whether a living process writes a temporary file: it holds its lock, which ends with the process."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
 def is_output_of(path: Path, recording_bytes: int, recording_mtime_ns: int) -> bool:
     """Whether `path` is the output of just this state of the recording."""
     try:
@@ -147,10 +293,14 @@ def _identity_in_npz(path: Path) -> tuple[int, int]:
         return int(arrays["recording_bytes"]), int(arrays["recording_mtime_ns"])
 
 
-def _identity_in_csv(path: Path) -> tuple[int, int]:
+def _header_of_csv(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         lines = itertools.takewhile(lambda line: line.startswith("# "), file)
-        values = dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+        return dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+
+
+def _identity_in_csv(path: Path) -> tuple[int, int]:
+    values = _header_of_csv(path)
     return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
 
 
@@ -170,6 +320,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name, now or later.
     """
     try:
         _make_folder(path.parent)
@@ -177,6 +329,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
             with open(temporary, "xb", buffering=BUFFER_SIZE, opener=_create) as file:
+                with suppress(OSError):  # tells those who clear up that it is in use; not every disk has locks
+                    fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -185,7 +339,8 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)  # there only if something went wrong
         _flush_folder(path.parent)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}") from error
+        kind = OutputNameError if error.errno in NAME_ERRORS else StoreError
+        raise kind(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 class _Sequential:

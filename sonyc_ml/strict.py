@@ -18,7 +18,6 @@ NAMES = {
     int: "a whole number",
     str: "a string",
     bool: "true or false",
-    tuple: "a list of strings",
     dict: "a table",
 }
 
@@ -82,9 +81,24 @@ def converted(value: Any, hint: Any, name: str) -> Any:  # noqa: PLR0911  one fo
             return float(value)
         if option in (int, str, bool) and type(value) is option:
             return value
-        if origin is tuple and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
-            return tuple(value)
+        if origin is tuple:
+            return _several(value, get_args(option)[0], name)
         if origin is dict and isinstance(value, Mapping):
             return {key: converted(item, get_args(option)[1], f"{name}.{key}") for key, item in value.items()}
     wanted = " or ".join(NAMES[get_origin(option) or option] for option in options if option is not type(None))
     raise ValueError(f"{name} must be {wanted}, not {value!r}")
+
+
+def _several(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
+    """A list, each item as its type; a table alone needs no list."""
+    if dataclasses.is_dataclass(hint):
+        tables = value if isinstance(value, (list, tuple)) else [value]
+        names = [name] if len(tables) == 1 else [f"{name}[{number}]" for number in range(len(tables))]
+        return tuple(converted(table, hint, which) for table, which in zip(tables, names, strict=True))
+    try:
+        if isinstance(value, (list, tuple)):
+            return tuple(converted(item, hint, name) for item in value)
+    except ValueError:
+        pass  # said of the list
+    kind = {str: "strings", float: "numbers"}.get(hint, "values")
+    raise ValueError(f"{name} must be a list of {kind}, not {value!r}")

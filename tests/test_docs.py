@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,11 @@ from tests.conftest import ROOT, write_recording
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
+OPERATIONS = ROOT / "docs" / "operations.md"
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["info"], ["features", "export"], ["bundle"]),
+    *([], ["watch"], ["embed"], ["info"]),
+    *([command] for command in ("status", "explain", "audit", "list", "retry", "reload")),
+    *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
 )
 
@@ -77,6 +82,30 @@ def test_bundle_commands_run(workplace: Path) -> None:
     scripts = blocks("bash", BUNDLES)
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
+
+
+def test_operations_commands_run(workplace: Path) -> None:
+    """Every command of docs/operations.md works as it stands, beside a daemon that runs."""
+    (workplace / "recordings" / "bad.wav").write_bytes(b"no sound at all")
+    command = [sys.executable, "-m", "sonyc_ml.cli", "watch", "recordings", "--model", "models/NAME.tflite"]
+    with (workplace / "log").open("wb") as log:
+        daemon = subprocess.Popen([*command, "--output", "embeddings"], cwd=workplace, stderr=log)
+    try:
+        wait_for(lambda: "quarantined" in (workplace / "log").read_text())
+        scripts = blocks("bash", OPERATIONS)
+        assert len(scripts) == 1
+        run_blocks(scripts, workplace)
+    finally:
+        daemon.terminate()
+        assert daemon.wait(30) == 0
+
+
+def wait_for(holds: Callable[[], bool]) -> None:
+    """Wait until something holds."""
+    end_s = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
 
 
 def test_readme_scripts_exist() -> None:

@@ -16,9 +16,24 @@ import soundfile
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sonyc_ml.errors import EmptyRecordingError, RecordingError, UnreadableRecordingError
-from sonyc_ml.header import MAX_CHUNKS, W64_RIFF, SoundLength, check_header, find_sound
+from sonyc_ml.errors import (
+    EmptyRecordingError,
+    RecordingError,
+    UnfinishedRecordingError,
+    UnreadableRecordingError,
+)
+from sonyc_ml.header import (
+    MAX_CHUNKS,
+    TRAILING_CHUNKS,
+    W64_RIFF,
+    SoundLength,
+    check_header,
+    find_layout,
+    find_sound,
+    read_origination,
+)
 from tests import wavs
+from tests.test_start_time import bext
 
 HEADS = (
     b"",
@@ -90,7 +105,7 @@ def vorbis() -> bytes:
 def test_no_bytes_upset_the_walk(head: bytes, rest: bytes, n_vanished: int) -> None:
     """Whatever a file holds, and however much of it vanishes meanwhile, it passes or is a RecordingError."""
     with descriptor_of(head + rest) as descriptor:
-        for walk in (find_sound, check_header):
+        for walk in (find_sound, check_header, find_layout, read_origination):
             try:
                 walk(descriptor, len(head + rest) + n_vanished)
             except RecordingError as error:
@@ -118,7 +133,8 @@ def test_a_cut_is_seen_wherever_it_falls(
     assert whole is not None
     end = len(content) - whole.present + len(sound)
     cut = data.draw(st.integers(16, end - 1))
-    assert "truncated" in (reason := refused(content[:cut])) or "holds no sound" in reason
+    reason = refused(content[:cut], UnfinishedRecordingError)
+    assert "truncated" in reason or "holds no sound" in reason
 
 
 @settings(deadline=None)
@@ -139,7 +155,7 @@ def test_a_whole_file_passes(kind: str) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_truncated(kind: str) -> None:
     """A truncated file is refused with both lengths."""
-    reason = refused(MAKERS[kind](bytes(2000), promised=3000))
+    reason = refused(MAKERS[kind](bytes(2000), promised=3000), UnfinishedRecordingError)
     assert "truncated" in reason
     assert "3,000" in reason
     assert "2,000" in reason
@@ -148,7 +164,7 @@ def test_truncated(kind: str) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_unfinished(kind: str) -> None:
     """A header that says 0 before sound that is there belongs to a recorder at work, or one that was stopped."""
-    reason = refused(MAKERS[kind](bytes(2000), promised=0))
+    reason = refused(MAKERS[kind](bytes(2000), promised=0), UnfinishedRecordingError)
     assert "unfinished" in reason
     assert "2,000" in reason
 
@@ -184,9 +200,9 @@ def test_large_lengths_left_open(make: Maker, size: int) -> None:
 
 @pytest.mark.parametrize("length", [100, 0x7FFFFFFF, 0xFFFFFFFF])
 def test_a_chunk_that_reaches_beyond_the_file(length: int) -> None:
-    """A chunk longer than the file hides the sound, and the walk ends."""
+    """A chunk longer than the file hides the sound, and the walk ends: the rest may be still to come."""
     content = b"RIFF\0\0\0\0WAVE" + wavs.chunk(b"LIST", b"", length) + wavs.chunk(b"data", bytes(20))
-    assert "holds no sound" in refused(content)
+    assert "holds no sound" in refused(content, UnfinishedRecordingError)
 
 
 @pytest.mark.parametrize("head", [b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", W64_RIFF], ids=["RIFF", "AIFF", "W64"])
@@ -225,7 +241,8 @@ def test_other_kinds_pass(content: bytes) -> None:
 def test_the_position_stays(content: bytes) -> None:
     """The walk does not move the descriptor, which the decoder reads from."""
     with descriptor_of(content) as descriptor:
-        check_header(descriptor, len(content))
+        for walk in (check_header, find_layout, read_origination):
+            walk(descriptor, len(content))
         assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
 
 
@@ -248,8 +265,8 @@ def test_damage_to_an_ogg_is_seen(data: st.DataObject) -> None:
     """One bit changed anywhere in an Ogg file is refused: the decoder would leave out a page and say nothing."""
     content = bytearray(vorbis())
     content[data.draw(st.integers(4, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-    reason = refused(bytes(content))
-    assert "damaged" in reason or "truncated" in reason
+    with pytest.raises(UnreadableRecordingError, match=r"damaged|truncated"):
+        check(bytes(content))
 
 
 @settings(deadline=None)
@@ -257,15 +274,105 @@ def test_damage_to_an_ogg_is_seen(data: st.DataObject) -> None:
 def test_a_cut_ogg_is_seen(data: st.DataObject) -> None:
     """An Ogg file cut anywhere is refused: the decoder would read what is left and say nothing."""
     content = vorbis()
-    reason = refused(content[: data.draw(st.integers(4, len(content) - 1))])
+    reason = refused(content[: data.draw(st.integers(4, len(content) - 1))], UnfinishedRecordingError)
     assert "unfinished" in reason or "truncated" in reason
 
 
 def test_an_unfinished_ogg() -> None:
     """An Ogg file that stops between two pages is unfinished."""
-    assert "unfinished" in refused(wavs.ogg_page(b"abc", 2, 0) + wavs.ogg_page(b"def", 0, 1))
+    assert "unfinished" in refused(wavs.ogg_page(b"abc", 2, 0) + wavs.ogg_page(b"def", 0, 1), UnfinishedRecordingError)
 
 
 def test_a_hole_in_an_ogg() -> None:
     """Zeros where a page should begin are damage, told by their place."""
     assert "damaged: the Ogg page at byte 31" in refused(wavs.ogg_page(b"abc") + bytes(400))
+
+
+@pytest.mark.parametrize("name", TRAILING_CHUNKS)
+@pytest.mark.parametrize("make", [wavs.wav, wavs.rf64])
+def test_nothing_but_other_chunks(make: Maker, name: bytes) -> None:
+    """A length of 0 with another chunk behind it, and not sound, is an empty recording: its writer did finish it."""
+    assert "no sound" in refused(make(b"") + wavs.chunk(name, b"something"), EmptyRecordingError)
+
+
+def test_shorter_than_it_was() -> None:
+    """A file that becomes shorter while its header is read is still being written."""
+    with descriptor_of(wavs.wav(b"")[:36]) as descriptor, pytest.raises(UnfinishedRecordingError, match="shorter"):
+        check_header(descriptor, 100)
+
+
+def origination_of(content: bytes) -> str:
+    with descriptor_of(content) as descriptor:
+        return read_origination(descriptor, len(content))
+
+
+@pytest.mark.parametrize("kind", ["RIFF", "RIFX", "RF64"])
+@pytest.mark.parametrize("is_behind", [False, True])
+def test_origination(kind: str, is_behind: bool) -> None:
+    """Date and time of the bext chunk are found before the sound and behind it."""
+    chunks = [(b"LIST", b"odd"), (b"bext", bext("2019-11-14", "19:17:30"))]
+    if is_behind:
+        order = ">" if kind == "RIFX" else "<"
+        content = MAKERS[kind](b"\1\2\3") + b"".join(wavs.chunk(*chunk, order=order) for chunk in chunks)
+    else:
+        content = MAKERS[kind](b"\1\2\3", before=chunks)
+    assert origination_of(content) == "2019-11-14 19:17:30"
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_origination_of_a_damaged_header(data: st.DataObject) -> None:
+    """A header that is cut off or damaged anywhere says nothing, or something, and raises nothing."""
+    content = bytearray(wavs.wav(b"\1\2", before=[(b"bext", bext("2019-11-14", "19:17:30"))]))
+    content[data.draw(st.integers(0, 60))] = data.draw(st.integers(0, 255))
+    assert origination_of(bytes(content)) is not None
+    assert origination_of(bytes(content[: data.draw(st.integers(0, 380))])) == ""
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", wavs.wav(b"\1\2"), wavs.aiff(b"\1\2"), wavs.wav(b"", before=[(b"bext", b"short")]), wavs.ogg_page(b"a")],
+    ids=["nothing", "no bext", "AIFF", "short", "Ogg"],
+)
+def test_no_origination(content: bytes) -> None:
+    """A file without a whole bext chunk says nothing."""
+    assert origination_of(content) == ""
+
+
+def test_origination_of_a_disk_that_fails() -> None:
+    """Nothing is said where nothing can be read."""
+    folder = os.open("/", os.O_RDONLY)  # reading a folder fails as a disk does
+    try:
+        assert read_origination(folder, 1000) == ""
+    finally:
+        os.close(folder)
+
+
+def layout_of(content: bytes) -> tuple[int, int] | None:
+    with descriptor_of(content) as descriptor:
+        layout = find_layout(descriptor, len(content))
+    return (layout.position, layout.n_samples) if layout else None
+
+
+@pytest.mark.parametrize(
+    ("content", "layout"),
+    [
+        (wavs.wav(bytes(22), promised=0)[:-1], (44, 10)),
+        (wavs.wav(bytes(22), wavs.fmt(n_channels=2), promised=0), (44, 5)),
+        (wavs.wav(bytes(22), wavs.fmt(bits=-24), promised=99), (68, 7)),
+        (wavs.rf64(bytes(20)), (80, 10)),
+        (wavs.wav(bytes(20), wavs.fmt(bits=12)), None),
+        (wavs.wav(bytes(20), wavs.fmt(wavs.FLOAT, bits=16)), None),
+        (wavs.wav(bytes(20), wavs.fmt(0x11, bits=4)), None),
+        (wavs.wav(bytes(20), wavs.fmt(n_channels=0)), None),
+        (wavs.wav(bytes(20), wavs.fmt()[:14]), None),
+        (wavs.wav(bytes(20), wavs.fmt()[:12] + b"\4\0" + wavs.fmt()[14:]), None),  # samples of 4 bytes, or of 2?
+        (b"RIFF\0\0\0\0WAVE" + wavs.chunk(b"data", bytes(20)), None),
+        (wavs.wav(b"")[:36], None),
+        (wavs.w64(bytes(20)), None),
+        (wavs.aiff(bytes(20)), None),
+    ],
+)
+def test_layouts(content: bytes, layout: tuple[int, int] | None) -> None:
+    """Where plain samples lie is told from the header; what needs a decoder, or is damaged, has no layout."""
+    assert layout_of(content) == layout

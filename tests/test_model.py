@@ -22,13 +22,21 @@ from hypothesis import strategies as st
 from sonyc_ml import exporter
 from sonyc_ml.audio import open_recording, read_recording
 from sonyc_ml.bundle import Bundle
-from sonyc_ml.errors import BundleError, BundleMismatchError, EmptyRecordingError, RecordingError
+from sonyc_ml.errors import (
+    BundleError,
+    BundleMismatchError,
+    EmptyRecordingError,
+    RecordingError,
+    UnfinishedRecordingError,
+)
 from sonyc_ml.features import LogMel
 from sonyc_ml.foreign import FunctionExtractor
 from sonyc_ml.interpreter import Interpreter
 from sonyc_ml.loading import load_model
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
-from tests import networks
+from sonyc_ml.start_time import StartTimes
+from sonyc_ml.store import read_provenance, write_output
+from tests import networks, wavs
 from tests.conftest import ROOT, require_shared, vouch
 from tests.networks import Spec
 
@@ -631,6 +639,36 @@ def test_a_function_of_unknown_rate_needs_the_samples(waveform: Path, tmp_path: 
     model.extractor = extractor
     with pytest.raises(ValueError, match="does not say its sample rate: give the one of y as sr"):
         model.get_embedding(noise(10_000))
+
+
+def test_the_provenance_says_when(tiny: Path, tmp_path: Path) -> None:
+    """An output says when its recording begins, who says so, and whether the machine's clock was right."""
+    model, path = SpecModel(tiny), write_wav(tmp_path / "20240501_120000.wav", noise(9000), 8000)
+    provenance = model.embed_file(path).provenance
+    assert (provenance.start_time, provenance.start_time_source) == ("2024-05-01T12:00:00+00:00", "name")
+    assert provenance.clock_synchronised in {"yes", "no", "unknown"}
+    start_times = StartTimes(("%j-%Y",), "Asia/Kathmandu")
+    provenance = model.embed_file(path, name="sub/060-2024.wav", start_times=start_times).provenance
+    assert (provenance.start_time, provenance.start_time_source) == ("2024-02-29T00:00:00+05:45", "name")
+    assert model.embed_file(path, name="a.wav").provenance.start_time_source == "mtime"
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_a_salvaged_recording_is_embedded_and_says_so(suffix: str, tiny: Path, tmp_path: Path) -> None:
+    """What there is of an unfinished recording has the embedding of just that sound, and its output tells."""
+    model, y = SpecModel(tiny), noise(9000)
+    content = wavs.wav(y.tobytes(), wavs.fmt(wavs.FLOAT, bits=32), promised=0)
+    (path := tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(UnfinishedRecordingError):
+        model.embed_file(path)
+    output = model.embed_file(path, salvage=True)
+    assert output.embedding is not None
+    np.testing.assert_array_equal(output.embedding, model.get_embedding(y, 8000))
+    assert output.provenance.salvaged
+    write_output(output, published := tmp_path / f"a.{suffix}")
+    assert read_provenance(published) == output.provenance
+    whole = model.embed_file(write_wav(tmp_path / "b.wav", y, 8000), salvage=True)
+    assert not whole.provenance.salvaged
 
 
 def test_nothing_is_left_behind(tiny: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import shutil
@@ -14,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from sonyc_ml.errors import ConfigError
-from sonyc_ml.spool import Identity, Spool
+from sonyc_ml.identity import Identity
+from sonyc_ml.spool import MISSING, POLLED, UNREADABLE, WATCHED, Spool
 
 LONG_S = 30.0  # a test that waits so long has failed
 NEVER_S = 3600.0  # nothing settles within a test: only what was heard being finished comes
@@ -23,22 +24,31 @@ QUIET_S = 0.4  # how long nothing must come
 
 
 class Reader:
-    """Reads a spool on a thread of its own."""
+    """Reads a spool on a thread of its own, and remembers what came before, as the journal does."""
 
     def __init__(self, spool: Spool) -> None:
         self.spool = spool
         self._found: queue.SimpleQueue[Identity] = queue.SimpleQueue()
+        self._known: set[Identity] = set()
+        self._stopped = False
         self._thread = threading.Thread(target=self._read)
-        spool.start()
+        self._take()
         self._thread.start()
 
     def _read(self) -> None:
-        for identity in self.spool.recordings():
-            self._found.put(identity)
+        while not self._stopped:
+            self.spool.wait(LONG_S)
+            self._take()
+
+    def _take(self) -> None:
+        for identity in self.spool.found():
+            if identity not in self._known:
+                self._known.add(identity)
+                self._found.put(identity)
 
     def next(self) -> str:
         """Name of the next recording, relative to the folder."""
-        return self._found.get(timeout=LONG_S).path.relative_to(self.spool.folder).as_posix()
+        return self._found.get(timeout=LONG_S).name
 
     def names(self, n: int) -> set[str]:
         return {self.next() for _ in range(n)}
@@ -51,8 +61,10 @@ class Reader:
         return False
 
     def close(self) -> None:
-        self.spool.close()
+        self._stopped = True
+        self.spool.wake()
         self._thread.join(LONG_S)
+        self.spool.close()
         assert not self._thread.is_alive()
 
 
@@ -252,39 +264,89 @@ def test_a_recording_moved_out_does_not_hold_up_the_next(folder: Path, read: Rea
     assert time.monotonic() - start_s < 0.4
 
 
-def test_retry_hands_out_again(folder: Path) -> None:
-    """A recording that could not be stored comes again."""
-    spool = Spool(folder)
-    spool.start()
+def test_a_missing_folder_is_waited_for(tmp_path: Path) -> None:
+    """A folder that is not there is a state, and is watched as soon as it is."""
+    reader = Reader(Spool(tmp_path / "later"))
     try:
-        _write(folder / "a.wav")
-        recordings = spool.recordings()
-        first = next(recordings)
-        spool.retry(first, 0.05)
-        assert next(recordings) == first
+        assert (reader.spool.state.word, reader.spool.state.detail) == (MISSING, "it is not there")
+        (tmp_path / "later").mkdir()
+        _write(tmp_path / "later" / "a.wav", age_s=60)
+        assert reader.next() == "a.wav"
+        assert reader.spool.state.word == WATCHED
     finally:
-        spool.close()
+        reader.close()
 
 
-def test_stop_ends_the_recordings(folder: Path) -> None:
-    """After stop() nothing more comes, though there is more."""
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path) -> None:
+    """What cannot be read says why."""
+    spool = Spool(_write(tmp_path / "a.wav"))
+    assert list(spool.found()) == []
+    assert (spool.state.word, spool.state.detail) == (UNREADABLE, "it cannot be read: Not a directory")
+
+
+def test_a_folder_made_again_is_watched_again(folder: Path, read: ReadFolder) -> None:
+    """A folder that is deleted and made again loses nothing but what was deleted."""
+    reader = read(settle_s=0.1)
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+    shutil.rmtree(folder)
+    folder.mkdir()
+    _write(folder / "b.wav")
+    assert reader.next() == "b.wav"
+
+
+def test_a_link_to_another_folder_is_followed(folder: Path, tmp_path: Path) -> None:
+    """A symbolic link that is switched to another disk is watched there."""
+    link, other = tmp_path / "link", tmp_path / "other"
+    link.symlink_to(folder)
+    other.mkdir()
+    reader = Reader(Spool(link, settle_s=0.1))
+    try:
+        _write(other / "b.wav")
+        (tmp_path / "new").symlink_to(other)
+        (tmp_path / "new").rename(link)
+        assert reader.next() == "b.wav"
+    finally:
+        reader.close()
+
+
+def test_polling_finds_without_events(folder: Path, read: ReadFolder) -> None:
+    """On a disk of another machine the folder is scanned every few seconds."""
+    reader = read(settle_s=0.1, discovery="polling", poll_s=0.2)
+    assert reader.spool.state.word == POLLED
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+
+
+def test_the_timer_finds_what_no_event_told(folder: Path, tmp_path: Path, read: ReadFolder) -> None:
+    """Whatever goes wrong with events, a scan finds it."""
+    reader = read(settle_s=0.1, rescan_s=0.3)
+    assert reader.spool._watch is not None
+    for observer in reader.spool._watch._observers:
+        observer.unschedule_all()
+    (reader.spool._watch._observers[0]).emitters.clear()
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+
+
+def test_lost_events_bring_a_scan(folder: Path, read: ReadFolder, caplog: pytest.LogCaptureFixture) -> None:
+    """watchdog tells of an overflow by a log record alone; it is heard, and what was lost is found."""
+    reader = read(settle_s=0.1)
+    _write(folder / "a.txt").rename(folder / "b.txt")
+    logging.getLogger("watchdog.observers.inotify_c").warning("Inotify queue overflowed")
     _write(folder / "a.wav", age_s=60)
-    _write(folder / "b.wav", age_s=60)
-    spool = Spool(folder)
-    spool.start()
-    try:
-        recordings = spool.recordings()
-        assert next(recordings).path.name == "a.wav"
-        spool.stop()
-        assert list(recordings) == []
-    finally:
-        spool.close()
+    assert reader.next() == "a.wav"
+    assert "were lost; it is scanned" in caplog.text
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
-    """A folder that is not there, or is a file, is named."""
-    with pytest.raises(ConfigError, match=r"nowhere is not a folder; make it"):
-        Spool(tmp_path / "nowhere").start()
+def test_who_writes_is_asked_of_the_kernel(folder: Path, read: ReadFolder) -> None:
+    """A recording that somebody has open for writing is known to be, and nobody is ended by the question."""
+    spool = read().spool
+    with (folder / "a.wav").open("wb") as file:
+        assert spool.is_being_written("a.wav")
+        file.write(b"more")
+    assert not spool.is_being_written("a.wav")
+    assert not spool.is_being_written("nothing.wav")
 
 
 @pytest.mark.parametrize(
@@ -292,15 +354,18 @@ def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     [("max_inotify_instances", "raise fs.inotify.max_user_instances"), ("max_inotify_watches", "max_user_watches")],
 )
 def test_a_limit_of_inotify_is_explained(folder: Path, limit: str, message: str) -> None:
-    """Where the kernel has no more watches to give, the sysctl to raise is named."""
+    """Where the kernel has no more watches to give, the folder is polled and the sysctl to raise is named."""
     unshare = shutil.which("unshare")
-    program = f"from sonyc_ml.spool import Spool; from pathlib import Path; Spool(Path({str(folder)!r})).start()"
+    program = (
+        "from sonyc_ml.spool import Spool; from pathlib import Path; "
+        f"spool = Spool(Path({str(folder)!r})); spool.check(); print(spool.state)"
+    )
     script = f'echo 0 > /proc/sys/user/{limit} && echo limited && exec {sys.executable} -c "{program}"'
     command = [unshare or "unshare", "--user", "--map-root-user", "sh", "-c", script]
     if unshare is None:
         pytest.skip("there is no unshare here")
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.stdout != "limited\n":
+    if not result.stdout.startswith("limited\n"):
         pytest.skip(f"user.{limit} cannot be set in a user namespace here: {result.stderr.strip()}")
-    assert "ConfigError" in result.stderr
-    assert message in result.stderr
+    assert "word='polled'" in result.stdout, result.stderr
+    assert message in result.stdout

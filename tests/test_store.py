@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,13 +18,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from sonyc_ml.errors import StoreError
+from sonyc_ml.errors import OutputNameError, RecordingError, StoreError
+from sonyc_ml.identity import Identity
 from sonyc_ml.store import (
     FORMAT_VERSION,
     Output,
     Provenance,
+    atomic_file,
+    find_output,
+    free_path,
     is_output_of,
     output_path,
+    read_provenance,
+    remove_temporaries,
     write_atomically,
     write_output,
 )
@@ -36,6 +43,9 @@ PROVENANCE = Provenance(
     sample_rate=44100,
     n_samples=441000,
     start_time="2024-05-01T12:00:00+00:00",
+    start_time_source="name",
+    clock_synchronised="unknown",
+    salvaged=False,
     bundle="quantized_default_int8",
     bundle_sha256="a0" * 32,
     window_size_s=1.0,
@@ -275,8 +285,10 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:
-    """A name that the file system does not take leaves nothing behind."""
-    assert failure_of(tmp_path / ("a" * 252 + ".npz")) == "File name too long"
+    """A name that the file system never takes is the recording's trouble, not the disk's, and leaves nothing behind."""
+    with pytest.raises(OutputNameError, match=r"a\.npz cannot be written: File name too long") as caught:
+        write_atomically(tmp_path / ("a" * 252 + ".npz"), b"new")
+    assert isinstance(caught.value, RecordingError)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -342,3 +354,131 @@ def test_a_damaged_output(tmp_path_factory: pytest.TempPathFactory, data: st.Dat
     path.write_bytes(content)
     is_output_of(path, *IDENTITY)
     assert not is_output_of(path, 1, 1)
+
+
+# --- whose output a file is -------------------------------------------------------------------------------------------
+
+NAME = "street/a.wav"
+FIRST = Identity(NAME, 100, 1_700_000_000_123_456_789)
+SECOND = Identity(NAME, 100, 1_700_000_060_000_000_001)
+STAMPED = "street/a.wav.20231114T221420.000000001Z"
+
+
+def publish(identity: Identity, path: Path) -> Path:
+    """Write the output of a recording."""
+    name, n_bytes, mtime_ns = identity
+    provenance = replace(PROVENANCE, recording=name, recording_bytes=n_bytes, recording_mtime_ns=mtime_ns)
+    write_output(an_output(provenance=provenance), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_an_output_is_published_beside_that_of_another(suffix: str, tmp_path: Path) -> None:
+    """The first recording of a name has the plain path; a later one has its time in the name, to the nanosecond."""
+    first = free_path(FIRST, tmp_path, suffix)
+    assert first == tmp_path / f"{NAME}.{suffix}"
+    publish(FIRST, first)
+    assert free_path(FIRST, tmp_path, suffix) == first
+    second = free_path(SECOND, tmp_path, suffix)
+    assert second == tmp_path / f"{STAMPED}.{suffix}"
+    publish(SECOND, second)
+    assert find_output(FIRST, tmp_path, suffix) == first
+    assert find_output(SECOND, tmp_path, suffix) == second
+    assert find_output(SECOND._replace(n_bytes=101), tmp_path, suffix) is None
+
+
+def test_a_damaged_output_is_replaced(tmp_path: Path) -> None:
+    """What is no output any more keeps its place from nobody."""
+    path = publish(FIRST, free_path(FIRST, tmp_path, "npz"))
+    path.write_bytes(path.read_bytes()[:-30])
+    assert find_output(FIRST, tmp_path, "npz") is None
+    assert free_path(SECOND, tmp_path, "npz") == path
+
+
+def test_an_output_of_another_format_is_none(tmp_path: Path) -> None:
+    """Who asks for CSV is not given an .npz."""
+    publish(FIRST, free_path(FIRST, tmp_path, "npz"))
+    assert find_output(FIRST, tmp_path, "csv") is None
+    assert free_path(FIRST, tmp_path, "csv") == tmp_path / f"{NAME}.csv"
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+@pytest.mark.parametrize("salvaged", [False, True])
+def test_where_an_output_comes_from_is_read_back(suffix: str, salvaged: bool, tmp_path: Path) -> None:
+    """Every word and number of it, with its type."""
+    provenance = replace(PROVENANCE, salvaged=salvaged, hop_size_s=0.1 + 0.2)
+    write_output(an_output(provenance=provenance), path := tmp_path / f"a.{suffix}")
+    read = read_provenance(path)
+    assert read is not None
+    assert read == provenance
+    assert [type(value) for value in dataclasses.astuple(read)] == [
+        type(value) for value in dataclasses.astuple(provenance)
+    ]
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_what_is_damaged_comes_from_nowhere(suffix: str, tmp_path: Path) -> None:
+    """Truncated, blanked, missing, a folder, or of a version with less in it: no output, and no exception."""
+    write_output(an_output(), path := tmp_path / f"a.{suffix}")
+    content = path.read_bytes()
+    for damaged in (
+        b"",
+        content[:100],
+        bytes(len(content)),
+        content.replace(b"start_time_source", b"start_time_sauce_"),
+    ):
+        path.write_bytes(damaged)
+        assert read_provenance(path) is None
+    path.unlink()
+    assert read_provenance(path) is None
+    path.mkdir()
+    assert read_provenance(path) is None
+
+
+# --- temporaries ------------------------------------------------------------------------------------------------------
+
+WRITE = (
+    "import sys; from pathlib import Path; from sonyc_ml.store import atomic_file\n"
+    "with atomic_file(Path(sys.argv[1])) as file: file.write(b'half'); print('open', flush=True); sys.stdin.read()"
+)
+
+
+def test_what_a_killed_process_was_writing_is_removed(tmp_path: Path) -> None:
+    """While it lives its file stays; once it is killed the file goes."""
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "a.npz")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "open\n"
+        (temporary,) = tmp_path.iterdir()
+        assert remove_temporaries(tmp_path) == 0
+        assert temporary.exists()
+        process.kill()
+        process.wait()
+        assert temporary.exists()
+        assert remove_temporaries(tmp_path) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_files_are_not_cleared_up(tmp_path: Path) -> None:
+    """Only what is named as our temporaries are, and no link is followed."""
+    names = [".0123456789abcdef.tmp.npz", "0123456789abcdef.tmp", ".0123456789ABCDEF.tmp", ".tmp", "a.npz"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / ".0123456789abcdef.tmp").symlink_to(tmp_path / "a.npz")
+    (tmp_path / ".fedcba9876543210.tmp").mkdir()
+    assert remove_temporaries(tmp_path) == 0
+    assert len(list(tmp_path.iterdir())) == len(names) + 2
+    assert remove_temporaries(tmp_path / "nowhere") == 0
+
+
+def test_what_fails_in_between_leaves_nothing(tmp_path: Path) -> None:
+    """An exception while a file is written publishes nothing."""
+
+    def fail() -> None:
+        with atomic_file(tmp_path / "a.npz") as file:
+            file.write(b"half")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert list(tmp_path.iterdir()) == []

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +14,16 @@ from sonyc_ml.spool import Spool
 def main() -> None:
     """Serve ``listen``."""
     spool = Spool(Path(settings()["folder"]))
-    spool.start()
+    list(spool.found())  # watches the folder from now on
 
     def listen(n_recordings: int, limit_s: float) -> dict[str, Any]:
         """Note the times of so many recordings, as far as they come within the time limit."""
-        timer = threading.Timer(limit_s, spool.stop)
-        timer.start()
-        times = {identity.path.name: time.monotonic_ns() for identity in islice(spool.recordings(), n_recordings)}
-        timer.cancel()
+        times: dict[str, Any] = {}
+        end_s = time.monotonic() + limit_s
+        while len(times) < n_recordings and time.monotonic() < end_s:
+            spool.wait(end_s - time.monotonic())
+            for identity in spool.found():
+                times.setdefault(identity.name, time.monotonic_ns())
         return times
 
     try:

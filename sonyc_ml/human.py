@@ -1,0 +1,74 @@
+"""Numbers, times and names as people read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+SPANS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def iso(time_s: float) -> str:
+    """A time in ISO 8601, to the second, in UTC."""
+    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
+
+
+def seconds_of(time: str) -> float:
+    """A time in ISO 8601 to seconds since 1970; UTC where it has no zone."""
+    parsed = datetime.fromisoformat(time)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+
+
+def span(seconds: float) -> str:
+    """How long: ``3 min``, ``5 h 12 min``; its two largest units."""
+    if abs(seconds) < 10:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
+    rest, parts = round(abs(seconds)), []
+    for unit, size in SPANS:
+        n, rest = divmod(rest, size)
+        if n:
+            parts.append(f"{n} {unit}")
+        elif parts:
+            break
+    return ("-" if seconds < 0 else "") + " ".join(parts[:2])
+
+
+def size(n_bytes: float) -> str:
+    """How many bytes: ``1.2 GB``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.0f} {unit}" if unit == "bytes" or n_bytes >= 99.95 else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.1f} TB"
+
+
+def count(n: int, noun: str = "recording") -> str:
+    """How many of something: ``1 recording``, ``1,234 recordings``."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def shown(text: str) -> str:
+    """A text that is safe on a terminal: a file's name may hold anything."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def moment(text: str, now_s: float) -> float:
+    """A point in time as a user types it, in seconds since 1970: ``24h`` ago, ``7d`` ago, ``2026-11-21T12:00+01:00``.
+
+    Raises
+    ------
+    ValueError
+        It is none.
+    """
+    ago = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([a-z]+)", text.strip())
+    if ago and ago[2] in SECONDS:
+        return max(0.0, now_s - float(ago[1]) * SECONDS[ago[2]])
+    try:
+        time_s = seconds_of(text.strip())
+        iso(time_s)  # a zone may take it beyond the last year there is
+        return time_s  # noqa: TRY300
+    except (ValueError, OverflowError) as error:
+        raise ValueError(
+            f"{text!r} is no time; give how long ago (30min, 24h, 7d, 2w) or a time as in 2026-11-21T12:00+01:00"
+        ) from error

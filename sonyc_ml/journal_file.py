@@ -1,0 +1,167 @@
+"""The journal's file: its tables, how it is opened, what is damage and what will pass."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sonyc_ml.errors import JournalDamagedError, StoreError
+
+FILE_NAME = "journal.sqlite"
+VERSION = 1
+BUSY_S = 10.0  # how long another process may hold the journal
+CACHE_KIB = 1024
+N_CHECKPOINT_PAGES = 256  # the log beside the journal is copied into it when it has so many: a megabyte
+MAX_LOG_BYTES = 4 << 20  # what is left of the log after a scan of very many files
+
+SCHEMA = """
+CREATE TABLE recordings (
+    name BLOB NOT NULL,                     -- as the folder has it: it need not be UTF-8
+    mtime_ns INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('pending', 'done', 'quarantined', 'shed')),
+    found_s REAL NOT NULL,
+    changed_s REAL NOT NULL,                -- when it came into its state, or its last attempt began
+    due_s REAL NOT NULL DEFAULT 0,          -- not before
+    n_attempts INTEGER NOT NULL DEFAULT 0,  -- begun and not ended
+    n_failures INTEGER NOT NULL DEFAULT 0,  -- ended in trouble that passes
+    reason TEXT NOT NULL DEFAULT '',        -- a word or two, to count by
+    detail TEXT NOT NULL DEFAULT '',        -- a sentence
+    start_s REAL,                           -- when the recording begins, and how long it is
+    duration_s REAL,
+    hop_size_s REAL,
+    salvaged INTEGER NOT NULL DEFAULT 0,
+    fate TEXT NOT NULL DEFAULT '',          -- what retention did with the file: moved, deleted
+    PRIMARY KEY (name, mtime_ns, n_bytes)
+) WITHOUT ROWID;
+CREATE INDEX pending ON recordings (found_s, mtime_ns, due_s) WHERE state = 'pending';
+-- A name that is used again is a new recording. What it replaces was never finished, or is lost, and that is told.
+CREATE TRIGGER replaced AFTER INSERT ON recordings BEGIN
+    DELETE FROM recordings WHERE name = new.name AND state = 'pending' AND reason IN ('unfinished', 'growing')
+        AND (mtime_ns <> new.mtime_ns OR n_bytes <> new.n_bytes);
+    UPDATE recordings SET state = 'shed', reason = 'overwritten', changed_s = new.found_s,
+        detail = 'a recording of the same name was written over it before its turn came'
+        WHERE name = new.name AND state = 'pending' AND (mtime_ns <> new.mtime_ns OR n_bytes <> new.n_bytes);
+END;
+CREATE TABLE days (                         -- what was compacted away, by the day it was recorded
+    day TEXT NOT NULL, state TEXT NOT NULL, reason TEXT NOT NULL, salvaged INTEGER NOT NULL,
+    n_recordings INTEGER NOT NULL, duration_s REAL NOT NULL,
+    PRIMARY KEY (day, state, reason, salvaged)
+) WITHOUT ROWID;
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+class _UnknownSchemaError(sqlite3.DatabaseError):
+    """A file of SQLite that this version does not know."""
+
+
+DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
+    """Open the file, or make it; return the connection, and whether the file is new.
+
+    Every transaction is on the disk when it returns (``synchronous = FULL``).
+
+    Raises
+    ------
+    StoreError, sqlite3.DatabaseError
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path.parent} cannot be made: {error.strerror}") from error
+    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        _check(connection)
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {N_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        is_new = not connection.execute("PRAGMA user_version").fetchone()[0]
+        if is_new:
+            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, is_new
+
+
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """Open the file without changing anything, even where its folder may not be written to.
+
+    Raises
+    ------
+    StoreError, sqlite3.DatabaseError
+    """
+    with suppress(PermissionError):
+        if not path.exists():
+            raise StoreError(f"there is no journal at {path}: the daemon has not run here")
+    for mode in ("mode=ro", "immutable=1"):  # the second where nobody has it open and we may not make its log
+        with suppress(sqlite3.OperationalError):
+            return _connect_as(path, mode)
+    raise StoreError(f"the journal {path} cannot be read; run this as root, or as the daemon's user")
+
+
+def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
+    try:
+        connection.execute("SELECT count(*) FROM facts").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged journal, over the one that was set aside before, so that a new one can be made.
+
+    Raises
+    ------
+    StoreError
+    """
+    path = folder / FILE_NAME
+    try:
+        with suppress(FileNotFoundError):
+            path.replace(path.with_name(f"{FILE_NAME}.damaged"))
+        for suffix in ("-wal", "-shm"):
+            path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(f"the damaged journal {path} cannot be set aside: {error.strerror}") from error
+
+
+@contextmanager
+def told(path: Path) -> Iterator[None]:
+    """Say what SQLite says as one of our errors: damage, or trouble that passes.
+
+    Raises
+    ------
+    JournalDamagedError, StoreError
+    """
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        # Most of it passes: a full disk, an I/O error, somebody else writing for long. A text that is none has no code.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+        if code in DAMAGE and not isinstance(error, sqlite3.ProgrammingError):
+            raise JournalDamagedError(f"the journal {path} is damaged: {error}") from error
+        raise StoreError(f"the journal {path} cannot be used: {error}") from error
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, VERSION):
+        raise _UnknownSchemaError(f"it is of version {version}, and this is version {VERSION}")
+    # The quick one does not compare the index with the table: what the index lacks would never be begun.
+    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if verdict != "ok":
+        raise _UnknownSchemaError(verdict)
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if tables and version == 0:
+        raise _UnknownSchemaError("it holds something else")
+    if version == VERSION and not {"recordings", "days", "facts"} <= tables:
+        raise _UnknownSchemaError("it lacks its tables")

@@ -1,0 +1,86 @@
+"""One daemon for one journal: who it is, and that there is no other."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from sonyc_ml.errors import ConfigError, StoreError
+
+FILE_NAME = "daemon.lock"
+PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
+
+
+class Lock:
+    """Held by the daemon for as long as it lives, however it ends.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the journal lies.
+
+    Raises
+    ------
+    ConfigError
+        Another daemon holds it.
+    StoreError
+        The folder cannot be written to.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / FILE_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path} cannot be made: {error.strerror}") from error
+        try:
+            is_ours = self._acquire()
+            if is_ours:
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            self.release()
+            raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
+        if not is_ours:
+            self.release()
+            raise ConfigError(
+                f"process {holder(folder) or '(unknown)'} already keeps the journal in {folder}; "
+                "stop it, or give another --output"
+            )
+
+    def _acquire(self) -> bool:
+        end_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= end_s:
+                    return False
+                time.sleep(0.02)
+            else:
+                return True
+
+    def release(self) -> None:
+        """Let the next one have it."""
+        with suppress(OSError):  # it is given up whatever the disk says
+            os.close(self._descriptor)
+
+
+def holder(folder: Path) -> int | None:
+    """Process id of the daemon that runs; None where none does."""
+    try:
+        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        text = os.pread(descriptor, 32, 0).strip()
+        return int(text) if text.isdigit() else None
+    finally:
+        os.close(descriptor)
+    return None
