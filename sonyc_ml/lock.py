@@ -81,6 +81,8 @@ def holder(folder: Path) -> int | None:
     except BlockingIOError:
         text = os.pread(descriptor, 32, 0).strip()
         return int(text) if text.isdigit() else None
+    except OSError:
+        return None  # the disk fails: nobody can tell
     finally:
         os.close(descriptor)
     return None

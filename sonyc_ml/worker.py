@@ -138,6 +138,8 @@ class Worker:
             else:
                 self._embed(entry, salvage=is_abandoned and recordings.unfinished == "salvage")
         except UnfinishedRecordingError as error:
+            if not self._is_being_written(identity.name) and self._is_replaced(entry):
+                return
             if is_abandoned:
                 self._refuse(identity, error)
             else:

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -706,6 +706,17 @@ def test_damage_found_while_it_runs_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(JournalDamagedError):
         list(journal.entries())
     journal.close()
+
+
+def test_a_state_that_is_none_is_damage(tmp_path: Path) -> None:
+    """A recording in a state that nobody knows would never be begun again."""
+    path = filled(tmp_path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA ignore_check_constraints = ON")
+        connection.execute("UPDATE recordings SET state = 'pendinf' WHERE state = 'pending'")
+        connection.commit()
+    with pytest.raises(JournalDamagedError):
+        Journal(tmp_path)
 
 
 def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
