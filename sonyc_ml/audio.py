@@ -37,6 +37,7 @@ SAMPLE_RATES_HZ = range(1000, 1_000_001)  # beyond them it is a damaged header, 
 BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
 HASH_BLOCK_SIZE = 1 << 18  # bytes
 SMALLEST_SIZE = 16  # bytes: no kind of file can be told, or be whole, with less
+LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
 UNKNOWN_LENGTH = 1 << 62  # what libsndfile says, at least, where a header leaves the length open
 
 GONE = (errno.ENOENT, errno.ENOTDIR)
@@ -161,8 +162,9 @@ class Recording:
                 samples = frames.mean(axis=1, dtype=np.float32)
         else:
             samples = np.ascontiguousarray(frames[:, self.channel])
-        if not np.isfinite(samples).all():
-            raise UnreadableRecordingError(f"{self.path}: it holds NaN or infinity among its samples")
+        if not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):  # NaN is neither
+            kind = "samples as large as no sound is" if np.isfinite(samples).all() else "NaN or infinity"
+            raise UnreadableRecordingError(f"{self.path}: it holds {kind} among its samples")
         return samples
 
 

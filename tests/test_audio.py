@@ -234,6 +234,7 @@ UNFINISHED: dict[str, tuple[bytes, str]] = {
 UNREADABLE: dict[str, tuple[bytes, str]] = {
     "truncated flac": (encoded(ALTERNATING, "FLAC")[:-20], "truncated or damaged"),
     "NaN": (wavs.wav(floats([0, np.nan]), wavs.fmt(wavs.FLOAT, bits=32)), "NaN or infinity"),
+    "louder than any sound": (wavs.wav(floats([0, 3e38]), wavs.fmt(wavs.FLOAT, bits=32)), "as large as no sound is"),
     "infinity": (wavs.wav(floats([0, np.inf]), wavs.fmt(wavs.FLOAT, bits=32)), "NaN or infinity"),
     "both infinities": (
         wavs.wav(floats([np.inf, -np.inf]), wavs.fmt(wavs.FLOAT, 2, bits=32)),

@@ -349,6 +349,32 @@ def test_who_writes_is_asked_of_the_kernel(folder: Path, read: ReadFolder) -> No
     assert not spool.is_being_written("nothing.wav")
 
 
+def test_a_recorder_may_pause_longer_than_it_settles(folder: Path, read: ReadFolder) -> None:
+    """What is still open comes once, when it is closed, and not as it was when its writer paused."""
+    reader = read(settle_s=0.1)
+    with (folder / "a.wav").open("wb") as file:
+        assert reader.is_quiet()
+        file.write(b"sound")
+    assert reader.next() == "a.wav"
+    assert reader.is_quiet()
+
+
+def test_a_sub_folder_that_cannot_be_read_is_told_once(folder: Path) -> None:
+    """Recordings in it are not found, and nobody need guess why."""
+    (folder / "locked").mkdir(mode=0o000)
+    program = (
+        "import logging; from pathlib import Path; from sonyc_ml.spool import Spool; logging.basicConfig(); "
+        f"spool = Spool(Path({str(folder)!r})); list(spool.found()); spool.rescan(); list(spool.found()); spool.close()"
+    )
+    command = [sys.executable, "-c", program]
+    if os.geteuid() == 0:  # root may look into everything, until it gives that up
+        if shutil.which("setpriv") is None:
+            pytest.skip("there is no setpriv here")
+        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stderr.count("locked: it cannot be looked into (Permission denied)") == 1
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [("max_inotify_instances", "raise fs.inotify.max_user_instances"), ("max_inotify_watches", "max_user_watches")],
