@@ -33,7 +33,7 @@ from sonyc_ml.errors import OutputNameError, StoreError
 from sonyc_ml.identity import Identity, state_of
 from sonyc_ml.journal import Entry, Journal
 from sonyc_ml.proof import proof
-from sonyc_ml.store import atomic_file
+from sonyc_ml.store import atomic_file, flush_folder
 
 logger = logging.getLogger(__name__)
 
@@ -229,7 +229,7 @@ class Sweeper:
             if not known or (known[0].state, known[0].fate) != (entry.state, "") or self._find(identity):
                 return "kept: changed meanwhile"
             path.unlink()
-            _flush(path.parent)
+            flush_folder(path.parent)
             self._journal.settle(identity, ACTIONS[settings.policy])
         logger.debug("%s is %s", identity.name, ACTIONS[settings.policy])
         return ACTIONS[settings.policy]
@@ -264,7 +264,7 @@ def _place(source: Path, identity: Identity, target: Path) -> None:
     missing = list(takewhile(lambda folder: not folder.exists(), target.parents))
     target.parent.mkdir(parents=True, exist_ok=True)
     for folder in missing:
-        _flush(folder.parent)
+        flush_folder(folder.parent)
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError as error:
@@ -274,7 +274,7 @@ def _place(source: Path, identity: Identity, target: Path) -> None:
             _copy(source, identity, target)
         except (StoreError, OutputNameError) as failure:  # the journal's is another matter
             raise OSError(getattr(failure.__cause__, "errno", errno.EIO), str(failure)) from failure
-    _flush(target.parent)
+    flush_folder(target.parent)
 
 
 def _copy(source: Path, identity: Identity, target: Path) -> None:
@@ -300,14 +300,6 @@ def _is_same(source: Path, target: Path) -> bool:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _has_entries(folder: Path) -> bool:

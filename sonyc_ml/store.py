@@ -337,7 +337,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.rename(path)
         finally:
             temporary.unlink(missing_ok=True)  # there only if something went wrong
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
     except OSError as error:
         kind = OutputNameError if error.errno in NAME_ERRORS else StoreError
         raise kind(f"{path} cannot be written: {error.strerror or error}") from error
@@ -368,10 +368,16 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)
     except FileExistsError as error:
         raise NotADirectoryError(errno.ENOTDIR, f"{folder} is not a folder") from error
-    _flush_folder(folder.parent)
+    flush_folder(folder.parent)
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Flush the entries of a folder to the disk: a file is only as safe as its name.
+
+    Raises
+    ------
+    OSError
+    """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from rig import Node, Options, Row, record
+from rig import Node, Options, Row, record, trial
 
 from sonyc_ml.journal import Journal
 from tests import networks, wavs
@@ -91,19 +91,13 @@ def _record(node: Node, *bad: float) -> None:
 def _killers(node: Node) -> Row:
     row = Row(f"SIGKILL and a segfault by a recording each, at most {MAX_ATTEMPTS} attempts")
     _record(node, KILLED, CRASHED)
-    try:
+    with trial(node, row):
         deaths = _restart_until_done(node, 3 * MAX_ATTEMPTS)
         row.counts = {**node.states(), "deaths": " ".join(deaths)}
         row.problems = node.problems() + _not_set_aside(node, dict.fromkeys((KILLED, CRASHED), KILLER))
         for number in (signal.SIGKILL, signal.SIGSEGV):
             if deaths.count(number.name) != MAX_ATTEMPTS:
                 row.problems.append(f"{deaths.count(number.name)} deaths by {number.name}, not {MAX_ATTEMPTS}")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return row
 
 
@@ -145,7 +139,7 @@ def _failures(node: Node, of: str, reasons: dict[float, str]) -> Row:
     """An exception nobody expects costs its recording, after some attempts further and further apart."""
     row = Row(f"an unexpected exception and a MemoryError of {of}, by a recording each, no restart")
     _record(node, *reasons)
-    try:
+    with trial(node, row):
         node.start()
         node.wait_for(lambda: node.ask(Journal.counts)["done"] == N_OTHERS, "the others to be embedded")
         seconds = node.wait_until_done()
@@ -155,12 +149,6 @@ def _failures(node: Node, of: str, reasons: dict[float, str]) -> Row:
         delays = re.findall(r"embedding it failed: .*trying again in (\d+) s", node.log())
         if sorted(delays) != sorted(["1", "2", "4"] * n_tried_again):
             row.problems.append(f"tried again after {delays} s, not {n_tried_again} times after 1, 2 and 4")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rig import Node, Options, Row, record, sound
+from rig import Node, Options, Row, record, sound, trial
 
 from sonyc_ml.journal import Journal
 
@@ -21,7 +21,7 @@ def run(options: Options) -> list[Row]:
     row = Row(f"memory over {n:,} recordings")
     node = Node(options.folder / "node", options.bundle, {"spool": f"rescan_s = {RESCAN_S}"})
     content, rss_mb = sound(), []
-    try:
+    with trial(node, row):
         process = node.start()
         for first in range(0, N_WARM_UP + n, N_BATCH):
             record(node.recordings, (f"{i:05}.wav" for i in range(first, first + N_BATCH)), content)
@@ -38,12 +38,6 @@ def run(options: Options) -> list[Row]:
             row.problems.append(f"it grew by {growth_mb:.1f} MB, not {GROWTH_MB:g}")
         if row.counts["done"] != N_WARM_UP + n:
             row.problems.append(f"{N_WARM_UP + n - row.counts['done']} were not embedded")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return [row]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
+from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound, trial
 
 from sonyc_ml.journal import Journal
 from tests import wavs
@@ -164,7 +164,7 @@ def _wrong_ends(node: Node, unfinished: str) -> list[str]:
 def _pauses(node: Node) -> Row:
     """A recorder opens its file and pauses for long; what it has not written yet must not pass for a recording."""
     row = Row("a recorder that pauses before it writes, others waiting")
-    try:
+    with trial(node, row):
         node.start()
         record(node.recordings, (f"{i:03}.wav" for i in range(N_WAITING)), sound(30.0))
         with (node.recordings / "slow.wav").open("wb") as file:
@@ -179,12 +179,6 @@ def _pauses(node: Node) -> Row:
             row.problems.append("there is something in the journal that was never recorded")
         if n_waiting < 5:
             row.problems.append("too few were waiting: it shows nothing")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return row
 
 
@@ -344,7 +338,7 @@ def _mutations(folder: Path, bundle: Path, n: int, seed: int) -> Row:
     node = Node(folder, bundle, {"recordings": "abandoned_s = 0.3"})
     chance = random.Random(seed)
     originals, n_made = list(_written().values()), 0
-    try:
+    with trial(node, row):
         node.start()
         for first in range(0, n, N_BATCH):
             names = [f"{i:05}.wav" for i in range(first, min(first + N_BATCH, n))]
@@ -359,12 +353,6 @@ def _mutations(folder: Path, bundle: Path, n: int, seed: int) -> Row:
         missing = {f"{i:05}.wav" for i in range(n)} - {entry.identity.name for entry in node.entries()}
         if missing:
             row.problems.append(f"{len(missing)} of {n} are not in the journal: {sorted(missing)[:3]}")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return row
 
 

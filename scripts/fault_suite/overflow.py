@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig import Node, Options, Row, as_root, record, sound
+from rig import Node, Options, Row, as_root, record, sound, trial
 
 from sonyc_ml.journal import Journal
 
@@ -55,7 +55,7 @@ def _overflow(folder: Path, bundle: Path, n: int, queue_length: int | None) -> R
         row.skipped = "changing the length of the queue needs root"
         return row
     node = Node(folder, bundle)  # with the timer of 300 s, so that no scan by the clock helps
-    try:
+    with trial(node, row):
         with _queue_length(queue_length):
             node.start()
         os.kill(node.process.pid, signal.SIGSTOP)
@@ -69,12 +69,6 @@ def _overflow(folder: Path, bundle: Path, n: int, queue_length: int | None) -> R
             row.problems.append(f"all were found after {found_s:.1f} s, not within {FOUND_S:g}")
         if "were lost" not in node.log():
             row.problems.append("the queue did not overflow, or that was not noticed")
-        if status := node.end():
-            row.problems.append(f"the daemon ended with {status}")
-    except RuntimeError as error:
-        row.problems.append(str(error))
-    finally:
-        node.kill()
     return row
 
 

@@ -11,7 +11,8 @@ import sys
 import time
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,19 @@ class Node:
             "outputs the journal does not know": list(range(strangers)),
         }
         return [f"{len(names)} {what}: {names[:3]}" for what, names in told.items() if names]
+
+
+@contextmanager
+def trial(node: Node, row: Row) -> Iterator[None]:
+    """Try a node: whatever goes wrong is a problem of the row, and the daemon has to end well."""
+    try:
+        yield
+        if status := node.end():
+            row.problems.append(f"the daemon ended with {status}")
+    except RuntimeError as error:
+        row.problems.append(str(error))
+    finally:
+        node.kill()
 
 
 def output_identity(path: Path) -> Identity | None:
