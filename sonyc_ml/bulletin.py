@@ -14,8 +14,10 @@ from sonyc_ml import __version__
 from sonyc_ml.bundles import Bundles, LoadedBundle
 from sonyc_ml.config import Config
 from sonyc_ml.errors import StoreError
-from sonyc_ml.human import iso
+from sonyc_ml.events import Ended, Event
+from sonyc_ml.human import iso, span
 from sonyc_ml.journal import Journal
+from sonyc_ml.service import Service
 from sonyc_ml.spool import FolderState
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,8 @@ class Bulletin:
     config : Config
     counts : Counter
         The worker's; see :class:`sonyc_ml.worker.Worker`.
+    service : Service, optional
+        Told in a line what is done.
     clock, timer : callable
         Return seconds since 1970, and seconds that only grow.
     """
@@ -37,17 +41,25 @@ class Bulletin:
         self,
         config: Config,
         counts: Counter[str],
+        service: Service | None = None,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._config, self._counts, self._clock, self._timer = config, counts, clock, timer
+        self._service = service or Service({})
         self._journal: Journal | None = None
         self._facts: dict[str, Any] = {}
         self._folder = FolderState("")
         self._last_found_s = self._started_s = clock()
         self._is_quiet = False
+        self._last, self._lag_s, self._rate = "", 0.0, 0.0
         self._counted: Counter[str] = Counter()
         self._next_summary_s = timer() + config.process.summary_s
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is true now, whether or not the journal could keep it."""
+        return dict(self._facts)
 
     def publish_in(self, journal: Journal) -> None:
         """Keep the facts in this journal from now on."""
@@ -145,12 +157,38 @@ class Bulletin:
         now = self._timer()
         if now < self._next_summary_s:
             return
-        self._next_summary_s = now + self._config.process.summary_s
+        summary_s = self._config.process.summary_s
+        self._next_summary_s = now + summary_s
         before, self._counted = self._counted, Counter(self._counts)
-        logger.info("in %.0f minutes: %s", self._config.process.summary_s / 60, summary(self._counted - before))
+        done = self._counted - before
+        self._rate = done["embedded"] * 60 / summary_s
+        self._say_status()
+        if done:
+            logger.info("in %s: %s", span(summary_s), summary(done), extra={"LAG_S": round(self._lag_s)})
+
+    def hear(self, event: Event) -> None:
+        """Take note of what was done last."""
+        if isinstance(event, Ended) and event.state == "done":
+            self._last, self._lag_s = event.recording, event.lag_s
+
+    def _say_status(self) -> None:
+        """Tell the service manager in a line."""
+        facts = self._facts
+        if facts.get("trouble"):
+            text = f"in trouble: {facts['trouble']['detail']}"
+        elif not self._folder.is_well and self._folder.word:
+            text = f"waiting for {self._config.spool.folder}: {self._folder.detail}"
+        elif self._is_quiet:
+            text = f"no recording since {iso(self._last_found_s)}"
+        else:
+            last = f", last {self._last}, lag {span(self._lag_s)}" if self._last else ""
+            text = f"{self._rate:.3g} recordings a minute{last}"
+        self._service.is_doing(text)
 
     def _tell(self, **facts: Any) -> None:
         self._facts |= facts
+        if "daemon" in self._facts:
+            self._say_status()
         if self._journal is not None:
             with suppress(StoreError):  # the log has it; it is told again with the next fact
                 self._journal.tell(**self._facts)

@@ -111,6 +111,7 @@ def _load(config: Config) -> tuple[LoadedBundle, ...]:
             model = load_model(settings.path, **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
+        model.warm_up()
         loaded.append(LoadedBundle(settings, model, config.output_folder(settings)))
     return tuple(loaded)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml import __version__
 from sonyc_ml.cli_bundle import add_bundle_command, parse_outputs
+from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_node import add_node_commands
 from sonyc_ml.errors import ConfigError, SonycMLError
 
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_embed(commands)
     _add_info(commands)
     add_node_commands(commands)
+    add_doctor_command(commands)
     add_bundle_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser
@@ -266,12 +268,16 @@ def _prepare_process() -> None:
 def _log_to_stderr(*, verbose: bool) -> None:
     import logging  # noqa: PLC0415
 
+    from sonyc_ml.service import journal_handler  # noqa: PLC0415
+
+    handler = journal_handler()  # keeps the fields of each record, and its time
     if sys.stderr.isatty():  # who looks on sees each recording; a log says little when all is well
         logging.getLogger("sonyc_ml.worker").setLevel(logging.DEBUG)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S%z",
+        handlers=None if handler is None else [handler],
     )
     logging.getLogger("watchdog").setLevel(logging.WARNING)
 

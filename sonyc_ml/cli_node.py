@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.usual_config import usual_config
 
 if TYPE_CHECKING:
     from sonyc_ml.journal import Journal
@@ -262,7 +263,7 @@ def _state_folder(parsed: argparse.Namespace) -> Path:
         return folder
     if parsed.output is not None:
         return Path(parsed.output, STATE_FOLDER)
-    path = parsed.config or _usual_config()
+    path = parsed.config or usual_config("--config FILE, --output DIR or --state DIR")
     tables = _tables(path)
     for table, below in (("state", ""), ("output", STATE_FOLDER)):
         named = tables.get(table, {})
@@ -270,20 +271,6 @@ def _state_folder(parsed: argparse.Namespace) -> Path:
         if isinstance(value, str):
             return Path(path.parent, value, below)
     raise ConfigError(f"{path} has neither state.folder nor output.folder; give --output DIR or --state DIR")
-
-
-def _usual_config() -> Path:
-    named = os.environ.get("SONYC_ML_CONFIG")
-    if named:
-        return Path(named)
-    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    usual = [Path(folder, "sonyc-ml", "sonyc-ml.toml") for folder in (home, "/etc")]
-    for path in usual:
-        if path.exists():
-            return path
-    raise ConfigError(
-        f"which daemon? There is no {' and no '.join(map(str, usual))}; give --config FILE, --output DIR or --state DIR"
-    )
 
 
 def _tables(path: Path) -> dict[str, Any]:

@@ -20,6 +20,10 @@ PATHS = (
     ("output", "folder"),
     ("retention", "folder"),
     ("state", "folder"),
+    ("metrics", "socket"),
+    ("metrics", "textfile"),
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
 )
 
 
@@ -156,7 +160,7 @@ class ProcessConfig:
 
     nice: int = 0
     memory_mb: int | None = None
-    summary_s: float = 3600.0
+    summary_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.nice not in range(-20, 20):
@@ -164,6 +168,44 @@ class ProcessConfig:
         if self.memory_mb is not None and self.memory_mb < 64:
             raise ValueError(f"memory_mb must be at least 64, not {self.memory_mb}: the libraries alone need so much")
         _check_above_zero(self, "summary_s")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """``[metrics]``: figures for Prometheus; see :mod:`sonyc_ml.metrics`."""
+
+    port: int | None = None
+    socket: Path | None = None
+    textfile: Path | None = None
+    every_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 0 < self.port < 65536:
+            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
+        _check_above_zero(self, "every_s")
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """``[mqtt]``: state, lag and scores to a broker; see :mod:`sonyc_ml.mqtt`."""
+
+    host: str | None = None
+    port: int = 1883
+    topic: str = "sonyc-ml"
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    every_s: float = 60.0
+    max_waiting: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
+        if not self.topic or set(self.topic) & set("+#") or self.topic.startswith("/"):
+            raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
+        if (self.password_file is None) != (self.username is None):
+            raise ValueError("username and password_file belong together; give both, or neither")
+        _check_above_zero(self, "every_s", "max_waiting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +227,8 @@ class Config:
     retention: RetentionConfig = field(default_factory=RetentionConfig)
     process: ProcessConfig = field(default_factory=ProcessConfig)
     state: StateConfig = field(default_factory=StateConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -270,7 +314,7 @@ def _read(path: Path) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
 
 

@@ -18,10 +18,14 @@ from sonyc_ml.bulletin import Bulletin
 from sonyc_ml.bundles import Bundles
 from sonyc_ml.config import Config
 from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
+from sonyc_ml.events import Event, Listener
 from sonyc_ml.journal import Journal, open_journal
-from sonyc_ml.journal_file import set_aside
+from sonyc_ml.journal_file import is_disk_trouble, set_aside
 from sonyc_ml.lock import Lock
+from sonyc_ml.metrics import Metrics
+from sonyc_ml.mqtt import MqttPublisher
 from sonyc_ml.retention import RetentionThread
+from sonyc_ml.service import Service
 from sonyc_ml.spool import Spool
 from sonyc_ml.worker import Worker
 
@@ -48,7 +52,9 @@ class Daemon:
         self._config = config
         self._reread = reread or (lambda: config)
         self._counts: Counter[str] = Counter()
-        self._bulletin = Bulletin(config, self._counts)
+        self._service = Service()
+        self._bulletin = Bulletin(config, self._counts, self._service)
+        self._listeners: list[Listener] = [self._bulletin.hear]
         self._spool = _make_spool(config)
         self._stopped = self._reload_wanted = False
         self._is_busy = True
@@ -68,33 +74,67 @@ class Daemon:
         with self._signals(), ExitStack() as house:
             self._startup(house)
             self._main_loop()
+            self._service.stopping()
             self._bulletin.stopped()
 
     def _startup(self, house: ExitStack) -> None:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
         _live_modestly(config)
-        house.callback(Lock(config.state_folder).release)
         self._bundles = Bundles(config)
-        self._open_journal()
-        house.callback(self._close_journal)
+        self._open_state(house)
+        self._listeners.append(house.enter_context(Metrics(config, lambda: self._bulletin.facts)).hear)
+        self._listeners.append(house.enter_context(MqttPublisher(config)).hear)
         self._retention = house.enter_context(RetentionThread(config))
         house.callback(self._spool.close)
         self._bulletin.started(self._bundles)
         self._spool.check()
         self._bulletin.folder_is(self._spool.state)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
+        self._service.ready(f"watching {self._spool.folder}")
         logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
+
+    def _open_state(self, house: ExitStack) -> None:
+        """Open lock and journal; where the disk is full, wait until it is not: to give up would not free it."""
+        is_told = False
+        while True:
+            with ExitStack() as opened:
+                try:
+                    opened.callback(Lock(self._config.state_folder).release)
+                    self._open_journal()
+                except StoreError as error:
+                    if not is_disk_trouble(error) or self._stopped:
+                        raise
+                    if not is_told:
+                        logger.error("%s; waiting for the disk", error)
+                        is_told = True
+                else:
+                    opened.callback(self._close_journal)
+                    house.enter_context(opened.pop_all())
+                    return
+            time.sleep(BACKOFF_S)
 
     def _open_journal(self) -> None:
         self._journal: Journal = open_journal(self._config.state_folder)
         self._bulletin.publish_in(self._journal)
-        self._worker = Worker(self._config, self._journal, self._bundles, self._spool.is_being_written, self._counts)
+        self._worker = Worker(
+            self._config,
+            self._journal,
+            self._bundles,
+            self._spool.is_being_written,
+            self._counts,
+            tell=self._hear,
+            progress=self._service.beat,
+        )
         try:
             self._worker.start()
         except StoreError:
             self._journal.close()  # it lacks the outputs, and is opened again
             raise
+
+    def _hear(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
 
     def _close_journal(self) -> None:
         self._journal.close()  # it may have become another one
@@ -103,6 +143,7 @@ class Daemon:
         while not self._stopped:
             self._spool.wait(self._patience_s())
             self._look_after_itself()
+            self._service.beat()
             try:
                 if not self._must_wait():
                     self._turn()

@@ -208,6 +208,11 @@ class Journal(JournalView):
                 n_retried += 1
         return n_retried
 
+    def begin_anew(self) -> None:
+        """A start tries at once what waits: the clock may have been set back since, or a byte gone bad."""
+        with self.transaction():
+            self._connection.execute("UPDATE recordings SET due_s = 0 WHERE state = 'pending' AND due_s <> 0")
+
     def shift(self, by_s: float) -> None:
         """The clock was set: what is pending has not waited longer, or shorter, for that."""
         with self.transaction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -132,6 +133,14 @@ def set_aside(folder: Path) -> None:
             path.with_name(FILE_NAME + suffix).unlink(missing_ok=True)
     except OSError as error:
         raise StoreError(f"the damaged journal {path} cannot be set aside: {error.strerror}") from error
+
+
+def is_disk_trouble(error: StoreError) -> bool:
+    """Whether an error is the disk's, and passes when there is room again, or it works again."""
+    cause = error.__cause__
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 
 @contextmanager

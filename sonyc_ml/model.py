@@ -25,6 +25,7 @@ from sonyc_ml.store import Output, Provenance, write_output
 
 Floats = npt.NDArray[np.float32]
 
+WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
 OUTPUT_KINDS = ("embedding", "scores")
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
@@ -186,6 +187,7 @@ class Model:
         *,
         salvage: bool = False,
         start_times: StartTimes | None = None,
+        progress: Callable[[], None] | None = None,
     ) -> Output:
         """Embed one recording, in blocks: memory does not grow with its length, but for the result.
 
@@ -201,6 +203,8 @@ class Model:
             :func:`~sonyc_ml.audio.open_recording`.
         start_times : StartTimes, optional
             Tells when a recording begins; with its own defaults where not given.
+        progress : callable, optional
+            Called after each block of about half a minute: the work goes on.
 
         Raises
         ------
@@ -212,7 +216,7 @@ class Model:
         with open_recording(path, self.channel, salvage=salvage) as recording:
             framing = self.extractor.framing(recording.n_samples, recording.sample_rate, hop_size)
             try:
-                outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size)
+                outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size, progress)
             except UnreadableRecordingError:
                 raise
             except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
@@ -251,6 +255,11 @@ class Model:
             versions=self._versions,
         )
 
+    def warm_up(self) -> None:
+        """Run once, on a window of silence: what is loaded late is loaded now, and what fails fails now."""
+        sr = self.extractor.sample_rate or WARM_UP_SAMPLE_RATE
+        self.get_outputs(np.zeros(round(self.extractor.window_size_s * sr), np.float32), sr)
+
     def process_file(
         self, path: str | Path, output_path: str | Path | None = None, hop_size: float | None = None
     ) -> Path:
@@ -278,11 +287,20 @@ class Model:
         write_output(self.embed_file(path, hop_size), output_path)
         return output_path
 
-    def _run(self, blocks: Iterable[Floats], sr: int, n_samples: int, hop_size: float | None) -> dict[str, Floats]:
+    def _run(
+        self,
+        blocks: Iterable[Floats],
+        sr: int,
+        n_samples: int,
+        hop_size: float | None,
+        progress: Callable[[], None] | None = None,
+    ) -> dict[str, Floats]:
         results: dict[str, list[Floats]] = {}
         for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
             for kind, rows in self._run_block(features).items():
                 results.setdefault(kind, []).append(rows)
+            if progress is not None:
+                progress()
         return {kind: np.concatenate(rows) for kind, rows in results.items()}
 
     def _run_block(self, features: Floats) -> dict[str, Floats]:

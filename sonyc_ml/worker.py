@@ -25,6 +25,7 @@ from sonyc_ml.errors import (
     UnreadableRecordingError,
     VanishedRecordingError,
 )
+from sonyc_ml.events import Ended, Listener, Postponed, Published, nobody
 from sonyc_ml.identity import Identity, state_of
 from sonyc_ml.journal import Embedded, Entry, Journal
 from sonyc_ml.overload import Overload
@@ -67,6 +68,10 @@ class Worker:
         Whether somebody has a recording of this name open for writing.
     counts : Counter, optional
         Where to count the recordings that are embedded, salvaged, quarantined and shed, and the seconds embedded.
+    tell : callable
+        Hears what happens to recordings.
+    progress : callable, optional
+        Called as the work goes on, within a long recording too.
     clock : callable
         Returns seconds since 1970.
     """
@@ -78,10 +83,13 @@ class Worker:
         bundles: Bundles,
         is_being_written: Callable[[str], bool],
         counts: Counter[str] | None = None,
+        tell: Listener = nobody,
+        progress: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config, self._journal, self._bundles, self._clock = config, journal, bundles, clock
         self._is_being_written = is_being_written
+        self._tell, self._progress = tell, progress
         self._overload = Overload(config.overload, journal, clock)
         self._start_times = StartTimes(config.recordings.start_patterns, config.recordings.time_zone)
         self._unwritten: Callable[[], object] | None = None
@@ -89,6 +97,7 @@ class Worker:
 
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
+        self._journal.begin_anew()
         if not self._journal.facts().get("complete"):
             self._adopt_outputs()
             self._journal.tell(complete=True)  # if it is killed before, it begins again
@@ -174,6 +183,9 @@ class Worker:
         embedded = told(provenances[0])
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
+        lag_s = max(0.0, self._clock() - entry.found_s)
+        duration_s, salvaged = embedded.duration_s, embedded.salvaged
+        self._tell(Ended(identity.name, "done", lag_s=lag_s, duration_s=duration_s, salvaged=salvaged))
 
     def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
         """Embed with one bundle and write the output, where there is none; return where it comes from."""
@@ -191,14 +203,18 @@ class Worker:
             identity.name,
             salvage=salvage,
             start_times=self._start_times,
+            progress=self._progress,
         )
+        embedded_s = time.perf_counter()
         if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
             raise UnfinishedRecordingError(
                 f"{identity.name}: it changed since it was found; something is still writing it"
             )
         path = free_path(identity, bundle.output_folder, output_format)
         write_output(output, path)
-        _log_output(output, path, time.perf_counter() - start_s)
+        stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
+        self._tell(_published(output, path, stages_s))
+        _log_output(output, path, sum(stages_s.values()))
         return output.provenance
 
     def _is_replaced(self, entry: Entry) -> bool:
@@ -213,6 +229,7 @@ class Worker:
         self._write_down(lambda: self._replace(identity, another))
         if entry.reason not in ("unfinished", "growing"):
             self.counts["shed"] += 1
+            self._tell(Ended(identity.name, "shed", "overwritten", "another recording was written over it"))
             logger.warning("shed (overwritten): %s was written over before its turn came", identity.name)
         return True
 
@@ -229,7 +246,9 @@ class Worker:
         due_s = max(due_s, self._clock())
         self._write_down(lambda: self._journal.postpone(entry.identity, due_s, reason, detail, survived=survived))
         level = logging.DEBUG if reason in ("unfinished", "growing", "failed") else logging.WARNING
-        logger.log(level, "%s; trying again in %.0f s", detail, delay_s)
+        self._tell(Postponed(entry.identity.name, reason, detail, delay_s))
+        fields = {"RECORDING": entry.identity.name, "REASON": reason}
+        logger.log(level, "%s; trying again in %.0f s", detail, delay_s, extra=fields)
 
     def _abandoned_at_s(self, entry: Entry) -> float:
         """When nobody will finish a recording any more; a file's time may lie in the future."""
@@ -242,9 +261,9 @@ class Worker:
     def _quarantine(self, identity: Identity, reason: str, detail: str) -> None:
         self._write_down(lambda: self._journal.quarantine(identity, reason, detail))
         self.counts["quarantined"] += 1
-        logger.warning(
-            "quarantined (%s): %s", reason, detail if identity.name in detail else f"{identity.name}: {detail}"
-        )
+        self._tell(Ended(identity.name, "quarantined", reason, detail))
+        named = detail if identity.name in detail else f"{identity.name}: {detail}"
+        logger.warning("quarantined (%s): %s", reason, named, extra={"RECORDING": identity.name, "REASON": reason})
 
     def _vanished(self, entry: Entry, detail: str) -> None:
         """Gone before its turn; but where the whole folder is gone, it may come back."""
@@ -259,7 +278,10 @@ class Worker:
             lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
         )
         self.counts["shed"] += 1
-        logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail)
+        lag_s = max(0.0, self._clock() - entry.found_s)
+        self._tell(Ended(entry.identity.name, "shed", reason, detail, lag_s, duration_s))
+        fields = {"RECORDING": entry.identity.name, "REASON": reason, "LAG_S": round(lag_s)}
+        logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail, extra=fields)
 
     def _write_down(self, change: Callable[[], object]) -> None:
         """Change the journal; where it cannot be, before the next recording is begun.
@@ -329,7 +351,25 @@ def _died(n_attempts: int) -> str:
     return f"the process was killed {times} while it embedded this recording"
 
 
+def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Published:
+    provenance = output.provenance
+    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
+    return Published(
+        recording=provenance.recording,
+        bundle=provenance.bundle,
+        output=path,
+        start_time=provenance.start_time,
+        duration_s=provenance.n_samples / provenance.sample_rate,
+        hop_size_s=provenance.hop_size_s,
+        n_windows=len(output.timestamps),
+        n_bytes=path.stat().st_size,
+        stages_s=stages_s,
+        scores=dict(zip(output.labels, means, strict=False)),
+    )
+
+
 def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
     heard = f"{output.likeliest()}, " if output.likeliest() else ""
     name, n_windows = output.provenance.recording, len(output.timestamps)
-    logger.debug("%s: %s%d windows in %.0f ms, %s", name, heard, n_windows, elapsed_s * 1e3, path)
+    fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
+    logger.debug("%s: %s%d windows in %.0f ms, %s", name, heard, n_windows, elapsed_s * 1e3, path, extra=fields)

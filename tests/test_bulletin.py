@@ -54,7 +54,7 @@ def counts() -> Counter[str]:
 
 @pytest.fixture
 def bulletin(config: Config, counts: Counter[str], clock: Clock, journal: Journal) -> Bulletin:
-    bulletin = Bulletin(config, counts, clock, clock)
+    bulletin = Bulletin(config, counts, None, clock, clock)
     bulletin.publish_in(journal)
     return bulletin
 
@@ -133,7 +133,7 @@ def test_quiet_can_be_left_unsaid(
     config: Config, counts: Counter[str], clock: Clock, lines: list[tuple[str, str]]
 ) -> None:
     """With 0 nobody is told."""
-    bulletin = Bulletin(replace(config, spool=replace(config.spool, quiet_after_s=0.0)), counts, clock, clock)
+    bulletin = Bulletin(replace(config, spool=replace(config.spool, quiet_after_s=0.0)), counts, None, clock, clock)
     clock.now_s += 1e6
     bulletin.found(0)
     assert lines == []
@@ -205,7 +205,7 @@ def test_a_summary_now_and_then(
     counts.update(embedded=2)
     clock.now_s += 3600
     bulletin.summarise()
-    assert lines == [("INFO", "in 60 minutes: embedded 3, shed 1"), ("INFO", "in 60 minutes: embedded 2")]
+    assert lines == [("INFO", "in 1 h: embedded 3, shed 1"), ("INFO", "in 1 h: embedded 2")]
 
 
 def test_the_end_is_told(

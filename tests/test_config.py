@@ -243,6 +243,13 @@ def test_what_may_be_said(tmp_path: Path, lines: str) -> None:
     _load(tmp_path, _with(head.strip("[]"), rest))
 
 
+def test_a_file_that_is_no_text_is_a_configuration_error(tmp_path: Path) -> None:
+    """Latin-1, say, is not TOML, and nobody sees a traceback for it."""
+    (tmp_path / "c.toml").write_bytes("# Stra\u00dfe".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"c\.toml is not TOML"):
+        load_config(tmp_path / "c.toml", {})
+
+
 def test_a_missing_file_is_a_configuration_error(tmp_path: Path) -> None:
     """A file that is not there is said to be not there."""
     with pytest.raises(ConfigError, match=r"nothing\.toml: No such file"):

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from sonyc_ml.journal import Entry, Journal
 from tests.conftest import write_recording
 from tests.test_bundles import copy_bundle, make_bundle
 from tests.test_cli import sonyc_ml
-from tests.test_journal import mounted
+from tests.test_journal import fill, mounted
 from tests.test_worker import fill_for_changes, make_fragile, write_loud
 
 LONG_S = 30.0
@@ -419,6 +420,21 @@ def test_what_was_found_while_the_disk_was_full_is_not_lost(watch: StartWatch, t
         daemon.wait_for_line("the trouble has passed")
         assert daemon.stop() == 0
         journal.close()
+
+
+def test_a_disk_that_is_full_at_the_start_is_waited_for(watch: StartWatch, tmp_path: Path) -> None:
+    """To give up would not free it, and a service manager would leave the node down."""
+    with mounted() as disk:
+        ballast = fill(disk)
+        (tmp_path / "c.toml").write_text(f'[state]\nfolder = "{disk / "state"}"\n')
+        thread = threading.Timer(2.0, ballast.unlink)
+        thread.start()
+        daemon = watch("--config", tmp_path / "c.toml")
+        thread.join()
+        assert "; waiting for the disk\n" in daemon.log()
+        write_recording(daemon.folder / "a.wav")
+        daemon.wait_for_output("a.wav.npz")
+        assert daemon.stop() == 0
 
 
 def test_a_damaged_journal_is_made_again_at_the_start(watch: StartWatch) -> None:

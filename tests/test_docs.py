@@ -21,7 +21,7 @@ BUNDLES = ROOT / "docs" / "bundles.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["embed"], ["info"]),
-    *([command] for command in ("status", "explain", "audit", "list", "retry", "reload")),
+    *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
 )

@@ -708,6 +708,18 @@ def test_damage_found_while_it_runs_is_told_apart(tmp_path: Path) -> None:
     journal.close()
 
 
+def test_a_start_waits_for_nothing(tmp_path: Path) -> None:
+    """Whenever it was to be tried again, by a clock that was wrong or a byte that went bad, it is tried now."""
+    journal = Journal(tmp_path)
+    journal.add([A])
+    journal.take()
+    journal.postpone(A, 1e18, "unavailable", "")
+    assert journal.take() is None
+    journal.begin_anew()
+    assert journal.take() is not None
+    journal.close()
+
+
 def test_a_state_that_is_none_is_damage(tmp_path: Path) -> None:
     """A recording in a state that nobody knows would never be begun again."""
     path = filled(tmp_path)

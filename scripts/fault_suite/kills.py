@@ -257,7 +257,12 @@ def settle(node: Node, patience_s: float = 120.0) -> None:
             return not node.unsettled()
         return False
 
-    node.wait_for(is_settled, "everything to be settled", patience_s)
+    try:
+        node.wait_for(is_settled, "everything to be settled", patience_s)
+    except RuntimeError as error:
+        left = node.unsettled()
+        known = [entry for entry in node.entries() if entry.identity.name in left]
+        raise RuntimeError(f"{sorted(left)[:5]} never ended; the journal has {known[:5]}; {error}") from error
 
 
 def not_done(node: Node, allowed: tuple[str, ...] = ()) -> list[str]:

@@ -1,0 +1,93 @@
+"""What happens to recordings, for those who listen: metrics, MQTT."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A bundle's output of a recording is on the disk.
+
+    Attributes
+    ----------
+    recording : str
+        Its name in the spool.
+    bundle : str
+    output : Path
+    start_time : str
+        When the recording begins, in ISO 8601.
+    duration_s, hop_size_s : float
+        Of the recording, and between the windows (in seconds).
+    n_windows, n_bytes : int
+        Of the output.
+    stages_s : mapping of str to float
+        How long it took to embed (``embed``) and to write (``store``), in seconds.
+    scores : mapping of str to float
+        Mean score of each label; empty where there are none.
+    """
+
+    recording: str
+    bundle: str
+    output: Path
+    start_time: str
+    duration_s: float
+    hop_size_s: float
+    n_windows: int
+    n_bytes: int
+    stages_s: Mapping[str, float]
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A recording has come to its end.
+
+    Attributes
+    ----------
+    recording : str
+    state : {"done", "quarantined", "shed"}
+    reason, detail : str
+        A word or two, and a sentence; empty for what is done.
+    lag_s : float
+        From when it was found until now (in seconds).
+    duration_s : float or None
+        Of the recording, where it is known (in seconds).
+    salvaged : bool
+    """
+
+    recording: str
+    state: str
+    reason: str = ""
+    detail: str = ""
+    lag_s: float = 0.0
+    duration_s: float | None = None
+    salvaged: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A recording could not be embedded for now.
+
+    Attributes
+    ----------
+    recording, reason, detail : str
+    delay_s : float
+        Until the next attempt (in seconds).
+    """
+
+    recording: str
+    reason: str
+    detail: str
+    delay_s: float
+
+
+Event: TypeAlias = Published | Ended | Postponed
+Listener: TypeAlias = Callable[[Event], None]
+
+
+def nobody(_event: Event) -> None:
+    """Listen to nothing."""

@@ -1,0 +1,119 @@
+"""What the service manager sees: ready, alive, what it does; and its journal.
+
+Outside of systemd all of it is silent. systemd-python (the extra ``systemd``) does the talking.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """Talks to the service manager.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        Holds ``NOTIFY_SOCKET`` and ``WATCHDOG_USEC`` below systemd.
+    timer : callable
+        Returns seconds that only grow.
+    notify : callable, optional
+        Sends a message to the manager; that of systemd-python where not given.
+    """
+
+    def __init__(
+        self,
+        environment: Mapping[str, str] = os.environ,
+        timer: Callable[[], float] = time.monotonic,
+        notify: Callable[[str], object] | None = None,
+    ) -> None:
+        self._timer = timer
+        self._notify = (notify or _notifier()) if environment.get("NOTIFY_SOCKET") else None
+        self._every_s = _watchdog_s(environment) / 4
+        self._next_s = 0.0
+        self._status = ""
+
+    def ready(self, status: str) -> None:
+        """It is watching."""
+        self._status = status
+        self._say(f"READY=1\nSTATUS={status}")
+
+    def is_doing(self, status: str) -> None:
+        """What it does, in a line."""
+        if status != self._status:
+            self._status = status
+            self._say(f"STATUS={status}")
+
+    def stopping(self) -> None:
+        """It finishes the recording at hand and ends."""
+        self._say("STOPPING=1")
+
+    def beat(self) -> None:
+        """It gets on with its work; said as often as the watchdog wants, and no more.
+
+        To be called by the work itself: from a timer it would say so of a worker that hangs.
+        """
+        if self._every_s and self._timer() >= self._next_s:
+            self._next_s = self._timer() + self._every_s
+            self._say("WATCHDOG=1")
+
+    def _say(self, text: str) -> None:
+        if self._notify is not None:
+            with suppress(OSError):  # a manager that does not listen is no reason to stop
+                self._notify(text)
+
+
+def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.environ) -> logging.Handler | None:
+    """A handler that keeps the fields of log records, where the output goes to systemd's journal; else None.
+
+    systemd-python's handler drops every record silently where nobody listens, so it is asked for only where the
+    journal reads `stream` (standard error where not given): systemd says so in ``JOURNAL_STREAM``.
+    """
+    if not _is_journal(sys.stderr if stream is None else stream, environment.get("JOURNAL_STREAM", "")):
+        return None
+    try:
+        journal = importlib.import_module("systemd.journal")
+    except ImportError:
+        return None
+    handler: logging.Handler = journal.JournalHandler(SYSLOG_IDENTIFIER="sonyc-ml")
+    handler.setFormatter(logging.Formatter("%(message)s"))  # the journal has the time and the level
+    return handler
+
+
+def _is_journal(stream: Any, told: str) -> bool:
+    device, _, inode = told.partition(":")
+    try:
+        status = os.fstat(stream.fileno())
+        return stat.S_ISSOCK(status.st_mode) and (status.st_dev, status.st_ino) == (int(device), int(inode))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _notifier() -> Callable[[str], object] | None:
+    try:
+        daemon = importlib.import_module("systemd.daemon")
+    except ImportError:
+        logger.warning("systemd waits to be told that this is ready: install the extra, sonyc-ml[systemd]")
+        return None
+    notify: Callable[[str], object] = daemon.notify
+    return notify
+
+
+def _watchdog_s(environment: Mapping[str, str]) -> float:
+    """How often the watchdog wants to hear of it, at least (in seconds); 0 where it does not."""
+    pid = environment.get("WATCHDOG_PID")
+    if pid and pid != str(os.getpid()):
+        return 0.0
+    with suppress(ValueError):
+        return int(environment.get("WATCHDOG_USEC", "0")) * 1e-6
+    return 0.0
