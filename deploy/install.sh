@@ -1,0 +1,407 @@
+#!/usr/bin/env bash
+# Install or upgrade sonyc-ml as a service: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST]
+# docs/node.md tells what is put where. Every function does one step; main, at the end, is the whole story.
+set -euo pipefail
+umask 022
+export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+
+readonly HOME_FOLDER=/opt/sonyc-ml VERSIONS=/opt/sonyc-ml/versions CURRENT=/opt/sonyc-ml/current
+readonly CONFIG=/etc/sonyc-ml/sonyc-ml.toml CANDIDATE=/etc/sonyc-ml/.candidate.toml
+readonly UNIT=sonyc-ml.service UNIT_FOLDER=/usr/local/lib/systemd/system
+readonly SERVICE_USER=sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
+readonly PYTHON=/usr/bin/python3 NEEDED_MB=500 STEADY_S=3 N_LINES=25
+readonly DONE_MARK=.complete
+# To build systemd-python, of which there is only the source. 32-bit ARM has no wheels of numpy and cffi either, so there
+# Debian's own packages are used.
+readonly BUILD_PACKAGES=(gcc pkg-config libsystemd-dev python3-dev)
+readonly ARMHF_PACKAGES=(python3-numpy python3-cffi python3-systemd libsndfile1 libatomic1)
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+from='' offline='' extras='' rollback='' work='' being_built='' started=''
+
+usage() {
+    cat <<'TEXT'
+usage: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
+
+Install sonyc-ml as a service, or upgrade it: the new version is put beside the old one, checked, and switched to. If the
+service does not become active with it, the old one is switched back to. Run it as root, from a check-out.
+
+  --from WHEEL      the package, instead of the check-out's own
+  --offline FOLDER  take every package from this folder of wheels and nothing from a network; without --from, sonyc-ml too
+  --extras LIST     extras of the package, comma-separated, as in librosa,soxr; upgrades keep them ("none": drop them)
+  --rollback        switch back to the version before
+  --help            this
+
+Exit status: 0 the service is active with this version, 1 it is not (where there was an old one, that is).
+TEXT
+}
+
+say() { echo "install.sh: $*"; }
+
+# A reason belongs where the operator will look for it: in the journal of the service.
+tell_journal() { # PRIORITY TEXT
+    printf 'MESSAGE=%s\nPRIORITY=%s\nSYSLOG_IDENTIFIER=sonyc-ml-install\nOBJECT_SYSTEMD_UNIT=%s\n' \
+        "$(tr '\n' ' ' <<<"$2")" "$1" "$UNIT" | logger --journald 2>/dev/null || true
+}
+
+complain() {
+    echo "install.sh: $*" >&2
+    tell_journal 3 "not installed: $*"
+    exit 1
+}
+
+parse() {
+    while [ $# -gt 0 ]; do
+        case "$1" in
+            --from | --offline | --extras)
+                [ $# -gt 1 ] || { usage >&2; exit 1; }
+                case "$1" in
+                    --from) from=$(realpath -- "$2") ;;
+                    --offline) offline=$(realpath -- "$2") ;;
+                    --extras) extras=$2 ;;
+                esac
+                shift 2
+                ;;
+            --rollback) rollback=yes && shift ;;
+            -h | --help) usage && exit 0 ;;
+            *) usage >&2 && exit 1 ;;
+        esac
+    done
+}
+
+# What has to be there
+
+check_machine() {
+    [ "$(id -u)" = 0 ] || { echo "install.sh: only root can install a service; run: sudo $0" >&2; exit 1; }
+    [ -d /run/systemd/system ] || complain "systemd does not run here, and the service needs it"
+    exec 9>/run/sonyc-ml-install.lock
+    flock --nonblock 9 || complain "another install.sh is at work"
+}
+
+is_armhf() { [ "$(dpkg --print-architecture 2>/dev/null)" = armhf ]; }
+
+check_python() {
+    [ -x "$PYTHON" ] || complain "there is no $PYTHON; run: apt-get install python3 python3-venv"
+    "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        complain "$PYTHON is $("$PYTHON" --version), and 3.11 or newer is needed: Debian 12, Raspberry Pi OS 12 or newer"
+    if is_armhf && "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
+        complain "on 32-bit ARM the runtime ends at Python 3.11, and this is $("$PYTHON" --version): take Debian 12, or a 64-bit system"
+    fi
+}
+
+check_sources() {
+    [ -z "$from" ] || [[ $from == *.whl && -f $from ]] || complain "--from $from: that is no wheel"
+    [ -z "$offline" ] || [ -d "$offline" ] || complain "--offline $offline: that is no folder"
+    [ -n "$(find "$here/models" -name '*.json' -print -quit 2>/dev/null)" ] ||
+        complain "$here/models holds no bundle: run this from a whole check-out"
+}
+
+check_space() {
+    local free_mb
+    mkdir -p "$HOME_FOLDER"
+    free_mb=$(df --output=avail -BM "$HOME_FOLDER" | tail -1 | tr -dc '0-9')
+    [ "$free_mb" -ge "$NEEDED_MB" ] ||
+        complain "$HOME_FOLDER has $free_mb MB free, and a version beside the old one needs $NEEDED_MB MB"
+}
+
+install_packages() {
+    local missing=() package
+    for package in "$@"; do
+        [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
+    done
+    [ ${#missing[@]} = 0 ] && return
+    [ -z "$offline" ] || complain "these packages are missing: apt-get install ${missing[*]}"
+    say "installing ${missing[*]}"
+    { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1 ||
+        complain "${missing[*]} cannot be installed: $(tail -n 3 "$work/apt.log")"
+}
+
+install_all_packages() {
+    install_packages python3-venv
+    if is_armhf; then
+        install_packages "${ARMHF_PACKAGES[@]}"
+    elif [ -z "$offline" ]; then
+        install_packages "${BUILD_PACKAGES[@]}"
+    fi
+}
+
+# A version: the virtual environment, and beside it all that belongs to it
+
+run_pip() { # PYTHON ARGUMENT...
+    local python=$1 log=$work/pip.log
+    shift
+    local options=(--disable-pip-version-check --no-input)
+    if [ -n "$offline" ]; then # /dev/null: configurations of the machine may name other indexes
+        PIP_CONFIG_FILE=/dev/null "$python" -m pip --isolated "${options[@]}" "$@" >"$log" 2>&1
+    else
+        "$python" -m pip "${options[@]}" "$@" >"$log" 2>&1
+    fi || complain "pip $1 failed: $(grep -i error "$log" | tail -n 3 || tail -n 3 "$log")"
+}
+
+from_folder() { [ -z "$offline" ] || printf '%s\n' --no-index --find-links "$offline"; }
+
+find_wheel() {
+    [ -z "$from" ] || return 0
+    local found
+    if [ -n "$offline" ]; then
+        mapfile -t found < <(find "$offline" -maxdepth 1 -name 'sonyc_ml-*.whl')
+        [ ${#found[@]} = 1 ] ||
+            complain "$offline holds ${#found[@]} wheels of sonyc-ml: say which with --from WHEEL"
+    else
+        say "building the wheel of $here"
+        "$PYTHON" -m venv "$work/build"
+        run_pip "$work/build/bin/python" wheel --no-deps --wheel-dir "$work/wheel" "$here"
+        found=("$work"/wheel/sonyc_ml-*.whl)
+    fi
+    from=${found[0]}
+}
+
+# Its name tells it from every other: what it is made of, and of which Python.
+name_of_version() {
+    local version digest
+    version=$(basename "$from")
+    version=${version#*-}
+    digest=$({
+        cd "$here"
+        sha256sum <"$from"
+        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/node.md
+        "$PYTHON" -VV
+        echo "$extras"
+    } | sha256sum)
+    echo "${version%%-*}-${digest:0:8}"
+}
+
+build() { # FOLDER
+    being_built=$1
+    rm -rf "$1"
+    say "building $1"
+    mkdir -p "$VERSIONS"
+    if is_armhf; then
+        "$PYTHON" -m venv --system-site-packages "$1"
+        build_armhf "$1"
+    else
+        "$PYTHON" -m venv "$1"
+        mapfile -t options < <(from_folder)
+        run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}]"
+    fi
+    put_beside "$1"
+    chmod -R go-w "$1"
+    touch "$1/$DONE_MARK"
+    being_built=''
+}
+
+# A 64-bit kernel calls a 32-bit system aarch64, and pip believes it: what is required is looked up for armv7l.
+build_armhf() { # FOLDER
+    mapfile -t options < <(from_folder)
+    run_pip "$1/bin/python" install --no-deps "$from"
+    mapfile -t required < <("$1/bin/python" - "$extras" <<'PY'
+import sys
+from importlib.metadata import requires
+from pip._vendor.packaging.requirements import Requirement
+
+for requirement in map(Requirement, requires("sonyc-ml") or []):
+    for extra in ("", *filter(None, sys.argv[1].split(","))):
+        if requirement.marker is None or requirement.marker.evaluate({"platform_machine": "armv7l", "extra": extra}):
+            print(f"{requirement.name}{requirement.specifier}")
+            break
+PY
+    )
+    run_pip "$1/bin/python" install "${options[@]}" "${required[@]}"
+}
+
+put_beside() { # FOLDER
+    install -d "$1/bundle" "$1/deploy" "$1/deploy/drop-ins" "$1/docs"
+    install -m 444 "$here"/models/* "$1/bundle"
+    install -m 644 "$here"/deploy/*.{conf,service} "$1/deploy"
+    install -m 755 "$here"/deploy/*.sh "$1/deploy"
+    install -m 644 "$here"/deploy/drop-ins/*.conf "$1/deploy/drop-ins"
+    install -m 644 "$here/docs/node.md" "$1/docs"
+    ln -s deploy/drop-ins "$1/drop-ins"
+    echo "$extras" >"$1/deploy/extras"
+    make_config "$1"
+}
+
+# deploy/sonyc-ml.toml with the paths of a node.
+make_config() { # FOLDER
+    sed -e "s|^folder = \"recordings\"|folder = \"$SPOOL\"|" \
+        -e "s|^path = \"../models/|path = \"$CURRENT/bundle/|" \
+        -e "s|^folder = \"embeddings\"|folder = \"$STATE/embeddings\"|" \
+        "$here/deploy/sonyc-ml.toml" >"$1/deploy/sonyc-ml.toml"
+    [ "$(grep -cE "^(folder|path) = \"($SPOOL|$CURRENT/bundle/.*|$STATE/embeddings)\"" "$1/deploy/sonyc-ml.toml")" = 3 ] ||
+        complain "deploy/sonyc-ml.toml does not name its three folders as expected"
+}
+
+# Before the switch
+
+prepare_system() { # FOLDER: its user, its folders, its configuration; all of it stays when a version goes
+    install -D -m 644 "$1/deploy/sysusers.conf" /usr/local/lib/sysusers.d/sonyc-ml.conf
+    install -D -m 644 "$1/deploy/tmpfiles.conf" /usr/local/lib/tmpfiles.d/sonyc-ml.conf
+    systemd-sysusers sonyc-ml.conf
+    systemd-tmpfiles --create sonyc-ml.conf
+    install -d -m 750 -o "$SERVICE_USER" -g "$SERVICE_USER" "$STATE"
+    install -d /etc/sonyc-ml
+    [ -e "$CONFIG" ] || install -m 644 "$1/deploy/sonyc-ml.toml" "$CONFIG"
+}
+
+# What it remembers of bundles while it is checked is forgotten: this version may never run.
+as_service() {
+    setpriv --reuid="$SERVICE_USER" --regid="$SERVICE_USER" --init-groups --inh-caps=-all -- \
+        env -i -C / PATH="$PATH" LC_ALL="$LC_ALL" XDG_STATE_HOME="$work/state" \
+        PYTHONDONTWRITEBYTECODE=1 PYTHONNOUSERSITE=1 "$@"
+}
+
+# Prints what is wrong with a version, as the service's user sees it, with the configuration of this machine.
+check_version() { # FOLDER
+    local program=$1/bin/sonyc-ml manifest
+    chmod 711 "$work"
+    install -d -o "$SERVICE_USER" "$work/state"
+    as_service "$program" --version >/dev/null || return 1
+    as_service "$1/bin/python" -c 'import systemd.daemon, systemd.journal' || return 1
+    for manifest in "$1"/bundle/*.json; do
+        as_service "$program" bundle verify "${manifest%.json}.tflite" >/dev/null || return 1
+    done
+    sed "s|\"$CURRENT/|\"$1/|" "$CONFIG" >"$CANDIDATE"
+    check_config "$1" || return 1
+    rm -f "$CANDIDATE"
+}
+
+# What doctor finds wrong with the machine is no reason to keep an old version: a new one may mend it.
+check_config() { # FOLDER
+    as_service "$1/bin/sonyc-ml" doctor --config "$CANDIDATE" --json >"$work/doctor.json" 2>"$work/doctor.log" || true
+    "$PYTHON" - "$work/doctor.json" 2>/dev/null <<'PY' || { cat "$work/doctor.log"; return 1; }
+import json, sys
+
+DECISIVE = ("configuration", "python", "libraries", "runtime", "processor", "bundle", "golden")
+bad = [entry for entry in json.load(open(sys.argv[1]))["findings"] if entry["verdict"] == "bad"]
+for entry in bad:
+    print(f"{entry['check']}: {entry['text']}; mend it: {entry['remedy']}")
+sys.exit(any(entry["check"] in DECISIVE for entry in bad))
+PY
+}
+
+refuse() { # FOLDER REASON
+    [ "$1" = "$(current_version)" ] || rm -rf "$1"
+    complain "$(basename "$1") was refused, and $(what_runs): $2"
+}
+
+what_runs() {
+    local running
+    running=$(current_version)
+    if [ -n "$running" ]; then echo "$(basename "$running") stays"; else echo "nothing is installed"; fi
+}
+
+# The switch
+
+current_version() { readlink -e "$CURRENT" || true; }
+
+point() { # LINK TARGET: there is no moment without the link
+    ln -sfn "$2" "$1.new"
+    mv -T "$1.new" "$1"
+}
+
+activate() { # FOLDER
+    point "$CURRENT" "versions/$(basename "$1")"
+    install -D -m 644 "$1/deploy/$UNIT" "$UNIT_FOLDER/$UNIT"
+    point /usr/local/bin/sonyc-ml "$CURRENT/bin/sonyc-ml"
+    systemctl daemon-reload
+    systemctl reset-failed "$UNIT" 2>/dev/null || true
+    systemctl --quiet enable "$UNIT"
+}
+
+becomes_active() { systemctl restart "$UNIT" && stays_active; }
+
+stays_active() {
+    local end=$((SECONDS + STEADY_S))
+    while [ $SECONDS -lt $end ]; do
+        sleep 0.2
+        systemctl --quiet is-active "$UNIT" || return 1
+    done
+    [ "$(systemctl show --value --property=NRestarts "$UNIT")" = 0 ]
+}
+
+switch() { # FOLDER
+    local before
+    before=$(current_version)
+    activate "$1"
+    if becomes_active; then
+        [ -z "$before" ] || [ "$before" = "$1" ] || point "$HOME_FOLDER/previous" "versions/$(basename "$before")"
+        return
+    fi
+    fall_back "$1" "$before"
+}
+
+fall_back() { # FOLDER BEFORE
+    local lines
+    systemctl stop "$UNIT" || true
+    journalctl --sync 2>/dev/null || true
+    lines=$(journalctl --unit="$UNIT" --since="$started" --lines="$N_LINES" --no-pager --output=cat || true)
+    echo "$lines" >&2
+    if [ -z "$2" ] || [ "$2" = "$1" ]; then
+        complain "the service does not become active with $(basename "$1"); its last lines are above"
+    fi
+    activate "$2"
+    becomes_active || complain "the service becomes active neither with $(basename "$1") nor, again, with $(basename "$2")"
+    rm -rf "$1"
+    complain "the service did not become active with $(basename "$1"); $(basename "$2") runs again. Last lines: $lines"
+}
+
+roll_back() {
+    local previous
+    previous=$(readlink -e "$HOME_FOLDER/previous") || complain "there is no version before this one"
+    switch "$previous"
+    say "$(basename "$previous") runs again"
+}
+
+remove_old_versions() {
+    local folder
+    for folder in "$VERSIONS"/*/; do
+        folder=${folder%/}
+        case "$folder" in "$(current_version)" | "$(readlink -e "$HOME_FOLDER/previous" || true)") continue ;; esac
+        say "removing $folder"
+        rm -rf "$folder"
+    done
+}
+
+is_in_use() { # FOLDER
+    [ "$1" = "$(current_version)" ] && cmp --silent "$1/deploy/$UNIT" "$UNIT_FOLDER/$UNIT" &&
+        systemctl --quiet is-active "$UNIT" && systemctl --quiet is-enabled "$UNIT"
+}
+
+choose_extras() {
+    if [ -z "$extras" ] && [ -e "$CURRENT/deploy/extras" ]; then extras=$(cat "$CURRENT/deploy/extras"); fi
+    [ "$extras" != none ] || extras=''
+}
+
+# shellcheck disable=SC2317 # the trap calls it
+clean_up() {
+    rm -rf "$work" "$CANDIDATE" ${being_built:+"$being_built"}
+}
+
+main() {
+    parse "$@"
+    check_machine
+    work=$(mktemp -d)
+    trap clean_up EXIT
+    started=$(date '+%F %T')
+    if [ -n "$rollback" ]; then roll_back; return; fi
+    check_sources
+    check_python
+    check_space
+    choose_extras
+    install_all_packages
+    find_wheel
+    local version folder reason
+    version=$(name_of_version)
+    folder=$VERSIONS/$version
+    [ -e "$folder/$DONE_MARK" ] || build "$folder"
+    prepare_system "$folder"
+    reason=$(check_version "$folder" 2>&1) || refuse "$folder" "${reason//$CANDIDATE/$CONFIG}"
+    [ -z "$reason" ] || say "${reason//$CANDIDATE/$CONFIG}"
+    if is_in_use "$folder"; then say "$version is installed already, and active"; return; fi
+    switch "$folder"
+    remove_old_versions
+    tell_journal 5 "$version is installed"
+    say "$version is installed and active; recordings go to $SPOOL, embeddings are in $STATE/embeddings"
+}
+
+main "$@"
