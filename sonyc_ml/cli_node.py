@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.usual_config import usual_config
+from sonyc_ml.usual_config import read_tables, usual_config
 
 if TYPE_CHECKING:
     from sonyc_ml.journal import Journal
@@ -264,23 +264,10 @@ def _state_folder(parsed: argparse.Namespace) -> Path:
     if parsed.output is not None:
         return Path(parsed.output, STATE_FOLDER)
     path = parsed.config or usual_config("--config FILE, --output DIR or --state DIR")
-    tables = _tables(path)
+    tables = read_tables(path)
     for table, below in (("state", ""), ("output", STATE_FOLDER)):
         named = tables.get(table, {})
         value = named.get("folder") if isinstance(named, dict) else None
         if isinstance(value, str):
             return Path(path.parent, value, below)
     raise ConfigError(f"{path} has neither state.folder nor output.folder; give --output DIR or --state DIR")
-
-
-def _tables(path: Path) -> dict[str, Any]:
-    """The file's tables as they stand: what the daemon's flags give may be missing."""
-    import tomllib  # noqa: PLC0415
-
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.start_time import StartTimes
 from sonyc_ml.strict import build
+from sonyc_ml.usual_config import read_tables
 
 STATE_FOLDER = ".sonyc-ml"
 PATHS = (
@@ -284,7 +285,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     ConfigError
         Says which key, and what it takes.
     """
-    tables = _read(path) if path is not None else {}
+    tables = read_tables(path) if path is not None else {}
     if path is not None:
         _resolve_paths(tables, path.parent)
     for name, values in overrides.items():
@@ -304,18 +305,6 @@ def _overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
     if values:
         raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
     return table
-
-
-def _read(path: Path) -> dict[str, Any]:
-    import tomllib  # noqa: PLC0415  7 ms that a start without a file does not need
-
-    try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
 
 
 def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:

@@ -1,9 +1,10 @@
-"""Where a daemon's configuration is looked for when nobody names it."""
+"""A daemon's configuration file: where it is when nobody names it, and its tables as they stand."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from sonyc_ml.errors import ConfigError
 
@@ -35,3 +36,22 @@ def usual_config(flags: str) -> Path:
         if path.exists():
             return path
     raise ConfigError(f"which daemon? There is no {' and no '.join(map(str, usual))}; give {flags}")
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """A file's tables, unchecked: what flags can give may be missing.
+
+    Raises
+    ------
+    ConfigError
+        It cannot be read, or is not TOML.
+    """
+    import tomllib  # noqa: PLC0415  7 ms that a start without a file does not need
+
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
