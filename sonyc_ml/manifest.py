@@ -117,6 +117,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.schema_version != 1:
             raise ValueError(f"schema_version must be 1, not {self.schema_version}; a newer sonyc-ml may know it")
+        if not self.name:
+            raise ValueError("name must not be empty: outputs name their bundle by it")
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         for key in ("sample_rate", "window_size_s", "hop_size_s"):

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sonyc_ml.errors import BundleError
@@ -190,6 +190,7 @@ def test_no_json_raises_anything_else(value: Any) -> None:
         parse_manifest(json.dumps(value).encode(), "a.json")
 
 
+@example(key="name", value="")
 @given(key=st.sampled_from([entry.name.rstrip("_") for entry in dataclasses.fields(Manifest)]), value=PLAIN)
 def test_no_value_raises_anything_else(key: str, value: Any) -> None:
     """Any value of any key gives a manifest, which goes round, or a BundleError."""
