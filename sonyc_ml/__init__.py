@@ -8,11 +8,27 @@ if TYPE_CHECKING:
     from sonyc_ml.features import get_features
     from sonyc_ml.loading import load_model
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
+    from sonyc_ml.reading import iter_outputs, read_embeddings
 
-__all__ = ["AudioModel", "PCMModel", "SpecModel", "get_features", "load_model", "read_recording"]
+__all__ = [
+    "AudioModel",
+    "PCMModel",
+    "SpecModel",
+    "get_features",
+    "iter_outputs",
+    "load_model",
+    "read_embeddings",
+    "read_recording",
+]
 __version__ = "0.1.0"
 
-_HOMES = {"get_features": "features", "load_model": "loading", "read_recording": "audio"}
+_HOMES = {
+    "get_features": "features",
+    "iter_outputs": "reading",
+    "load_model": "loading",
+    "read_embeddings": "reading",
+    "read_recording": "audio",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,14 +20,16 @@ from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, Un
 from sonyc_ml.features import Framing, LogMel, PCMWindows, checked_samples
 from sonyc_ml.foreign import FunctionExtractor
 from sonyc_ml.interpreter import Interpreter, Tensor
+from sonyc_ml.output import Output, Provenance, fingerprint_of
 from sonyc_ml.process import is_clock_synchronised
 from sonyc_ml.start_time import StartTimes
-from sonyc_ml.store import Output, Provenance, write_output
+from sonyc_ml.store import write_output
 
 Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
 OUTPUT_KINDS = ("embedding", "scores")
+TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -101,6 +104,7 @@ class Model:
         _check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self.interpreter.fit(self.extractor.feature_shape)
+        self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), **parameters}
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
         self._versions = "; ".join(
@@ -249,11 +253,24 @@ class Model:
             salvaged=recording.salvaged,
             bundle=self.bundle.name,
             bundle_sha256=self.bundle.sha256,
-            window_size_s=self.extractor.window_size_s,
-            hop_size_s=self.extractor.hop_size_s if hop_size is None else hop_size,
-            res_type=self.extractor.res_type,
             versions=self._versions,
+            **self._settings(hop_size, start_times),
         )
+
+    def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
+        """What decides the numbers beside the bundle, as an output tells it."""
+        given = {**self._parameters, **start_times.settings}
+        told = {name: value for name, value in given.items() if value is not None and name not in TOLD_ELSEWHERE}
+        return {
+            "window_size_s": self.extractor.window_size_s,
+            "hop_size_s": self.extractor.hop_size_s if hop_size is None else hop_size,
+            "res_type": self.extractor.res_type,
+            "parameters": json.dumps(told, sort_keys=True, default=str) if told else "",
+        }
+
+    def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:
+        """What the outputs made this way have in common; see :attr:`sonyc_ml.output.Provenance.fingerprint`."""
+        return fingerprint_of(self.bundle.sha256, **self._settings(hop_size, start_times or StartTimes()))
 
     def warm_up(self) -> None:
         """Run once, on a window of silence: what is loaded late is loaded now, and what fails fails now."""

@@ -15,7 +15,8 @@ from sonyc_ml.config import Config
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
 from sonyc_ml.features import RES_TYPES
 from sonyc_ml.identity import Identity
-from sonyc_ml.store import Output, Provenance, find_output, output_path, read_output
+from sonyc_ml.output import Output, Provenance
+from sonyc_ml.store import find_output, output_path, read_output
 
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 

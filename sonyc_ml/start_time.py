@@ -78,6 +78,11 @@ class StartTimes:
         Of times that do not name theirs, as in ``Europe/Berlin``. Of an hour that comes twice when summer ends, the
         first is meant.
 
+    Attributes
+    ----------
+    settings : dict of str to Any
+        What is not as it comes: the patterns, the zone.
+
     Raises
     ------
     ValueError
@@ -87,6 +92,9 @@ class StartTimes:
     def __init__(self, patterns: tuple[str, ...] = PATTERNS, time_zone: str = "UTC") -> None:
         self._patterns = tuple(_compile(pattern) for pattern in patterns)
         self._zone = _zone(time_zone)
+        given = {"start_patterns": list(patterns), "time_zone": time_zone}
+        usual = {"start_patterns": list(PATTERNS), "time_zone": "UTC"}
+        self.settings = {name: value for name, value in given.items() if value != usual[name]}
 
     def __call__(self, recording: Recording, name: str) -> StartTime:
         """When a recording begins.

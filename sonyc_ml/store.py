@@ -1,4 +1,4 @@
-"""What an output is, and how it gets onto the disk: whole or not at all."""
+"""Outputs as files: how they get onto the disk, whole or not at all, and whose they are."""
 
 from __future__ import annotations
 
@@ -12,112 +12,20 @@ import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from sonyc_ml.errors import OutputNameError, StoreError
 from sonyc_ml.identity import Identity
+from sonyc_ml.output import Output, Provenance, provenance_of
 
-FORMAT_VERSION = 1
 FORMATS = ("npz", "csv")
 BUFFER_SIZE = 1 << 18  # bytes: most outputs are one write
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where an output comes from: everything needed to make it again.
-
-    Attributes
-    ----------
-    recording : str
-        Path of the recording, relative to the folder it was found in.
-    recording_sha256 : str
-    recording_bytes, recording_mtime_ns : int
-        Size and time of the recording when it was read: with its path, its identity.
-    sample_rate : int
-        Of the recording (in Hz).
-    n_samples : int
-        Of the recording, each channel.
-    start_time : str
-        When the recording begins, ISO 8601 with its zone.
-    start_time_source : str
-        What tells it: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.start_time`.
-    clock_synchronised : str
-        Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
-        ``unknown``.
-    salvaged : bool
-        Whether the recording was truncated or never finished, and this is what there is of it.
-    bundle, bundle_sha256 : str
-        Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
-    window_size_s, hop_size_s : float
-        Length of a window and distance between two (in seconds).
-    res_type : str
-        Resampler of the extractor; empty where only the extractor knows.
-    versions : str
-        Of the package and of what computed the numbers, ``name version`` joined by ``; ``.
-    format_version : int
-    """
-
-    recording: str
-    recording_sha256: str
-    recording_bytes: int
-    recording_mtime_ns: int
-    sample_rate: int
-    n_samples: int
-    start_time: str
-    start_time_source: str
-    clock_synchronised: str
-    salvaged: bool
-    bundle: str
-    bundle_sha256: str
-    window_size_s: float
-    hop_size_s: float
-    res_type: str
-    versions: str
-    format_version: int = FORMAT_VERSION
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What one recording became.
-
-    Attributes
-    ----------
-    timestamps : np.ndarray [shape=(n_windows,), dtype=float64]
-        Where each window begins, in seconds from the recording's first sample. Windows are laid over the middle of
-        the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
-    embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
-    scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
-    labels : tuple of str
-        Of the scores' columns; empty where they have none.
-    provenance : Provenance
-    """
-
-    timestamps: npt.NDArray[np.float64]
-    embedding: npt.NDArray[np.float32] | None
-    scores: npt.NDArray[np.float32] | None
-    labels: tuple[str, ...]
-    provenance: Provenance
-
-    def likeliest(self) -> str:
-        """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
-        if self.scores is None or not self.labels:
-            return ""
-        means = self.scores.mean(axis=0)
-        return f"{self.labels[int(means.argmax())]} {means.max():.2f}"
-
-    def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
-        named: dict[str, Any] = {"timestamps": self.timestamps, "embedding": self.embedding, "scores": self.scores}
-        named["labels"] = self.labels or None
-        named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
-        return {name: np.asarray(value) for name, value in named.items() if value is not None}
 
 
 def output_path(recording: str, output_dir: Path, output_format: str = "npz") -> Path:
@@ -179,8 +87,7 @@ def _paths(identity: Identity, output_dir: Path, output_format: str) -> tuple[Pa
 def read_provenance(path: Path) -> Provenance | None:
     """Where an output comes from; None for what is no output, or damaged."""
     try:
-        values = _provenance_in_csv(path) if path.suffix == ".csv" else _provenance_in_npz(path)
-        return Provenance(**{field.name: values[field.name] for field in fields(Provenance)})
+        return _provenance_in_csv(path) if path.suffix == ".csv" else _provenance_in_npz(path)
     except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
         return None
 
@@ -213,12 +120,12 @@ def _output_in_npz(path: Path) -> Output:
         embedding=arrays.get("embedding"),
         scores=arrays.get("scores"),
         labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
-        provenance=Provenance(**{field.name: arrays[field.name].item() for field in fields(Provenance)}),
+        provenance=provenance_of(lambda name: arrays[name].item(), arrays),
     )
 
 
 def _output_in_csv(path: Path) -> Output:
-    provenance = Provenance(**_provenance_in_csv(path))
+    provenance = _provenance_in_csv(path)
     with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         text = file.read()
     if not text.endswith("\n"):
@@ -241,15 +148,16 @@ def _output_in_csv(path: Path) -> Output:
     )
 
 
-def _provenance_in_npz(path: Path) -> dict[str, Any]:
+def _provenance_in_npz(path: Path) -> Provenance:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return {field.name: arrays[field.name].item() for field in fields(Provenance)}
+        return provenance_of(lambda name: arrays[name].item(), arrays.files)
 
 
-def _provenance_in_csv(path: Path) -> dict[str, Any]:
+def _provenance_in_csv(path: Path) -> Provenance:
     kinds: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
+    types = {field.name: str(field.type) for field in fields(Provenance)}
     values = _header_of_csv(path)
-    return {field.name: kinds[str(field.type)](values[field.name]) for field in fields(Provenance)}
+    return provenance_of(lambda name: kinds[types[name]](values[name]), values)
 
 
 def remove_temporaries(folder: Path) -> int:

@@ -28,17 +28,10 @@ from sonyc_ml.errors import (
 from sonyc_ml.events import Ended, Listener, Postponed, Published, nobody
 from sonyc_ml.identity import Identity, state_of
 from sonyc_ml.journal import Embedded, Entry, Journal
+from sonyc_ml.output import Output, Provenance
 from sonyc_ml.overload import Overload
 from sonyc_ml.start_time import StartTimes
-from sonyc_ml.store import (
-    Output,
-    Provenance,
-    find_output,
-    free_path,
-    read_provenance,
-    remove_temporaries,
-    write_output,
-)
+from sonyc_ml.store import find_output, free_path, read_provenance, remove_temporaries, write_output
 
 logger = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import os
 import re
@@ -651,6 +652,23 @@ def test_the_provenance_says_when(tiny: Path, tmp_path: Path) -> None:
     provenance = model.embed_file(path, name="sub/060-2024.wav", start_times=start_times).provenance
     assert (provenance.start_time, provenance.start_time_source) == ("2024-02-29T00:00:00+05:45", "name")
     assert model.embed_file(path, name="a.wav").provenance.start_time_source == "mtime"
+
+
+@pytest.mark.parametrize("suffix", ["npz", "csv"])
+def test_the_provenance_has_what_decides_the_numbers(suffix: str, tiny: Path, tmp_path: Path) -> None:
+    """What was not left as it comes is in the output, and is what its fingerprint is made of."""
+    path = write_wav(tmp_path / "a.wav", noise(9000), 8000)
+    plain = SpecModel(tiny).embed_file(path).provenance
+    assert plain.parameters == ""
+    model = SpecModel(tiny, channel=0, fmin=50.0, hop_size=0.5)
+    write_output(model.embed_file(path, start_times=StartTimes(time_zone="Asia/Tokyo")), tmp_path / f"a.{suffix}")
+    provenance = read_provenance(tmp_path / f"a.{suffix}")
+    assert provenance is not None
+    assert json.loads(provenance.parameters) == {"channel": 0, "fmin": 50.0, "time_zone": "Asia/Tokyo"}
+    assert provenance.fingerprint == model.fingerprint(start_times=StartTimes(time_zone="Asia/Tokyo"))
+    others = {SpecModel(tiny).fingerprint(), SpecModel(tiny).fingerprint(0.5), model.fingerprint(), plain.fingerprint}
+    assert len(others) == 3
+    assert provenance.fingerprint not in others
 
 
 @pytest.mark.parametrize("suffix", ["npz", "csv"])

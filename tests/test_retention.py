@@ -25,9 +25,10 @@ from sonyc_ml.journal import Embedded, Journal
 from sonyc_ml.journal_file import FILE_NAME
 from sonyc_ml.loading import load_model
 from sonyc_ml.model import Model
+from sonyc_ml.output import Output
 from sonyc_ml.proof import covers_recording, proof
 from sonyc_ml.retention import RetentionThread, Sweeper, archive, free_share
-from sonyc_ml.store import Output, read_output, write_output
+from sonyc_ml.store import read_output, write_output
 from tests.conftest import write_recording
 
 NOW_S = 1_800_000_000.0

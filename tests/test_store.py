@@ -20,10 +20,8 @@ from hypothesis.extra import numpy as hnp
 
 from sonyc_ml.errors import OutputNameError, RecordingError, StoreError
 from sonyc_ml.identity import Identity
+from sonyc_ml.output import FORMAT_VERSION, Output, Provenance
 from sonyc_ml.store import (
-    FORMAT_VERSION,
-    Output,
-    Provenance,
     atomic_file,
     find_output,
     free_path,

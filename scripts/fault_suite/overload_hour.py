@@ -17,8 +17,9 @@ from sonyc_ml.bundles import Bundles
 from sonyc_ml.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
 from sonyc_ml.identity import Identity
 from sonyc_ml.journal import Journal
+from sonyc_ml.output import Output
 from sonyc_ml.overload import CHECK_S
-from sonyc_ml.store import Output, find_output, read_provenance
+from sonyc_ml.store import find_output, read_provenance
 from sonyc_ml.worker import Worker
 
 BEGIN_S = 1_700_000_000.0
