@@ -14,8 +14,9 @@
     │   └── OutputNameError
     ├── UnavailableRecordingError    keep the recording, try again later: no permission, I/O error
     │   └── VanishedRecordingError   it is gone
-    └── StoreError                   keep the recording, back off, try again
-        └── JournalDamagedError      make it again from the folder and the outputs
+    ├── StoreError                   keep the recording, back off, try again
+    │   └── JournalDamagedError      make it again from the folder and the outputs
+    └── ClusterError                 end; what is finished stays
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``.
 """
@@ -75,3 +76,25 @@ class StoreError(SonycMLError):
 
 class JournalDamagedError(StoreError):
     """A journal that cannot be read, or is not one."""
+
+
+class ClusterError(SonycMLError):
+    """A cluster that cannot be reached, or has been lost."""
+
+
+# What a recording is refused for, in a word or two to count by; the first that fits.
+WORDS: tuple[tuple[type[SonycMLError], str], ...] = (
+    (UnfinishedRecordingError, "unfinished"),
+    (UnreadableRecordingError, "unreadable"),
+    (EmptyRecordingError, "empty"),
+    (OutputNameError, "output name"),
+    (RecordingError, "refused"),
+    (BundleError, "bundle"),
+    (VanishedRecordingError, "vanished"),
+    (UnavailableRecordingError, "unavailable"),
+)
+
+
+def word_for(error: SonycMLError) -> str:
+    """What a recording is refused for, in a word or two."""
+    return next((word for kind, word in WORDS if isinstance(error, kind)), "failed")

@@ -1,4 +1,4 @@
-"""One daemon for one journal: who it is, and that there is no other."""
+"""One process for one folder's state: who it is, and that there is no other."""
 
 from __future__ import annotations
 
@@ -10,28 +10,32 @@ from pathlib import Path
 
 from sonyc_ml.errors import ConfigError, StoreError
 
-FILE_NAME = "daemon.lock"
+DAEMON, BATCH = "daemon", "batch"
+FILE_NAME = f"{DAEMON}.lock"
+DOES = {DAEMON: "keeps the journal", BATCH: "embeds into the folder whose state is"}
 PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
 
 
 class Lock:
-    """Held by the daemon for as long as it lives, however it ends.
+    """Held by a process for as long as it lives, however it ends.
 
     Parameters
     ----------
     folder : Path
-        Where the journal lies.
+        Where the journal or the ledger lies.
+    kind : {"daemon", "batch"}
+        Of process: there may be one of each.
 
     Raises
     ------
     ConfigError
-        Another daemon holds it.
+        Another process of this kind holds it.
     StoreError
         The folder cannot be written to.
     """
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / FILE_NAME
+    def __init__(self, folder: Path, kind: str = DAEMON) -> None:
+        path = folder / f"{kind}.lock"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -48,7 +52,7 @@ class Lock:
         if not is_ours:
             self.release()
             raise ConfigError(
-                f"process {holder(folder) or '(unknown)'} already keeps the journal in {folder}; "
+                f"process {holder(folder, kind) or '(unknown)'} already {DOES[kind]} in {folder}; "
                 "stop it, or give another --output"
             )
 
@@ -70,10 +74,10 @@ class Lock:
             os.close(self._descriptor)
 
 
-def holder(folder: Path) -> int | None:
-    """Process id of the daemon that runs; None where none does."""
+def holder(folder: Path, kind: str = DAEMON) -> int | None:
+    """Process id of the one that runs; None where none does."""
     try:
-        descriptor = os.open(folder / FILE_NAME, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(folder / f"{kind}.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.human import seconds_of
+
 FORMAT_VERSION = 1
 
 
@@ -137,6 +139,19 @@ class Output:
             return ""
         means = self.scores.mean(axis=0)
         return f"{self.labels[int(means.argmax())]} {means.max():.2f}"
+
+    def times(self) -> npt.NDArray[np.datetime64]:
+        """When each window begins.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
+            In UTC; NaT where nobody says when the recording begins.
+        """
+        if not self.provenance.start_time:
+            return np.full(len(self.timestamps), np.datetime64("NaT"), dtype="datetime64[us]")
+        start_us = round(seconds_of(self.provenance.start_time) * 1e6)
+        return (start_us + np.rint(self.timestamps * 1e6).astype(np.int64)).astype("datetime64[us]")
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""

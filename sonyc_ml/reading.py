@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.human import seconds_of
 from sonyc_ml.output import Output, Provenance
+from sonyc_ml.parquet import read_part
 from sonyc_ml.store import FORMATS, read_output
 
 BEGINNING_OF_CSV = b"# recording: "
-SUFFIXES = tuple(f".{name}" for name in FORMATS)
+SUFFIXES = (*(f".{name}" for name in FORMATS), ".parquet")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +86,14 @@ def read_embeddings(folder: str | Path) -> Embeddings:
         scores=_joined(output.scores for output in outputs),
         labels=outputs[0].labels,
         start_s=np.concatenate([output.timestamps for output in outputs]),
-        time=np.concatenate([times_of(output) for output in outputs]),
+        time=np.concatenate([output.times() for output in outputs]),
         number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),
         provenances=tuple(output.provenance for output in outputs),
     )
 
 
 def iter_outputs(folder: str | Path) -> Iterator[Output]:
-    """Yield the outputs of a folder one after another, in the order of their paths; memory holds one at a time.
+    """Yield the outputs of a folder one after another, in the order of their paths; memory holds a few at a time.
 
     Parameters
     ----------
@@ -103,33 +103,26 @@ def iter_outputs(folder: str | Path) -> Iterator[Output]:
     Raises
     ------
     ConfigError
-        There is no such folder.
+        There is no such folder, or it holds Parquet and there is no pyarrow.
     ValueError, OSError
         An output is damaged, or cannot be read.
     """
     root = Path(folder)
     if root.is_file():
-        yield read_output(root)
+        yield from _outputs_in(root)
         return
     if not root.is_dir():
         raise ConfigError(f"{root} does not exist; give a folder of outputs, or one output")
     for path in _paths(root):
         if path.suffix != ".csv" or _begins_as_output(path):
-            yield read_output(path)
+            yield from _outputs_in(path)
 
 
-def times_of(output: Output) -> npt.NDArray[np.datetime64]:
-    """When each window begins.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
-        In UTC; NaT where the output does not say when its recording begins.
-    """
-    if not output.provenance.start_time:
-        return np.full(len(output.timestamps), np.datetime64("NaT"), dtype="datetime64[us]")
-    start_us = round(seconds_of(output.provenance.start_time) * 1e6)
-    return (start_us + np.rint(output.timestamps * 1e6).astype(np.int64)).astype("datetime64[us]")
+def _outputs_in(path: Path) -> Iterator[Output]:
+    if path.suffix == ".parquet":
+        yield from read_part(path)
+    else:
+        yield read_output(path)
 
 
 def _paths(root: Path) -> Iterator[Path]:

@@ -15,15 +15,13 @@ from sonyc_ml.bundles import Bundles, LoadedBundle
 from sonyc_ml.config import Config
 from sonyc_ml.errors import (
     BundleError,
-    EmptyRecordingError,
-    OutputNameError,
     RecordingError,
     SonycMLError,
     StoreError,
     UnavailableRecordingError,
     UnfinishedRecordingError,
-    UnreadableRecordingError,
     VanishedRecordingError,
+    word_for,
 )
 from sonyc_ml.events import Ended, Listener, Postponed, Published, nobody
 from sonyc_ml.identity import Identity, state_of
@@ -37,15 +35,6 @@ logger = logging.getLogger(__name__)
 
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
 N_ADOPTED = 1000  # outputs a transaction, when the journal is made again
-# The first that fits names the reason.
-REASONS: tuple[tuple[type[SonycMLError], str], ...] = (
-    (UnfinishedRecordingError, "unfinished"),
-    (UnreadableRecordingError, "unreadable"),
-    (EmptyRecordingError, "empty"),
-    (OutputNameError, "output name"),
-    (RecordingError, "refused"),
-    (BundleError, "bundle"),
-)
 
 
 class Worker:
@@ -248,8 +237,7 @@ class Worker:
         return min(entry.identity.mtime_s, entry.found_s) + self._config.recordings.abandoned_s
 
     def _refuse(self, identity: Identity, error: SonycMLError) -> None:
-        reason = next(word for kind, word in REASONS if isinstance(error, kind))
-        self._quarantine(identity, reason, str(error))
+        self._quarantine(identity, word_for(error), str(error))
 
     def _quarantine(self, identity: Identity, reason: str, detail: str) -> None:
         self._write_down(lambda: self._journal.quarantine(identity, reason, detail))

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from sonyc_ml import __version__
@@ -33,43 +32,16 @@ def test_version() -> None:
     assert sonyc_ml("--version").stdout == f"sonyc-ml {__version__}\n"
 
 
-def test_embed_writes_an_output_for_each_recording(tmp_path: Path, tiny_bundle: Path) -> None:
-    """A folder of recordings becomes a folder of embeddings, one line each."""
-    write_recording(tmp_path / "in" / "a.wav")
-    write_recording(tmp_path / "in" / "sub" / "b.flac")
-    result = sonyc_ml("embed", tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--workers", 2)
-    assert result.returncode == 0
-    assert len(result.stdout.splitlines()) == 2
-    assert result.stderr == "embedded 2 of 2 recordings\n"
-    for name in ("a.wav.npz", "sub/b.flac.npz"):
-        with np.load(tmp_path / "out" / name, allow_pickle=False) as output:
-            assert output["embedding"].shape == (1, 5)
-
-
-def test_quiet_embed_says_nothing(tmp_path: Path, tiny_bundle: Path) -> None:
-    """With --quiet, what went well is not mentioned."""
-    recording = write_recording(tmp_path / "a.wav")
-    result = sonyc_ml("embed", recording, "--model", tiny_bundle, "--output", tmp_path, "--quiet", "--format", "csv")
-    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
-    assert (tmp_path / "a.wav.csv").exists()
-
-
-def test_embed_reports_what_failed(tmp_path: Path, tiny_bundle: Path) -> None:
-    """Exit status 1 where some recordings failed, 2 where all did; each with its reason."""
-    good, bad = write_recording(tmp_path / "a.wav"), tmp_path / "b.wav"
-    bad.write_bytes(b"")
-    result = sonyc_ml("embed", good, bad, "--model", tiny_bundle, "--output", tmp_path)
-    assert result.returncode == 1
-    assert f"failed: {bad}: it is an empty file" in result.stderr
-    assert sonyc_ml("embed", bad, "--model", tiny_bundle, "--output", tmp_path).returncode == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["embed", "nowhere", "--model", "m.tflite", "--output", "o"], "nowhere does not exist"),
         (["embed", ".", "--model", "m.tflite", "--output", "o"], "there are no recordings in ."),
         (["embed", "a.wav", "--model", "m.tflite", "--output", "o"], "m.tflite: No such file or directory"),
+        (["embed", "--model", "m.tflite", "--output", "o"], "there is nothing to embed"),
+        (["embed", "--files_from", "no.txt", "--model", "m.tflite", "--output", "o"], "no.txt: No such file"),
+        (["embed", "a.wav", "--model", "m.tflite", "--output", "o", "--partition", "week"], "--partition takes day"),
+        (["embed", "a.wav", "--model", "m.tflite", "--output", "o", "--time_zone", "Mars"], "Mars"),
         (["embed", "a.wav", "--model", "m.pkl", "--output", "o"], "m.pkl: a model is named by its network"),
         (["embed", "a.wav", "--model", "m.tflite", "--output", "o", "--workers", "0"], "--workers must be at least 1"),
         (["embed", "a.wav", "--model", "m.tflite", "--output", "o", "--outputs", "0"], "--outputs takes KIND=NUMBER"),

@@ -24,7 +24,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sonyc_ml import figures, serving, worker
+from sonyc_ml import errors, figures, serving
 from sonyc_ml.config import Config, MetricsConfig, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.events import Ended, Postponed, Published
@@ -210,7 +210,8 @@ def test_events_are_counted() -> None:
 def test_every_reason_is_told_as_0_before_it_happens() -> None:
     """The first quarantine would not be seen to rise from nothing."""
     told = dict(figures.ENDS)
-    assert {word for _, word in worker.REASONS} <= set(told["quarantined"])
+    kinds = (errors.RecordingError, errors.BundleError)
+    assert {word for kind, word in errors.WORDS if issubclass(kind, kinds)} <= set(told["quarantined"])
 
 
 def test_a_costly_question_is_asked_sparingly() -> None:

@@ -11,7 +11,7 @@ import pytest
 import sonyc_ml
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.output import Output
-from sonyc_ml.reading import iter_outputs, read_embeddings, times_of
+from sonyc_ml.reading import iter_outputs, read_embeddings
 from sonyc_ml.store import write_output
 from tests.test_store import PROVENANCE
 
@@ -60,7 +60,7 @@ def test_one_output_is_a_folder_of_one(tmp_path: Path) -> None:
 def test_times_are_those_of_the_windows() -> None:
     """A window's time is the recording's with its own place, to the microsecond."""
     output = output_of("a.wav", 3, "2026-11-21T10:00:00.123+00:00")
-    assert times_of(output).tolist()[2].isoformat() == "2026-11-21T10:00:00.873000"
+    assert output.times().tolist()[2].isoformat() == "2026-11-21T10:00:00.873000"
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:

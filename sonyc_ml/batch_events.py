@@ -1,0 +1,105 @@
+"""What happens in a batch, for those who show it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """The recordings were counted.
+
+    Attributes
+    ----------
+    n_recordings, n_workers : int
+    bundle : str
+    """
+
+    n_recordings: int
+    n_workers: int
+    bundle: str
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A recording was embedded, and its output is on the disk.
+
+    Attributes
+    ----------
+    recording : str
+        What the output calls it.
+    output : str
+        Path of the output. For Parquet, of the file where it waits for its part.
+    n_bytes, mtime_ns : int
+        Of the recording when it was read.
+    output_bytes, output_mtime_ns : int
+        Of the output.
+    n_windows : int
+    start_time : str
+        When the recording begins, in ISO 8601.
+    duration_s : float
+        Of the recording (in seconds).
+    elapsed_s : float
+        From opening the recording until its output was on the disk (in seconds).
+    """
+
+    recording: str
+    output: str
+    n_bytes: int
+    mtime_ns: int
+    output_bytes: int
+    output_mtime_ns: int
+    n_windows: int
+    start_time: str
+    duration_s: float
+    elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A recording's output is there already, made of just this recording in just this way."""
+
+    recording: str
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A recording was not embedded.
+
+    Attributes
+    ----------
+    recording, source : str
+        What its output would have called it, and its path or address.
+    reason, detail : str
+        A word or two, to count by, and a sentence.
+    """
+
+    recording: str
+    source: str
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The batch is through with every recording.
+
+    Attributes
+    ----------
+    n_embedded, n_kept, n_failed : int
+    sound_s : float
+        How much sound was embedded, without what was kept (in seconds).
+    elapsed_s : float
+    """
+
+    n_embedded: int
+    n_kept: int
+    n_failed: int
+    sound_s: float
+    elapsed_s: float
+
+
+Outcome: TypeAlias = Embedded | Failed
+Event: TypeAlias = Begun | Embedded | Kept | Failed | Ended
