@@ -17,9 +17,8 @@ def comparison_text(table: dict[str, Any]) -> str:
         if part is not None:
             lines += _part_lines(name, part)
     for found in table["provenance"]:
-        lines.append(
-            f"{found['field']}: {_value(found['a'])} against {_value(found['b'])} ({count(found['recordings'])})"
-        )
+        ours, theirs = _apart(found["a"], found["b"])
+        lines.append(f"{found['field']}: {ours} against {theirs} ({count(found['recordings'])})")
     apart = [f"{shown(entry['recording'])}: {shown(entry['why'])}" for entry in table["not_comparable"]]
     lines += _listed("missing in A", map(shown, table["missing_in_a"]))
     lines += _listed("missing in B", map(shown, table["missing_in_b"]))
@@ -31,7 +30,11 @@ def comparison_text(table: dict[str, Any]) -> str:
 
 def _part_lines(name: str, part: dict[str, Any]) -> list[str]:
     largest = part["largest_difference"]
-    lines = [f"{name:<11} {count(part['windows'], 'window')}, {_share(part['equal_share'])} of the values equal"]
+    shares = _share(part["equal_share"]), _share(part["equal_share_but_for_rounding"])
+    head = (
+        f"{name:<11} {count(part['windows'], 'window')}, {shares[0]} of the values equal, {shares[1]} but for rounding"
+    )
+    lines = [head]
     value = "a number against none" if largest["value"] is None else f"{largest['value']:.6g}"
     lines.append(f"  largest difference   {value}{_where(largest)}")
     if name == "embedding":
@@ -57,8 +60,12 @@ def _where(place: dict[str, Any]) -> str:
     return f"  {shown(place['recording'])}, window {place['window']} at {place['start_s']:.2f} s"
 
 
-def _value(value: str) -> str:
-    return shown(value) or "nothing"
+def _apart(ours: str, theirs: str) -> tuple[str, str]:
+    """Two values without the parts that they share: of many versions, those that differ."""
+    parts = [value.split("; ") for value in (ours, theirs)]
+    own = [[part for part in parts[i] if part not in parts[1 - i]] for i in (0, 1)]
+    named = [shown("; ".join(kept)) or "nothing" for kept in own]
+    return named[0], named[1]
 
 
 def _listed(title: str, entries: Any) -> list[str]:

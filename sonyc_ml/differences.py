@@ -17,6 +17,7 @@ PARTS = ("embedding", "scores")
 MAX_LEVELS = 256  # of a network that is quantised to eight bits
 MIN_LEVELS = 8  # fewer lie on a grid by chance
 ON_GRID = 0.02  # of a step: float32 moves a level of eight bits by far less
+ROUNDING = 1e-5  # of the largest value: runtimes compute the same level to the last bits but a few
 SPACING_S = 1e-9  # of rounding
 TIME_S = 1e-3  # windows that begin no further apart are the same
 
@@ -40,8 +41,8 @@ class Difference:
 
     Attributes
     ----------
-    n_windows, n_values, n_equal : int
-        Compared, and how many of the values are the same number.
+    n_windows, n_values, n_equal, n_close : int
+        Compared, how many of the values are the same number, and how many are but for rounding in their last bits.
     largest : Place or None
         The largest absolute difference of two values; infinite where only one of them is a number.
     lowest_cosine : Place or None
@@ -55,6 +56,7 @@ class Difference:
     n_windows: int = 0
     n_values: int = 0
     n_equal: int = 0
+    n_close: int = 0
     largest: Place | None = None
     lowest_cosine: Place | None = None
     n_top_equal: int = 0
@@ -73,6 +75,9 @@ class Difference:
             return 0.0, 1.0
         is_equal = (a == b) | (np.isnan(a) & np.isnan(b))
         gaps = _gaps(a, b, is_equal)
+        highest = np.nanmax(np.abs(a), axis=1, initial=0, keepdims=True)
+        self.n_close += int((is_equal | (gaps <= ROUNDING * highest) & np.isfinite(gaps)).sum())
+        gaps = gaps.max(axis=1)
         cosines = _cosines(a, b, is_equal)
         self.n_windows += len(a)
         self.n_values += a.size
@@ -87,9 +92,13 @@ class Difference:
         return furthest.value, lowest.value
 
     def _add_levels(self, a: Floats, b: Floats) -> None:
-        if self.levels is not None:
-            levels = np.unique(np.concatenate([self.levels, a.ravel(), b.ravel()]))
-            self.levels = levels if len(levels) <= MAX_LEVELS and np.isfinite(levels).all() else None
+        if self.levels is None:
+            return
+        levels = np.unique(np.concatenate([self.levels, a.ravel(), b.ravel()]))
+        self.levels = None
+        if np.isfinite(levels).all():
+            levels = levels[np.diff(levels, prepend=-np.inf) > ROUNDING * np.abs(levels).max()]
+            self.levels = levels if len(levels) <= MAX_LEVELS else None
 
     def step(self) -> float | None:
         """What all values lie a whole number of apart, as those of a quantised network do: the smallest gap of two.
@@ -111,6 +120,7 @@ class Difference:
             "largest_difference": None if largest is None else largest.table(),
             "lowest_cosine": None if self.lowest_cosine is None else self.lowest_cosine.table(),
             "equal_share": self.n_equal / self.n_values if self.n_values else None,
+            "equal_share_but_for_rounding": self.n_close / self.n_values if self.n_values else None,
         }
         if part == "scores":
             return table | {"top_class_agreement": self.n_top_equal / self.n_windows if self.n_windows else None}
@@ -158,13 +168,12 @@ def _shape(part: str, output: Output) -> str:
 
 
 def _gaps(a: Floats, b: Floats, is_equal: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """The largest absolute difference in each window, `(n_windows,)`."""
+    """The absolute differences, `(n_windows, n_columns)`; infinite where only one of two is a number."""
     with np.errstate(invalid="ignore"):
         gaps = np.abs(a.astype(np.float64) - b)
     gaps[np.isnan(gaps)] = np.inf
     gaps[is_equal] = 0
-    largest: npt.NDArray[np.float64] = gaps.max(axis=1)
-    return largest
+    return gaps
 
 
 def _cosines(a: Floats, b: Floats, is_equal: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

@@ -118,10 +118,11 @@ def test_tolerances_decide(
     assert answer(a, b, capsys, *flags)[0] == status
 
 
-def test_numbers_that_are_none_differ() -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_numbers_that_are_none_differ(value: float) -> None:
     """A value that is no number equals another such value alone."""
     output = made("a.wav")
-    broken = changed(output, 1, 1, float("nan"))
+    broken = changed(output, 1, 1, value)
     assert compare([broken], [broken], Tolerances(exact=True)).same
     comparison = compare([output], [broken])
     table = comparison.table()
@@ -130,6 +131,7 @@ def test_numbers_that_are_none_differ() -> None:
     assert "largest difference   a number against none  a.wav" in comparison_text({"a": "A", "b": "B", **table})
     assert table["embedding"]["lowest_cosine"]["value"] == -1
     assert table["embedding"]["largest_difference_steps"] is None
+    assert table["embedding"]["equal_share_but_for_rounding"] == 23 / 24
 
 
 def test_a_value_that_is_none_is_the_furthest() -> None:
@@ -211,17 +213,21 @@ def test_two_outputs_are_compared_whatever_they_are_called(tmp_path: Path) -> No
 def test_what_made_them_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Other bundles, versions and parameters are told with how many recordings they are of, and decide nothing."""
     outputs = [made("a.wav"), made("b.wav")]
-    others = [made(name, bundle="other", versions="sonyc-ml 0.2", parameters="{}") for name in ("a.wav", "b.wav")]
+    others = [
+        made(name, bundle="other", versions="sonyc-ml 0.2; numpy 2.0", parameters="{}") for name in ("a.wav", "b.wav")
+    ]
     a, b = written(tmp_path / "a", outputs), written(tmp_path / "b", others)
     status, told = answer(a, b, capsys)
     assert status == 0
     assert told["provenance"] == [
         {"field": "bundle", "a": "quantized_default_int8", "b": "other", "recordings": 2},
         {"field": "parameters", "a": "", "b": "{}", "recordings": 2},
-        {"field": "versions", "a": "sonyc-ml 0.1; numpy 2.0", "b": "sonyc-ml 0.2", "recordings": 2},
+        {"field": "versions", "a": "sonyc-ml 0.1; numpy 2.0", "b": "sonyc-ml 0.2; numpy 2.0", "recordings": 2},
     ]
     assert main(["compare", str(a), str(b)]) == 0
-    assert "parameters: nothing against {} (2 recordings)\n" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "parameters: nothing against {} (2 recordings)\n" in text
+    assert "versions: sonyc-ml 0.1 against sonyc-ml 0.2 (2 recordings)\n" in text
 
 
 def quantised(rng: np.random.Generator, shape: tuple[int, int], scale: float) -> npt.NDArray[np.float32]:
@@ -236,7 +242,12 @@ def test_quantised_embeddings_differ_by_steps() -> None:
     output = replace(output, embedding=values)
     other = changed(output, 2, 5, 3 * 0.0429)
     table = compare([output], [other]).table()["embedding"]
-    assert table["quantisation_step"] == pytest.approx(0.0429, rel=1e-5)
+    assert table["quantisation_step"] == pytest.approx(0.0429, rel=1e-3)
+    assert table["largest_difference_steps"] == 3
+    assert other.embedding is not None
+    rounded = replace(other, embedding=np.nextafter(other.embedding, np.float32(9)))
+    table = compare([output], [rounded]).table()["embedding"]
+    assert (table["equal_share"], table["equal_share_but_for_rounding"]) == (0, 239 / 240)
     assert table["largest_difference_steps"] == 3
     off_grid = changed(output, 2, 5, 0.4 * 0.0429)
     assert compare([output], [off_grid]).table()["embedding"]["largest_difference_steps"] is None
