@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml import __version__
+from sonyc_ml.cli_archive import add_compare_command, add_labels_command
 from sonyc_ml.cli_bundle import add_bundle_command
 from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_embed import add_embed_command
@@ -61,6 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_info(commands)
     add_node_commands(commands)
     add_doctor_command(commands)
+    add_labels_command(commands)
+    add_compare_command(commands)
     add_bundle_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.cli_model import parse_outputs
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.human import names_in
 
 OK = 0
 
@@ -110,7 +110,7 @@ def _make(parsed: argparse.Namespace) -> int:
             input_kind=parsed.input_kind,
             outputs=parse_outputs(parsed.outputs) if parsed.outputs else None,
             head=parsed.head,
-            labels=_labels(parsed.labels),
+            labels=names_in(parsed.labels),
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
@@ -159,15 +159,6 @@ def _info(parsed: argparse.Namespace) -> int:
     text, table = card(parsed.path)
     print(json.dumps(table, indent=2) if parsed.json else text)
     return OK
-
-
-def _labels(text: str) -> tuple[str, ...]:
-    if not text:
-        return ()
-    is_file = os.path.isfile(text)  # noqa: PTH113  Path.is_file refuses what is too long for a name: a list can be
-    separator = "\n" if is_file else ","
-    content = Path(text).read_text() if is_file else text
-    return tuple(label.strip() for label in content.split(separator) if label.strip())
 
 
 def _listing(names: Any) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 SPANS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -72,3 +74,13 @@ def moment(text: str, now_s: float) -> float:
         raise ValueError(
             f"{text!r} is no time; give how long ago (30min, 24h, 7d, 2w) or a time as in 2026-11-21T12:00+01:00"
         ) from error
+
+
+def names_in(text: str) -> tuple[str, ...]:
+    """Names as a user lists them: ``A,B``, or a file that has one a line."""
+    if not text:
+        return ()
+    is_file = os.path.isfile(text)  # noqa: PTH113  Path.is_file refuses what is too long for a name: a list can be
+    separator = "\n" if is_file else ","
+    content = Path(text).read_text() if is_file else text
+    return tuple(name.strip() for name in content.split(separator) if name.strip())

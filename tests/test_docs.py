@@ -12,16 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from sonyc_ml import exporter, maker
 from tests import networks
 from tests.conftest import ROOT, write_recording
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
+LABELS = ROOT / "docs" / "labels.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["embed"], ["info"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
+    *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
 )
@@ -82,6 +85,21 @@ def test_bundle_commands_run(workplace: Path) -> None:
     scripts = blocks("bash", BUNDLES)
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
+
+
+def test_labels_commands_run(workplace: Path) -> None:
+    """Every command of docs/labels.md works as it stands, in its order, and so does its Python."""
+    path = workplace / "models" / "NAME.tflite"
+    exporter.export(path.with_suffix(".pkl"))
+    maker.make_bundle(path)
+    write_recording(workplace / "recordings" / "b.wav", seconds=2, seed=1)
+    run_blocks(["sonyc-ml embed recordings/ --model models/NAME.tflite --output embeddings/"], workplace)
+    pages = re.findall(r"```(bash|python)\n(.*?)```", LABELS.read_text(), re.DOTALL)
+    assert [language for language, _ in pages] == ["python", "bash", "bash", "bash"]
+    for language, block in pages:
+        script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
+        run_blocks([script], workplace)
+    assert (workplace / "labels" / "a.wav.txt").exists()
 
 
 def test_operations_commands_run(workplace: Path) -> None:
