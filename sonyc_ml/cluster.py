@@ -14,7 +14,7 @@ from sonyc_ml.crew import N_AHEAD, carry_out_packed
 from sonyc_ml.errors import ClusterError, ConfigError, SonycMLError
 from sonyc_ml.job import Job, Order
 
-PATIENCE_S = 30.0  # for the scheduler to answer, and for a first worker
+CONNECT_S, WORKERS_S = 10.0, 60.0  # for the scheduler to answer, and for a first worker
 
 
 class Cluster:
@@ -43,7 +43,7 @@ class Cluster:
         self._distributed, self._address = distributed, address
         self._packed = pickle.dumps(replace(job, model_path=os.path.abspath(job.model_path)))  # noqa: PTH100
         try:
-            self._client = distributed.Client(address, timeout=PATIENCE_S, set_as_default=False)
+            self._client = distributed.Client(address, timeout=CONNECT_S, set_as_default=False)
         except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from error
         self.n_workers = self._await_workers()
@@ -95,7 +95,7 @@ class Cluster:
 
     def _await_workers(self) -> int:
         try:
-            self._client.wait_for_workers(1, timeout=PATIENCE_S)
+            self._client.wait_for_workers(1, timeout=WORKERS_S)
         except Exception as error:
             self._client.close()
             raise ClusterError(f"the scheduler at {self._address} has no worker; start one: dask worker") from error

@@ -83,6 +83,7 @@ class Files:
 
     def finish(self) -> None:
         """See :class:`Collection`."""
+        clear_up(self._folder)
 
 
 def new_row(embedded: Embedded, fingerprint: str, place: str = "") -> Row:
@@ -125,7 +126,7 @@ def _row_of_file(path: Path, state: tuple[int, int]) -> Row | None:
 
 
 def clear_up(folder: Path) -> None:
-    """Remove what a killed process was writing."""
+    """Remove what a process that was killed was writing, before the batch or in it."""
     for below, _, names in os.walk(folder):
         if any(TEMPORARY_NAME.fullmatch(name) for name in names):
             remove_temporaries(Path(below))

@@ -113,6 +113,7 @@ class Parts:
         for (place, _), rows in sorted(left.items()):
             self._publish(place, rows)
         shutil.rmtree(self._waiting_folder, ignore_errors=True)
+        clear_up(self._folder)
 
     def _tell(self, number: int, row: Row | None) -> None:
         """Bring what became of the recordings into their order, and fill parts."""
@@ -134,21 +135,21 @@ class Parts:
         parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
-        unpacked = [row for other in sorted(replaced) for row in self._unpack(other)]
+        # What else they hold, which was not made anew.
+        unpacked = [row for other in sorted(replaced) for row in self._unpack(other, self._names_in(other))]
         self._ledger.put_part(path, state_of((self._folder / path).stat()), [*published, *unpacked], replaced)
         for row in rows:
             self.path(row.name).unlink(missing_ok=True)
         self._remove(replaced)
 
-    def _unpack(self, path: str, but: Iterable[str] = ()) -> list[Row]:
-        """Let what else a part holds wait for another one: all that was not made anew."""
-        wanted = {row.name for row in self._ledger.in_part(path)}.difference(but)
+    def _unpack(self, path: str, names: set[str]) -> list[Row]:
+        """Let outputs of a part wait for another one."""
         rows: list[Row] = []
-        if not wanted:
+        if not names:
             return rows
-        with suppress(parquet.DamagedPartError):  # then it is embedded anew, the next time
+        with suppress(parquet.DamagedPartError):  # then they are embedded anew, the next time
             for output in parquet.read_part(self._folder / path):
-                if output.provenance.recording in wanted:
+                if output.provenance.recording in names:
                     waiting = self.path(output.provenance.recording)
                     parquet.write_waiting(output, waiting)
                     rows.append(self._waiting_row(output.provenance, state_of(waiting.stat())))
@@ -210,11 +211,20 @@ class Parts:
         place = path.rpartition("part-")[0].rstrip("/")
         rows = [row_of(provenance, path, place, (0, 0)) for provenance, _ in recordings]
         names = {row.name for row in rows}
-        before = [self._ledger.get(name) for name in names]
-        replaced = {row.path or row.replaces for row in before if row is not None} & self._ledger.parts().keys()
-        unpacked = [row for other in sorted(replaced) for row in self._unpack(other, names)]
-        self._ledger.put_part(path, state, [*rows, *unpacked], replaced)
-        self._remove(replaced)
+        before = [row for row in map(self._ledger.get, names) if row is not None]
+        known = self._ledger.parts()
+        others = {row.path or row.replaces for row in before} & known.keys()
+        if any(known[other][1] > state[1] for other in others):  # it is the older one
+            left = self._unpack(path, names - {row.name for row in before})
+            self._ledger.put_part(path, state, left)
+            self._remove([path])
+            return
+        unpacked = [row for other in sorted(others) for row in self._unpack(other, self._names_in(other) - names)]
+        self._ledger.put_part(path, state, [*rows, *unpacked], others)
+        self._remove(others)
+
+    def _names_in(self, path: str) -> set[str]:
+        return {row.name for row in self._ledger.in_part(path)}
 
     def _parts_there(self) -> Iterator[tuple[str, tuple[int, int]]]:
         for folder, folders, names in os.walk(self._folder):

@@ -107,9 +107,8 @@ class Model:
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), **parameters}
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
-        self._versions = "; ".join(
-            (f"sonyc-ml {__version__}", self.interpreter.backend, f"numpy {np.__version__}", _sndfile_version())
-        )
+        runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
+        self._versions = "; ".join((f"sonyc-ml {__version__}", runtime, f"numpy {np.__version__}", _sndfile_version()))
 
     def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
         if network is None:

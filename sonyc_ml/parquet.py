@@ -108,7 +108,8 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
     _, parquet = _arrow()
     schemas = [_waiting_table(file).schema for file in waiting]
     schema = schemas[0].with_metadata(_joined([json.loads(found.metadata[METADATA_KEY.encode()]) for found in schemas]))
-    with atomic_file(path) as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    settings = {"compression": "zstd", "write_page_checksum": True}
+    with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
         for group in _groups(waiting):
             writer.write_table(group.cast(schema), row_group_size=max(1, group.num_rows))
 
@@ -126,7 +127,7 @@ def read_part(path: Path) -> Iterator[Output]:
     _, parquet = _arrow()
     description = read_description(path)
     recordings = iter(description.recordings)
-    with _told(path), parquet.ParquetFile(path) as file:
+    with _told(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             group, start = file.read_row_group(number), 0
             while start < group.num_rows:  # a group holds whole recordings
@@ -248,7 +249,9 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except DamagedPartError:
         raise
-    except (arrow.ArrowException, KeyError, ValueError, TypeError, IndexError) as error:
+    except (arrow.ArrowException, KeyError, ValueError, TypeError, IndexError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
+            raise
         raise DamagedPartError(f"{path} is no part of a dataset, or damaged: {error}") from error
 
 
