@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Embedded, Entry, Journal, open_journal
+from sonyc_ml.journal import RESTED_S, Embedded, Entry, Journal, open_journal
 from sonyc_ml.journal_file import FILE_NAME, MAX_LOG_BYTES, set_aside
 
 DAY_S = 86400.0
@@ -319,6 +319,41 @@ def test_nothing_is_due_where_nothing_is_pending(journal: Journal) -> None:
     assert journal.last_found_s() is None
     assert journal.begins_s() is None
     assert list(journal.entries()) == journal.oldest_pending() == journal.latest(["done"]) == []
+
+
+def test_what_another_changes_is_seen_at_the_next_question(tmp_path: Path) -> None:
+    """However long nothing has changed; and as long as nothing does, the file is not asked again."""
+    timer = Clock()
+    with closing(Journal(tmp_path)) as other, closing(Journal(tmp_path, timer=timer)) as journal:
+        statements: list[str] = []
+        journal._connection.set_trace_callback(statements.append)
+        for n_asked in (1, 2, 2, 2):
+            assert journal.next_due_s() is None
+            assert len(statements) == n_asked
+            timer.now_s += RESTED_S
+        other.add([A])
+        assert journal.next_due_s() == 0.0
+        other.finish(A, EMBEDDED)
+        assert journal.next_due_s() is None
+
+
+def test_changes_of_the_same_moment_are_seen(tmp_path: Path) -> None:
+    """Two changes may leave the log with the same size and time; the second is seen all the same."""
+    with closing(Journal(tmp_path)) as other, closing(Journal(tmp_path, timer=Clock())) as journal:
+        log = tmp_path / f"{FILE_NAME}-wal"
+
+        def change(identity: Identity) -> None:
+            other._connection.execute("PRAGMA wal_checkpoint(RESTART)")  # the log is written from its beginning again
+            other.postpone(identity, NOON_S, "unavailable", "no permission")
+            os.utime(log, ns=(0, 0))
+
+        other.add([A, B])
+        change(A)
+        stamp = log.stat().st_size, log.stat().st_mtime_ns
+        assert journal.next_due_s() == 0.0
+        change(B)
+        assert (log.stat().st_size, log.stat().st_mtime_ns) == stamp
+        assert journal.next_due_s() == NOON_S
 
 
 def test_who_is_beyond_the_newest(journal: Journal, clock: Clock) -> None:
