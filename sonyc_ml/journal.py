@@ -60,8 +60,6 @@ class Journal(JournalView):
 
     Attributes
     ----------
-    is_new : bool
-        There was none before.
     n_added : int
         Recordings that were taken up here.
 
@@ -84,14 +82,9 @@ class Journal(JournalView):
         path = folder / FILE_NAME
         self._timer = timer
         self._depth = 0
-        self.is_new = False
         self.n_added = 0
         with told(path):
-            if read_only:
-                super().__init__(path, connect_to_read(path), clock)
-            else:
-                connection, self.is_new = connect(path)
-                super().__init__(path, connection, clock)
+            super().__init__(path, connect_to_read(path) if read_only else connect(path), clock)
         self._identity = self._file_identity()
         self._log_path, self._log_stamp = f"{path}-wal", (0, 0, 0)
         self._changed_s, self._asked_s = 0.0, -math.inf  # by the timer: when it was seen to have changed, and asked
@@ -334,7 +327,7 @@ class Journal(JournalView):
 
 
 def open_journal(folder: Path, clock: Callable[[], float] = time.time) -> Journal:
-    """Open a journal, a new one where there is none or it is damaged; see :attr:`Journal.is_new`.
+    """Open a journal, a new one where there is none or it is damaged.
 
     Raises
     ------

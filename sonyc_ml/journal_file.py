@@ -62,8 +62,8 @@ class _UnknownSchemaError(sqlite3.DatabaseError):
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Open the file, or make it; return the connection, and whether the file is new.
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, or make it.
 
     Every transaction is on the disk when it returns (``synchronous = FULL``).
 
@@ -83,13 +83,12 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         connection.execute(f"PRAGMA wal_autocheckpoint = {N_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        is_new = not connection.execute("PRAGMA user_version").fetchone()[0]
-        if is_new:
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
     except BaseException:
         connection.close()
         raise
-    return connection, is_new
+    return connection
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:

@@ -592,13 +592,13 @@ def test_a_writer_that_never_ends_is_trouble_that_passes(journal: Journal, tmp_p
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_journal_says_so(tmp_path: Path) -> None:
-    """Only the first who opens it finds it new; its folder is made."""
+def test_a_journal_is_made_once(tmp_path: Path) -> None:
+    """The first who opens it makes it, with its folder; the next finds what was left."""
     folder = tmp_path / "out" / ".sonyc-ml"
-    for is_new in (True, False):
-        journal = open_journal(folder)
-        assert journal.is_new is is_new
-        journal.close()
+    for known in ([], [A]):
+        with closing(open_journal(folder)) as journal:
+            assert [entry.identity for entry in journal.entries()] == known
+            journal.add([A])
 
 
 def test_a_journal_that_was_removed_is_noticed(tmp_path: Path) -> None:
@@ -714,7 +714,7 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: Callable[[Path],
     with pytest.raises(JournalDamagedError, match=r"journal\.sqlite is damaged"):
         Journal(tmp_path)
     journal = open_journal(tmp_path)
-    assert journal.is_new
+    assert list(journal.entries()) == []
     assert journal.add([A]) == 1
     journal.close()
     assert path.with_name(f"{FILE_NAME}.damaged").read_bytes() == content
@@ -724,7 +724,7 @@ def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
     """What a power cut left empty holds nothing that could be lost."""
     (tmp_path / FILE_NAME).touch()
     journal = open_journal(tmp_path)
-    assert journal.is_new
+    assert list(journal.entries()) == []
     assert journal.add([A]) == 1
     journal.close()
 
@@ -832,7 +832,7 @@ def test_a_journal_on_a_full_disk_is_not_damaged(tmp_path: Path) -> None:
         assert not isinstance(caught.value, JournalDamagedError)
         ballast.unlink()
         journal = open_journal(disk)
-        assert journal.is_new
+        assert journal.add([A]) == 1
         journal.close()
 
 
@@ -941,7 +941,6 @@ class JournalMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.journal.close()
         self.journal = Journal(self.folder, clock=self.clock)
-        assert not self.journal.is_new
 
     @invariant()
     def agrees(self) -> None:
