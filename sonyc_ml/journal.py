@@ -159,6 +159,14 @@ class Journal(JournalView):
             )
             return self._entries(THIS, begun)[0]
 
+    def overwritten(self) -> list[Entry]:
+        """What was shed here since this was asked last, because another recording was written over it."""
+        with told(self.path):
+            rows = self._connection.execute("SELECT name, mtime_ns, n_bytes FROM temp.overwritten").fetchall()
+            if rows:
+                self._connection.execute("DELETE FROM temp.overwritten")
+        return [entry for row in rows for entry in self._entries(THIS, row)]
+
     def finish(self, identity: Identity, embedded: Embedded) -> None:
         """Its output is published."""
         told = (embedded.start_s, embedded.duration_s, embedded.hop_size_s, int(embedded.salvaged))

@@ -54,6 +54,15 @@ CREATE TABLE days (                         -- what was compacted away, by the d
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# What is shed because another recording was written over it, for the process that did; undone with the transaction.
+OVERWRITTEN = """
+CREATE TEMP TABLE overwritten (name BLOB, mtime_ns INTEGER, n_bytes INTEGER);
+CREATE TEMP TRIGGER overwrites AFTER UPDATE OF state ON main.recordings
+    WHEN old.state = 'pending' AND new.state = 'shed' AND new.reason = 'overwritten' BEGIN
+    INSERT INTO overwritten VALUES (new.name, new.mtime_ns, new.n_bytes);
+END;
+"""
+
 
 class _UnknownSchemaError(sqlite3.DatabaseError):
     """A file of SQLite that this version does not know."""
@@ -85,6 +94,7 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
         if not connection.execute("PRAGMA user_version").fetchone()[0]:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        connection.executescript(f"PRAGMA temp_store = MEMORY; {OVERWRITTEN}")
     except BaseException:
         connection.close()
         raise
