@@ -104,14 +104,20 @@ def connect(path: Path) -> sqlite3.Connection:
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open the file without changing anything, even where its folder may not be written to.
 
+    SQLite makes two files beside it even to read. Who may only read cannot remove them again, so where there is no log
+    it is opened as if to write: then there is nothing in a log that SQLite would copy into the file at the end.
+
     Raises
     ------
     StoreError, sqlite3.DatabaseError
     """
+    first = "mode=rw"
     with suppress(PermissionError):
         if not path.exists():
             raise StoreError(f"there is no journal at {path}: the daemon has not run here")
-    for mode in ("mode=ro", "immutable=1"):  # the second where nobody has it open and we may not make its log
+        if path.with_name(f"{path.name}-wal").exists():
+            first = "mode=ro"
+    for mode in (first, "immutable=1"):  # the second where nobody has it open and we may not make its log
         with suppress(sqlite3.OperationalError):
             return _connect_as(path, mode)
     raise StoreError(f"the journal {path} cannot be read; run this as root, or as the daemon's user")
@@ -120,6 +126,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
+        connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()

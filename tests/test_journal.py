@@ -634,6 +634,32 @@ def test_who_asks_changes_nothing(journal: Journal, tmp_path: Path) -> None:
     assert journal.counts()["pending"] == 1
 
 
+def test_who_asks_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Beside a journal that nobody has open there are no files of SQLite's afterwards, and it is as it was."""
+    path = filled(tmp_path)
+    content = path.read_bytes()
+    with closing(Journal(tmp_path, read_only=True)) as reader:
+        assert reader.counts()["pending"] == 500
+        with pytest.raises(StoreError, match="readonly"):
+            reader.take()
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == content
+
+
+def test_who_asks_does_not_clear_up_behind_a_killed_process(tmp_path: Path) -> None:
+    """The log that it left is read with the rest, and stays for the next start."""
+    killed = tmp_path / "killed"
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+        killed.mkdir()
+        for path in tmp_path.glob(f"{FILE_NAME}*"):
+            (killed / path.name).write_bytes(path.read_bytes())
+    content = {path.name: path.read_bytes() for path in killed.iterdir() if path.suffix != ".sqlite-shm"}
+    with closing(Journal(killed, read_only=True)) as reader:
+        assert reader.counts()["pending"] == 1
+    assert {name: (killed / name).read_bytes() for name in content} == content
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
 def test_any_user_may_ask(tmp_path: Path) -> None:
     """Who may read the folder but not write it is answered; who may not even read is told what to do."""
