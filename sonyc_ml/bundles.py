@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sonyc_ml.model import Model
 
 logger = logging.getLogger(__name__)
 
-CHECK_S = 5.0  # how often the files are looked at
+CHECK_S = 10.0  # how often the files are looked at: they are replaced once in months, and may be told (SIGHUP)
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
@@ -119,9 +120,10 @@ def _load(config: Config) -> tuple[LoadedBundle, ...]:
 def _files(config: Config) -> Iterator[tuple[str, int, int, int]]:
     for settings in config.model:
         try:
-            paths = [path for path in settings.path.parent.iterdir() if path.name.startswith(f"{settings.path.stem}.")]
-            for path in paths:
-                status = path.stat()
-                yield str(path), status.st_ino, status.st_size, status.st_mtime_ns
+            with os.scandir(settings.path.parent) as entries:
+                found = [entry for entry in entries if entry.name.startswith(f"{settings.path.stem}.")]
+            for entry in found:
+                status = entry.stat()
+                yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns
         except OSError:  # somebody is at it
             continue

@@ -57,7 +57,7 @@ class Daemon:
         self._listeners: list[Listener] = [self._bulletin.hear]
         self._spool = _make_spool(config)
         self._stopped = self._reload_wanted = False
-        self._is_busy = True
+        self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
         self._backoff_s, self._resume_s = 0.0, -math.inf
         self._clock_offset_s = time.time() - time.monotonic()
 
@@ -159,22 +159,23 @@ class Daemon:
         """How long there is nothing to do but to wait for recordings (in seconds)."""
         if time.monotonic() < self._resume_s:
             return self._resume_s - time.monotonic()
-        if self._is_busy:
-            return 0.0
-        due_s = None
-        with suppress(StoreError):
-            due_s = self._journal.next_due_s()
-        return IDLE_S if due_s is None else min(IDLE_S, max(0.0, due_s - time.time()))
+        return IDLE_S if self._due_s is None else min(IDLE_S, max(0.0, self._due_s - time.time()))
 
     def _turn(self) -> None:
-        """Take up what was found, and embed one recording."""
+        """Take up what was found, and embed one recording.
+
+        Where nothing was found and nothing waits, as in most turns of a quiet night, the journal is only asked.
+        """
         n_known = self._journal.n_added
         found = self._spool.found()
         while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:
             self._journal.add(chunk)
         self._bulletin.folder_is(self._spool.state)
-        self._worker.shed_excess()
-        self._is_busy = self._worker.step(chunk)
+        is_busy = False
+        if chunk or self._due_s is not None:
+            self._worker.shed_excess()
+            is_busy = self._worker.step(chunk)
+        self._due_s = 0.0 if is_busy else self._journal.next_due_s()
         self._bulletin.found(self._journal.n_added - n_known)
         if self._backoff_s:
             self._backoff_s = 0.0
@@ -207,6 +208,7 @@ class Daemon:
             self._bulletin.in_trouble(error)
         self._backoff_s = min(MAX_BACKOFF_S, max(BACKOFF_S, 2 * self._backoff_s))
         self._resume_s = time.monotonic() + self._backoff_s
+        self._due_s = 0.0  # whatever could not be written waits
         logger.debug("%s; trying again in %.0f s", error, self._backoff_s)
 
     def _renew_journal(self, error: JournalDamagedError) -> None:

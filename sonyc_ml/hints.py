@@ -75,12 +75,12 @@ class Watch:
         except BaseException:
             self.close()
             raise
+        self._threads = [thread for observer in self._observers for thread in (observer, *observer.emitters)]
 
     @property
     def is_alive(self) -> bool:
         """Whether every thread that listens still does; one ends when the folder is deleted."""
-        threads = [thread for observer in self._observers for thread in (observer, *observer.emitters)]
-        return all(thread.is_alive() for thread in threads)
+        return all(thread.is_alive() for thread in self._threads)
 
     def close(self) -> None:
         """Stop watching."""

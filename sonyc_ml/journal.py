@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import sqlite3
 import time
@@ -34,6 +35,7 @@ __all__ = ["STATES", "Embedded", "Entry", "Facts", "Journal", "Recorded", "open_
 logger = logging.getLogger(__name__)
 
 N_COMPACTED = 1000  # rows a transaction: a recording must not wait long
+RESTED_S = 5.0  # two changes may have the same time: it has steps, of two seconds on a FAT disk
 
 # Found again: what was given up because it had gone is there after all (a disk that was away, say).
 ADD = """
@@ -53,13 +55,11 @@ class Journal(JournalView):
         Where its file lies; made where it is not there.
     read_only : bool
         For asking: changes nothing, and makes no file.
-    clock : callable
-        Returns seconds since 1970.
+    clock, timer : callable
+        Return seconds since 1970, and seconds that only grow.
 
     Attributes
     ----------
-    is_new : bool
-        There was none before.
     n_added : int
         Recordings that were taken up here.
 
@@ -71,18 +71,24 @@ class Journal(JournalView):
         It cannot be opened for now.
     """
 
-    def __init__(self, folder: Path, *, read_only: bool = False, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        read_only: bool = False,
+        clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
+    ) -> None:
         path = folder / FILE_NAME
+        self._timer = timer
         self._depth = 0
-        self.is_new = False
         self.n_added = 0
         with told(path):
-            if read_only:
-                super().__init__(path, connect_to_read(path), clock)
-            else:
-                connection, self.is_new = connect(path)
-                super().__init__(path, connection, clock)
+            super().__init__(path, connect_to_read(path) if read_only else connect(path), clock)
         self._identity = self._file_identity()
+        self._log_path, self._log_stamp = f"{path}-wal", (0, 0, 0)
+        self._changed_s, self._asked_s = 0.0, -math.inf  # by the timer: when it was seen to have changed, and asked
+        self._due_s: float | None = None
         self._is_open = True  # a file that is made later may get the same number from the disk
 
     def close(self) -> None:
@@ -94,6 +100,19 @@ class Journal(JournalView):
     def is_in_place(self) -> bool:
         """Whether the file that is open here is still the one at its path."""
         return self._is_open and self._file_identity() == self._identity
+
+    def next_due_s(self) -> float | None:
+        """When the next pending recording may be begun (in seconds since 1970); None where there is none.
+
+        Who has nothing to do asks without end. Every change, whoever makes it, is written to SQLite's log, so the last
+        answer holds where the log has not changed since, and had rested by then. To see that costs a tenth of asking.
+        """
+        now = self._timer()
+        if self._has_log_changed():
+            self._changed_s = now
+        if self._asked_s < self._changed_s + RESTED_S:
+            self._due_s, self._asked_s = super().next_due_s(), now
+        return self._due_s
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -139,6 +158,14 @@ class Journal(JournalView):
                 f"UPDATE recordings SET n_attempts = n_attempts + 1, changed_s = ? {THIS}", (now, *begun)
             )
             return self._entries(THIS, begun)[0]
+
+    def overwritten(self) -> list[Entry]:
+        """What was shed here since this was asked last, because another recording was written over it."""
+        with told(self.path):
+            rows = self._connection.execute("SELECT name, mtime_ns, n_bytes FROM temp.overwritten").fetchall()
+            if rows:
+                self._connection.execute("DELETE FROM temp.overwritten")
+        return [entry for row in rows for entry in self._entries(THIS, row)]
 
     def finish(self, identity: Identity, embedded: Embedded) -> None:
         """Its output is published."""
@@ -290,16 +317,25 @@ class Journal(JournalView):
         with self.transaction():
             self._connection.execute(f"UPDATE recordings SET {assignments} {THIS}", (*values, *key(identity)))
 
+    def _has_log_changed(self) -> bool:
+        """Whether anybody has written to the log since the last look, as far as the steps of its time tell."""
+        try:
+            status = os.stat(self._log_path)  # noqa: PTH116  every turn
+        except OSError:
+            return True
+        before, self._log_stamp = self._log_stamp, (status.st_ino, status.st_size, status.st_mtime_ns)
+        return self._log_stamp != before
+
     def _file_identity(self) -> tuple[int, int] | None:
         try:
-            status = self.path.stat()
+            status = os.stat(self.path)  # noqa: PTH116  every turn
         except OSError:
             return None
         return status.st_dev, status.st_ino
 
 
 def open_journal(folder: Path, clock: Callable[[], float] = time.time) -> Journal:
-    """Open a journal, a new one where there is none or it is damaged; see :attr:`Journal.is_new`.
+    """Open a journal, a new one where there is none or it is damaged.
 
     Raises
     ------

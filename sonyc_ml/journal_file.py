@@ -54,6 +54,15 @@ CREATE TABLE days (                         -- what was compacted away, by the d
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+# What is shed because another recording was written over it, for the process that did; undone with the transaction.
+OVERWRITTEN = """
+CREATE TEMP TABLE overwritten (name BLOB, mtime_ns INTEGER, n_bytes INTEGER);
+CREATE TEMP TRIGGER overwrites AFTER UPDATE OF state ON main.recordings
+    WHEN old.state = 'pending' AND new.state = 'shed' AND new.reason = 'overwritten' BEGIN
+    INSERT INTO overwritten VALUES (new.name, new.mtime_ns, new.n_bytes);
+END;
+"""
+
 
 class _UnknownSchemaError(sqlite3.DatabaseError):
     """A file of SQLite that this version does not know."""
@@ -62,8 +71,8 @@ class _UnknownSchemaError(sqlite3.DatabaseError):
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
-    """Open the file, or make it; return the connection, and whether the file is new.
+def connect(path: Path) -> sqlite3.Connection:
+    """Open the file, or make it.
 
     Every transaction is on the disk when it returns (``synchronous = FULL``).
 
@@ -83,26 +92,32 @@ def connect(path: Path) -> tuple[sqlite3.Connection, bool]:
         connection.execute(f"PRAGMA wal_autocheckpoint = {N_CHECKPOINT_PAGES}")
         connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
         connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        is_new = not connection.execute("PRAGMA user_version").fetchone()[0]
-        if is_new:
+        if not connection.execute("PRAGMA user_version").fetchone()[0]:
             connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        connection.executescript(f"PRAGMA temp_store = MEMORY; {OVERWRITTEN}")
     except BaseException:
         connection.close()
         raise
-    return connection, is_new
+    return connection
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """Open the file without changing anything, even where its folder may not be written to.
 
+    SQLite makes two files beside it even to read. Who may only read cannot remove them again, so where there is no log
+    it is opened as if to write: then there is nothing in a log that SQLite would copy into the file at the end.
+
     Raises
     ------
     StoreError, sqlite3.DatabaseError
     """
+    first = "mode=rw"
     with suppress(PermissionError):
         if not path.exists():
             raise StoreError(f"there is no journal at {path}: the daemon has not run here")
-    for mode in ("mode=ro", "immutable=1"):  # the second where nobody has it open and we may not make its log
+        if path.with_name(f"{path.name}-wal").exists():
+            first = "mode=ro"
+    for mode in (first, "immutable=1"):  # the second where nobody has it open and we may not make its log
         with suppress(sqlite3.OperationalError):
             return _connect_as(path, mode)
     raise StoreError(f"the journal {path} cannot be read; run this as root, or as the daemon's user")
@@ -111,6 +126,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
 def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
+        connection.execute("PRAGMA query_only = ON")
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()

@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 WATCHED, POLLED, MISSING, UNREADABLE = "watched", "polled", "missing", "unreadable"
 CHECK_S = 2.0  # how often the folder at the path is looked at
+RESOLVE_S = 30.0  # how often the way to it is followed even where it seems to be the same
 WATCH_AGAIN_S = 60.0  # how often inotify is tried again where it could not be had
 GROWING_S = 60.0  # of what changed within this the kernel is asked whether it is still being written
 # Kernels tell nothing of what other machines do to these.
@@ -95,7 +96,8 @@ class Spool:
         self._root = ""  # the folder without symbolic links, which inotify would say nothing of
         self._watched: tuple[str, int, int] | None = None
         self._is_remote = False
-        self._next_check_s = self._next_scan_s = -math.inf
+        self._next_check_s = self._next_resolve_s = self._next_scan_s = -math.inf
+        self._stamp: tuple[int, ...] = ()
         self._watch_again_s = math.inf
         self._unreadable: set[str] = set()
 
@@ -145,7 +147,11 @@ class Spool:
         if now < self._next_check_s:
             return
         self._next_check_s = now + CHECK_S
+        if now < min(self._next_resolve_s, self._watch_again_s) and self._is_as_before():
+            return
+        self._next_resolve_s = now + RESOLVE_S
         try:
+            self._stamp = _stamp(os.stat(self.folder))  # noqa: PTH116  before: what changes meanwhile is seen
             root = self.folder.resolve(strict=True)
             status = root.stat()
             with os.scandir(root):  # says whether it may be read
@@ -157,9 +163,20 @@ class Spool:
             self.state = FolderState(MISSING if is_missing else UNREADABLE, why)
             return
         found = (str(root), status.st_dev, status.st_ino)
-        is_deaf = self._watch is not None and not self._watch.is_alive
-        if found != self._watched or is_deaf or now >= self._watch_again_s:
+        if found != self._watched or self._is_deaf() or now >= self._watch_again_s:
             self._rewatch(found)
+
+    def _is_as_before(self) -> bool:
+        """Whether the folder at the path is the one that was looked at last, as far as one system call tells."""
+        if self._watched is None or self._is_deaf():
+            return False
+        try:
+            return _stamp(os.stat(self.folder)) == self._stamp  # noqa: PTH116  every two seconds
+        except OSError:
+            return False
+
+    def _is_deaf(self) -> bool:
+        return self._watch is not None and not self._watch.is_alive
 
     def _rewatch(self, found: tuple[str, int, int]) -> None:
         """Watch first and then scan, so that nothing falls between."""
@@ -261,6 +278,11 @@ class Spool:
         for path in found.keys() - self._unreadable:
             logger.warning("%s: it cannot be looked into (%s); recordings in it are not found", path, found[path])
         self._unreadable = set(found)
+
+
+def _stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes with the folder at a path, with its mode, and with the names in it."""
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _is_remote(folder: Path) -> bool:

@@ -102,6 +102,7 @@ class Worker:
         with self._journal.transaction():
             self._journal.add(found)
             entry = self._journal.take(newest_first=self._overload.newest_first)
+        self._tell_overwritten()
         if entry is not None:
             self._settle(entry)
         return entry is not None
@@ -209,16 +210,18 @@ class Worker:
         if another == identity:
             return False
         self._write_down(lambda: self._replace(identity, another))
-        if entry.reason not in ("unfinished", "growing"):
-            self.counts["shed"] += 1
-            self._tell(Ended(identity.name, "shed", "overwritten", "another recording was written over it"))
-            logger.warning("shed (overwritten): %s was written over before its turn came", identity.name)
+        self._tell_overwritten()
         return True
 
     def _replace(self, identity: Identity, another: Identity) -> None:
         with self._journal.transaction():
             self._journal.add([another])
             self._journal.shed(identity, "overwritten", "another recording of its name was written over it")
+
+    def _tell_overwritten(self) -> None:
+        """Tell what the journal has shed by itself when another recording of the same name was found."""
+        for entry in self._journal.overwritten():
+            self._tell_shed(entry, entry.reason, entry.detail)
 
     def _postpone(self, entry: Entry, reason: str, detail: str, *, survived: bool = True) -> None:
         delay_s = min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** min(entry.n_failures, 30))
@@ -258,6 +261,9 @@ class Worker:
         self._write_down(
             lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
         )
+        self._tell_shed(entry, reason, detail, duration_s)
+
+    def _tell_shed(self, entry: Entry, reason: str, detail: str, duration_s: float | None = None) -> None:
         self.counts["shed"] += 1
         lag_s = max(0.0, self._clock() - entry.found_s)
         self._tell(Ended(entry.identity.name, "shed", reason, detail, lag_s, duration_s))

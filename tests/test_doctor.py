@@ -83,7 +83,7 @@ def unprivileged(call: str, *arguments: object) -> tuple[str, str, str]:
     return told[0], told[1], told[2]
 
 
-def ill(finding: Finding, verdict: str, *words: str) -> None:
+def assert_ill(finding: Finding, verdict: str, *words: str) -> None:
     """It is ill in this way, says these words, and how to mend it."""
     assert finding.verdict == verdict, finding
     assert finding.remedy
@@ -91,14 +91,14 @@ def ill(finding: Finding, verdict: str, *words: str) -> None:
         assert word in f"{finding.text}\n{finding.remedy}"
 
 
-def well(finding: Finding, *words: str) -> None:
+def assert_well(finding: Finding, *words: str) -> None:
     """It is well, says these words, and there is nothing to mend."""
     assert (finding.verdict, finding.remedy) == (OK, ""), finding
     for word in words:
         assert word in finding.text
 
 
-def skipped(finding: Finding) -> None:
+def assert_skipped(finding: Finding) -> None:
     """There is nothing to check."""
     assert (finding.verdict, finding.remedy) == (SKIPPED, "")
     assert finding.text
@@ -120,51 +120,53 @@ def refusing(*names: str) -> doctor_machine.Importer:
 
 def test_python() -> None:
     """Too old is bad, 32 bits are slow or have no runtime, an odd processor is warned of."""
-    well(doctor_machine.python())
-    well(doctor_machine.python((3, 13, 1), "aarch64", is_64_bit=True), "3.13.1 on aarch64, 64 bits")
-    ill(doctor_machine.python((3, 9, 2), "x86_64"), BAD, "3.9.2", "3.11")
-    ill(doctor_machine.python((3, 12, 0), "riscv64"), WARN, "riscv64")
-    ill(doctor_machine.python((3, 11, 2), "aarch64", is_64_bit=False), WARN, "32 bits")
-    ill(doctor_machine.python((3, 12, 0), "armv7l", is_64_bit=False), BAD, "32 bits")
+    assert_well(doctor_machine.python())
+    assert_well(doctor_machine.python((3, 13, 1), "aarch64", is_64_bit=True), "3.13.1 on aarch64, 64 bits")
+    assert_ill(doctor_machine.python((3, 9, 2), "x86_64"), BAD, "3.9.2", "3.11")
+    assert_ill(doctor_machine.python((3, 12, 0), "riscv64"), WARN, "riscv64")
+    assert_ill(doctor_machine.python((3, 11, 2), "aarch64", is_64_bit=False), WARN, "32 bits")
+    assert_ill(doctor_machine.python((3, 12, 0), "armv7l", is_64_bit=False), BAD, "32 bits")
 
 
 def test_libraries() -> None:
     """What cannot be imported or is too old is named, with the command that mends it."""
-    well(doctor_machine.libraries(), "numpy", "soundfile", "watchdog", "dill")
-    ill(
+    assert_well(doctor_machine.libraries(), "numpy", "soundfile", "watchdog", "dill")
+    assert_ill(
         doctor_machine.libraries(refusing("soundfile")),
         BAD,
         "soundfile cannot be imported",
         "-m pip install 'soundfile>=",
     )
-    ill(doctor_machine.libraries(wanted={"dill": "99.0"}), BAD, "older than 99.0", "'dill>=99.0'")
+    assert_ill(doctor_machine.libraries(wanted={"dill": "99.0"}), BAD, "older than 99.0", "'dill>=99.0'")
 
 
 def test_runtime() -> None:
     """LiteRT is well, tflite-runtime alone is slow where there is something better, none is bad."""
-    well(doctor_machine.runtime(), "ai-edge-litert")
-    ill(doctor_machine.runtime(refusing("ai_edge_litert", "tflite_runtime")), BAD, "pip install ai-edge-litert")
+    assert_well(doctor_machine.runtime(), "ai-edge-litert")
+    assert_ill(doctor_machine.runtime(refusing("ai_edge_litert", "tflite_runtime")), BAD, "pip install ai-edge-litert")
 
     def old(name: str) -> ModuleType:
         if name.startswith("ai_edge"):
             raise ImportError(name)
         return sys
 
-    ill(doctor_machine.runtime(old, lambda _: "2.14.0"), WARN, "tflite-runtime 2.14.0", "pip install ai-edge-litert")
-    well(doctor_machine.runtime(old, lambda _: "2.14.0", is_64_bit=False), "tflite-runtime 2.14.0")
+    assert_ill(
+        doctor_machine.runtime(old, lambda _: "2.14.0"), WARN, "tflite-runtime 2.14.0", "pip install ai-edge-litert"
+    )
+    assert_well(doctor_machine.runtime(old, lambda _: "2.14.0", is_64_bit=False), "tflite-runtime 2.14.0")
 
 
 def test_processor(tmp_path: Path) -> None:
     """Without /proc/cpuinfo there are no quick kernels."""
-    well(doctor_machine.processor())
-    ill(doctor_machine.processor(tmp_path), BAD, "cpuinfo", "ProcSubset=pid")
+    assert_well(doctor_machine.processor())
+    assert_ill(doctor_machine.processor(tmp_path), BAD, "cpuinfo", "ProcSubset=pid")
     write(tmp_path / "cpuinfo", "processor\t: 0\nprocessor\t: 1\n\nModel\t\t: Raspberry Pi 4 Model B Rev 1.4\n")
-    well(doctor_machine.processor(tmp_path), "Raspberry Pi 4 Model B Rev 1.4, 2 cores")
+    assert_well(doctor_machine.processor(tmp_path), "Raspberry Pi 4 Model B Rev 1.4, 2 cores")
 
 
 def test_memory(tmp_path: Path) -> None:
     """Little memory is warned of, too little is bad."""
-    skipped(doctor_machine.memory(tmp_path))
+    assert_skipped(doctor_machine.memory(tmp_path))
     for n_kb, verdict in ((4_000_000, OK), (120_000, WARN), (40_000, BAD)):
         write(tmp_path / "meminfo", f"MemTotal: 9 kB\nMemAvailable:   {n_kb} kB\n")
         finding = doctor_machine.memory(tmp_path)
@@ -177,9 +179,9 @@ def test_memory(tmp_path: Path) -> None:
 
 def test_clock() -> None:
     """A clock that nobody sets is warned of; where nobody can tell, nothing is said."""
-    well(doctor_machine.clock(lambda: True))
-    ill(doctor_machine.clock(lambda: False), WARN, "timedatectl set-ntp true")
-    skipped(doctor_machine.clock(lambda: None))
+    assert_well(doctor_machine.clock(lambda: True))
+    assert_ill(doctor_machine.clock(lambda: False), WARN, "timedatectl set-ntp true")
+    assert_skipped(doctor_machine.clock(lambda: None))
 
 
 def test_power(tmp_path: Path) -> None:
@@ -195,47 +197,47 @@ def test_power(tmp_path: Path) -> None:
         (0x20000, WARN, "a capped frequency since", "cool it"),
     ):
         write(told, f"{bits:x}\n")
-        ill(doctor_machine.power(tmp_path, tmp_path), verdict, word, remedy)
+        assert_ill(doctor_machine.power(tmp_path, tmp_path), verdict, word, remedy)
     write(told, "0\n")
-    well(doctor_machine.power(tmp_path, tmp_path), "neither")
+    assert_well(doctor_machine.power(tmp_path, tmp_path), "neither")
 
 
 def test_power_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """vcgencmd is asked where the kernel does not tell; a machine without either is left alone."""
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    skipped(doctor_machine.power(tmp_path, tmp_path))
+    assert_skipped(doctor_machine.power(tmp_path, tmp_path))
     write(tmp_path / "device-tree" / "model", "Raspberry Pi 5\0")
     assert "Raspberry Pi 5" in doctor_machine.power(tmp_path, tmp_path).text
     monkeypatch.undo()
     program(tmp_path / "bin", "vcgencmd", "throttled=0x50000", monkeypatch)
-    ill(doctor_machine.power(tmp_path, tmp_path), WARN, "under-voltage and throttling since")
+    assert_ill(doctor_machine.power(tmp_path, tmp_path), WARN, "under-voltage and throttling since")
     program(tmp_path / "bin", "vcgencmd", "VCHI initialization failed", monkeypatch)
-    skipped(doctor_machine.power(tmp_path, tmp_path))
+    assert_skipped(doctor_machine.power(tmp_path, tmp_path))
 
 
 def test_temperature(tmp_path: Path) -> None:
     """The hottest sensor counts."""
-    skipped(doctor_machine.temperature(tmp_path))
+    assert_skipped(doctor_machine.temperature(tmp_path))
     zones = tmp_path / "class" / "thermal"
     write(zones / "thermal_zone0" / "temp", "41000\n")
     write(zones / "thermal_zone2" / "temp", "off\n")
-    well(doctor_machine.temperature(tmp_path), "41 °C")
+    assert_well(doctor_machine.temperature(tmp_path), "41 °C")
     write(zones / "thermal_zone1" / "temp", "78000\n")
-    ill(doctor_machine.temperature(tmp_path), WARN, "78 °C", "cool it")
+    assert_ill(doctor_machine.temperature(tmp_path), WARN, "78 °C", "cool it")
     write(zones / "thermal_zone1" / "temp", "86000\n")
-    ill(doctor_machine.temperature(tmp_path), BAD, "86 °C", "cool it")
+    assert_ill(doctor_machine.temperature(tmp_path), BAD, "86 °C", "cool it")
 
 
 def test_governor(tmp_path: Path) -> None:
     """`powersave` pins the lowest frequency, but for drivers where it does not."""
-    skipped(doctor_machine.governor(tmp_path))
+    assert_skipped(doctor_machine.governor(tmp_path))
     folder = tmp_path / "devices" / "system" / "cpu" / "cpu0" / "cpufreq"
     write(folder / "scaling_governor", "ondemand\n")
-    well(doctor_machine.governor(tmp_path), "ondemand")
+    assert_well(doctor_machine.governor(tmp_path), "ondemand")
     write(folder / "scaling_governor", "powersave\n")
-    ill(doctor_machine.governor(tmp_path), WARN, "powersave", "scaling_governor")
+    assert_ill(doctor_machine.governor(tmp_path), WARN, "powersave", "scaling_governor")
     write(folder / "scaling_driver", "intel_pstate\n")
-    well(doctor_machine.governor(tmp_path), "powersave")
+    assert_well(doctor_machine.governor(tmp_path), "powersave")
 
 
 # Bundles
@@ -250,33 +252,35 @@ def own_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
 def loaded(settings: ModelConfig) -> Model:
     """The model of a bundle that is well."""
     models: list[Model] = []
-    well(doctor_bundle.bundle(settings, models.append))
+    assert_well(doctor_bundle.bundle(settings, models.append))
     return models[0]
 
 
 def test_bundle(own_bundle: Path) -> None:
     """A bundle is well until a file of it is another one; a network alone has nothing that vouches for it."""
     kept: list[Model] = []
-    well(
+    assert_well(
         doctor_bundle.bundle(ModelConfig(own_bundle), kept.append),
         "tiny 1.0.0",
         "digests of 3 files right",
         "no signature",
     )
     own_bundle.with_suffix(".pkl").write_bytes(b"something else")
-    ill(doctor_bundle.bundle(ModelConfig(own_bundle), kept.append), BAD, "SHA-256", f"bundle verify {own_bundle}")
+    assert_ill(
+        doctor_bundle.bundle(ModelConfig(own_bundle), kept.append), BAD, "SHA-256", f"bundle verify {own_bundle}"
+    )
     assert len(kept) == 1
     for suffix in (".pkl", ".json"):
         own_bundle.with_suffix(suffix).unlink()
-    well(doctor_bundle.bundle(ModelConfig(own_bundle), kept.append), "a network alone")
-    ill(doctor_bundle.bundle(ModelConfig(own_bundle, duration=-1.0), kept.append), BAD, "verify")
-    ill(doctor_bundle.bundle(ModelConfig(own_bundle.with_name("no.tflite")), kept.append), BAD, "No such file")
+    assert_well(doctor_bundle.bundle(ModelConfig(own_bundle), kept.append), "a network alone")
+    assert_ill(doctor_bundle.bundle(ModelConfig(own_bundle, duration=-1.0), kept.append), BAD, "verify")
+    assert_ill(doctor_bundle.bundle(ModelConfig(own_bundle.with_name("no.tflite")), kept.append), BAD, "No such file")
 
 
 def test_bundle_modes(own_bundle: Path) -> None:
     """A bundle that others can write is bad."""
     own_bundle.chmod(0o666)
-    ill(doctor_bundle.bundle(ModelConfig(own_bundle), print), BAD, "chmod go-w")
+    assert_ill(doctor_bundle.bundle(ModelConfig(own_bundle), print), BAD, "chmod go-w")
 
 
 @pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs ssh-keygen")
@@ -286,51 +290,51 @@ def test_bundle_signature(own_bundle: Path, tmp_path: Path) -> None:
         key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)]
         subprocess.run(key, check=True, timeout=30)
     settings = ModelConfig(own_bundle, trusted_keys=tmp_path / "good.pub")
-    ill(doctor_bundle.bundle(settings, print), BAD, "not signed", "--trusted_keys")
+    assert_ill(doctor_bundle.bundle(settings, print), BAD, "not signed", "--trusted_keys")
     assert cli.main(["bundle", "sign", str(own_bundle), "--key", str(tmp_path / "evil")]) == 0
-    ill(doctor_bundle.bundle(settings, print), BAD, "no signature")
+    assert_ill(doctor_bundle.bundle(settings, print), BAD, "no signature")
     assert cli.main(["bundle", "sign", str(own_bundle), "--key", str(tmp_path / "good")]) == 0
-    well(doctor_bundle.bundle(settings, lambda _: None), "signed by a key of")
+    assert_well(doctor_bundle.bundle(settings, lambda _: None), "signed by a key of")
 
 
 def test_bundle_without_cpuinfo(own_bundle: Path) -> None:
     """On ARM nothing is loaded where that would crash."""
     kept: list[Model] = []
     settings = ModelConfig(own_bundle)
-    ill(doctor_bundle.bundle(settings, kept.append, sees_processor=False, machine="aarch64"), BAD, "crashes")
+    assert_ill(doctor_bundle.bundle(settings, kept.append, sees_processor=False, machine="aarch64"), BAD, "crashes")
     assert not kept
-    well(doctor_bundle.bundle(settings, kept.append, sees_processor=False, machine="x86_64"))
+    assert_well(doctor_bundle.bundle(settings, kept.append, sees_processor=False, machine="x86_64"))
 
 
 def test_kernels(tiny_bundle: Path) -> None:
     """XNNPACK takes the network, unless it is told not to, or finds nothing in it."""
     settings = ModelConfig(tiny_bundle)
-    well(doctor_bundle.kernels(loaded(settings), settings), "XNNPACK took")
+    assert_well(doctor_bundle.kernels(loaded(settings), settings), "XNNPACK took")
     slow = ModelConfig(tiny_bundle, reference_kernels=True)
-    ill(doctor_bundle.kernels(loaded(slow), slow), WARN, "took 0 of", "reference_kernels = true")
-    ill(doctor_bundle.kernels(loaded(slow), settings), WARN, "took 0 of", "ai-edge-litert")
+    assert_ill(doctor_bundle.kernels(loaded(slow), slow), WARN, "took 0 of", "reference_kernels = true")
+    assert_ill(doctor_bundle.kernels(loaded(slow), settings), WARN, "took 0 of", "ai-edge-litert")
 
 
 def test_golden(own_bundle: Path) -> None:
     """The golden vector is compared, and its deviation told; another result is bad."""
     settings = ModelConfig(own_bundle)
     model = loaded(settings)
-    well(doctor_bundle.golden(model, settings), "features_db 0", "cosine 1.000000")
+    assert_well(doctor_bundle.golden(model, settings), "features_db 0", "cosine 1.000000")
     true_run = model._run_block
     model._run_block = lambda features: {kind: -rows for kind, rows in true_run(features).items()}  # type: ignore[method-assign]
-    ill(doctor_bundle.golden(model, settings), BAD, "cosine is as low as -1", "bundle verify")
+    assert_ill(doctor_bundle.golden(model, settings), BAD, "cosine is as low as -1", "bundle verify")
 
 
 def test_golden_skipped(tiny_bundle: Path, tmp_path: Path) -> None:
     """Without a golden vector, or with another window than the bundle's, there is nothing to compare."""
     alone = tmp_path / "alone.tflite"
     alone.write_bytes(networks.dense((1, 64, 51, 1)))
-    skipped(doctor_bundle.golden(loaded(ModelConfig(alone)), ModelConfig(alone)))
-    skipped(doctor_bundle.golden(loaded(ModelConfig(vouch(alone, "log_mel"))), ModelConfig(alone)))
+    assert_skipped(doctor_bundle.golden(loaded(ModelConfig(alone)), ModelConfig(alone)))
+    assert_skipped(doctor_bundle.golden(loaded(ModelConfig(vouch(alone, "log_mel"))), ModelConfig(alone)))
     changed = ModelConfig(tiny_bundle, duration=1.0)
-    skipped(doctor_bundle.golden(loaded(changed), changed))
+    assert_skipped(doctor_bundle.golden(loaded(changed), changed))
     other_hop = ModelConfig(tiny_bundle, hop_size=0.5)
-    well(doctor_bundle.golden(loaded(other_hop), other_hop))
+    assert_well(doctor_bundle.golden(loaded(other_hop), other_hop))
 
 
 def ticking(seconds: float) -> Callable[[], float]:
@@ -347,15 +351,15 @@ def ticking(seconds: float) -> Callable[[], float]:
 def test_speed(tiny_bundle: Path) -> None:
     """The share of real time, with every bundle; above a half it is warned of, above all of it bad."""
     model = loaded(ModelConfig(tiny_bundle, hop_size=0.5))
-    well(
+    assert_well(
         doctor_bundle.speed([model], ticking(0.4)),
         "0.04 of real time (400 ms for 10 s, a window every 0.5 s)",
         "25 recorders",
     )
-    well(doctor_bundle.speed([model, model], ticking(0.4)), "0.08 of real time")
-    ill(doctor_bundle.speed([model], ticking(7.0)), WARN, "1 recorder that", "hop_size = 0.7")
-    ill(doctor_bundle.speed([model], ticking(12.0)), BAD, "1.2 of real time", "cannot keep up", "hop_size = 1.2")
-    skipped(doctor_bundle.speed([]))
+    assert_well(doctor_bundle.speed([model, model], ticking(0.4)), "0.08 of real time")
+    assert_ill(doctor_bundle.speed([model], ticking(7.0)), WARN, "1 recorder that", "hop_size = 0.7")
+    assert_ill(doctor_bundle.speed([model], ticking(12.0)), BAD, "1.2 of real time", "cannot keep up", "hop_size = 1.2")
+    assert_skipped(doctor_bundle.speed([]))
     assert doctor_bundle.speed([model]).verdict == OK
 
 
@@ -365,9 +369,9 @@ def test_speed(tiny_bundle: Path) -> None:
 def test_spool(config: Config) -> None:
     """A folder that is not there is bad: nothing is embedded until it is."""
     (config.spool.folder / "a.wav").touch()
-    well(doctor_node.spool(config), "1 in it")
+    assert_well(doctor_node.spool(config), "1 in it")
     shutil.rmtree(config.spool.folder)
-    ill(doctor_node.spool(config), BAD, "is not there", f"install -d {config.spool.folder}")
+    assert_ill(doctor_node.spool(config), BAD, "is not there", f"install -d {config.spool.folder}")
 
 
 @is_root
@@ -387,18 +391,18 @@ def test_spool_unreadable(config: Config, tmp_path: Path, tiny_bundle: Path) -> 
 
 def test_retention(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """Recordings can be kept, deleted, moved; where the folder is missing there is nothing to check."""
-    well(doctor_node.retention(config), "kept")
+    assert_well(doctor_node.retention(config), "kept")
     delete = make_config(tmp_path, tiny_bundle, retention={"policy": "delete"})
-    well(doctor_node.retention(delete), "deleted")
+    assert_well(doctor_node.retention(delete), "deleted")
     move = make_config(tmp_path, tiny_bundle, retention={"policy": "move", "folder": tmp_path / "done"})
     finding = doctor_node.retention(move)
-    well(finding, f"moved to {tmp_path / 'done'}")
+    assert_well(finding, f"moved to {tmp_path / 'done'}")
     assert "copying" not in finding.text
     away = make_config(tmp_path, tiny_bundle, retention={"policy": "move", "folder": Path("/dev/shm/sonyc-ml-done")})
     if Path("/dev/shm").stat().st_dev != tmp_path.stat().st_dev:
-        well(doctor_node.retention(away), "by copying")
+        assert_well(doctor_node.retention(away), "by copying")
     config.spool.folder.rmdir()
-    skipped(doctor_node.retention(delete))
+    assert_skipped(doctor_node.retention(delete))
 
 
 @is_root
@@ -418,8 +422,8 @@ def test_retention_not_allowed(config: Config, tmp_path: Path, tiny_bundle: Path
 
 def test_writable(tmp_path: Path) -> None:
     """A folder is tried out, and nothing is left in it; one that is missing can be made."""
-    well(doctor_node.writable("output", tmp_path), "writable by")
-    well(doctor_node.writable("state", tmp_path / "a" / "b"), "can make it")
+    assert_well(doctor_node.writable("output", tmp_path), "writable by")
+    assert_well(doctor_node.writable("state", tmp_path / "a" / "b"), "can make it")
     assert not list(tmp_path.iterdir())
     assert doctor_node.writable("state", tmp_path).check == "state"
 
@@ -427,7 +431,7 @@ def test_writable(tmp_path: Path) -> None:
 def test_read_only_disk(small_disk: Path) -> None:
     """A disk that became read-only is bad, and the kernel knows why."""
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    ill(doctor_node.writable("output", small_disk), BAD, "Read-only file system", "remount,rw", "dmesg")
+    assert_ill(doctor_node.writable("output", small_disk), BAD, "Read-only file system", "remount,rw", "dmesg")
 
 
 @is_root
@@ -458,23 +462,23 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk(small_disk: Path) -> None:
     """A disk that fills is warned of, a full one is bad, and so is one without room for names."""
-    well(doctor_node.disk("output", small_disk / "not" / "there"), "output: 1.0 MB of 1.0 MB free (100%)")
+    assert_well(doctor_node.disk("output", small_disk / "not" / "there"), "output: 1.0 MB of 1.0 MB free (100%)")
     (small_disk / "a").write_bytes(bytes(970_000))
-    ill(doctor_node.disk("output", small_disk), WARN, "nearly full", "du -xh")
+    assert_ill(doctor_node.disk("output", small_disk), WARN, "nearly full", "du -xh")
     (small_disk / "b").write_bytes(bytes(75_000))
-    ill(doctor_node.disk("output", small_disk), BAD, "full", "retention.policy")
+    assert_ill(doctor_node.disk("output", small_disk), BAD, "full", "retention.policy")
     for name in "ab":
         (small_disk / name).unlink()
     for number in range(98):
         (small_disk / str(number)).touch()
-    ill(doctor_node.disk("output", small_disk), BAD, "more files", "du -xh")
+    assert_ill(doctor_node.disk("output", small_disk), BAD, "more files", "du -xh")
 
 
 def test_full_disk_is_not_writable(small_disk: Path) -> None:
     """A full disk lets files be made, and nothing be written into them."""
     with pytest.raises(OSError, match="No space"):
         (small_disk / "a").write_bytes(bytes(2 << 20))
-    ill(doctor_node.writable("output", small_disk), BAD, "No space left on device", "make room")
+    assert_ill(doctor_node.writable("output", small_disk), BAD, "No space left on device", "make room")
 
 
 def test_disks(config: Config, small_disk: Path, tiny_bundle: Path) -> None:
@@ -487,21 +491,21 @@ def test_disks(config: Config, small_disk: Path, tiny_bundle: Path) -> None:
 def test_file_systems(config: Config, tmp_path: Path) -> None:
     """A journal on another machine's disk is warned of, and outputs in memory are."""
     mountinfo = tmp_path / "self" / "mountinfo"
-    skipped(doctor_node.file_systems(config, tmp_path))
+    assert_skipped(doctor_node.file_systems(config, tmp_path))
     write(mountinfo, MOUNTS.format(root="ext4", point=config.spool.folder, kind="nfs4"))
-    well(doctor_node.file_systems(config, tmp_path), "journal on ext4, outputs on ext4, spool on nfs4")
+    assert_well(doctor_node.file_systems(config, tmp_path), "journal on ext4, outputs on ext4, spool on nfs4")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="nfs4"))
-    ill(doctor_node.file_systems(config, tmp_path), WARN, "journal on nfs4", "state.folder")
+    assert_ill(doctor_node.file_systems(config, tmp_path), WARN, "journal on nfs4", "state.folder")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="tmpfs"))
-    ill(doctor_node.file_systems(config, tmp_path), WARN, "started again", "output.folder")
+    assert_ill(doctor_node.file_systems(config, tmp_path), WARN, "started again", "output.folder")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="fuseblk"))
-    well(doctor_node.file_systems(config, tmp_path))
+    assert_well(doctor_node.file_systems(config, tmp_path))
 
 
 def test_real_file_systems(small_disk: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     """The kernel's own list is understood."""
     config = make_config(tmp_path, tiny_bundle, output={"folder": small_disk})
-    ill(doctor_node.file_systems(config), WARN, "outputs on tmpfs")
+    assert_ill(doctor_node.file_systems(config), WARN, "outputs on tmpfs")
 
 
 # inotify
@@ -520,13 +524,13 @@ def test_inotify_limits(config: Config, tmp_path: Path, tiny_bundle: Path) -> No
     for number in range(5):
         (config.spool.folder / str(number)).mkdir()
     proc = tmp_path / "proc"
-    skipped(doctor_node.inotify(config, proc))
-    well(doctor_node.inotify(config, inotify_limits(proc)), "12 of 8,192 watches", "2 of 128 instances")
-    ill(doctor_node.inotify(config, inotify_limits(proc, watches=11)), WARN, "fs.inotify.max_user_watches=24")
-    ill(doctor_node.inotify(config, inotify_limits(proc, instances=1)), WARN, "max_user_instances")
-    ill(doctor_node.inotify(config, inotify_limits(proc, events=16)), WARN, "fs.inotify.max_queued_events=8192")
+    assert_skipped(doctor_node.inotify(config, proc))
+    assert_well(doctor_node.inotify(config, inotify_limits(proc)), "12 of 8,192 watches", "2 of 128 instances")
+    assert_ill(doctor_node.inotify(config, inotify_limits(proc, watches=11)), WARN, "fs.inotify.max_user_watches=24")
+    assert_ill(doctor_node.inotify(config, inotify_limits(proc, instances=1)), WARN, "max_user_instances")
+    assert_ill(doctor_node.inotify(config, inotify_limits(proc, events=16)), WARN, "fs.inotify.max_queued_events=8192")
     flat = make_config(tmp_path, tiny_bundle, spool={"recursive": False})
-    well(doctor_node.inotify(flat, inotify_limits(proc, watches=2)), "2 of 2 watches")
+    assert_well(doctor_node.inotify(flat, inotify_limits(proc, watches=2)), "2 of 2 watches")
 
 
 def test_inotify_refused(config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -540,20 +544,20 @@ def test_inotify_refused(config: Config, monkeypatch: pytest.MonkeyPatch, tmp_pa
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert "max_user_instances" in refusal
     monkeypatch.setattr(doctor_node, "_refusal", lambda _: refusal)
-    ill(doctor_node.inotify(config, proc), WARN, "scanned every 10 s", "fs.inotify.max_user_instances=1024")
+    assert_ill(doctor_node.inotify(config, proc), WARN, "scanned every 10 s", "fs.inotify.max_user_instances=1024")
     monkeypatch.setattr(doctor_node, "_refusal", lambda _: "Permission denied")
-    ill(doctor_node.inotify(config, proc), WARN, "Permission denied", "see spool")
+    assert_ill(doctor_node.inotify(config, proc), WARN, "Permission denied", "see spool")
 
 
 def test_inotify_remote(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """Another machine's disk is scanned; to insist on inotify there is warned of."""
     proc = inotify_limits(tmp_path / "proc")
     write(proc / "self" / "mountinfo", MOUNTS.format(root="ext4", point=config.spool.folder, kind="cifs"))
-    well(doctor_node.inotify(config, proc), "not used (cifs", "every 10 s")
+    assert_well(doctor_node.inotify(config, proc), "not used (cifs", "every 10 s")
     insists = make_config(tmp_path, tiny_bundle, spool={"discovery": "inotify"})
-    ill(doctor_node.inotify(insists, proc), WARN, "cifs", 'spool.discovery = "auto"')
+    assert_ill(doctor_node.inotify(insists, proc), WARN, "cifs", 'spool.discovery = "auto"')
     polls = make_config(tmp_path, tiny_bundle, spool={"discovery": "polling"})
-    well(doctor_node.inotify(polls, tmp_path), "not used (spool.discovery)")
+    assert_well(doctor_node.inotify(polls, tmp_path), "not used (spool.discovery)")
 
 
 # Journal, daemon, service
@@ -562,15 +566,15 @@ def test_inotify_remote(config: Config, tmp_path: Path, tiny_bundle: Path) -> No
 def test_journal(config: Config) -> None:
     """A sound journal is well, a missing one is made by the daemon, a damaged one is bad."""
     path = config.state_folder / "journal.sqlite"
-    well(doctor_node.journal(config), "yet")
+    assert_well(doctor_node.journal(config), "yet")
     assert not config.state_folder.exists()
     journal = Journal(config.state_folder)
-    well(doctor_node.journal(config), "is sound, 0 recordings")
+    assert_well(doctor_node.journal(config), "is sound, 0 recordings")
     journal._connection.execute("PRAGMA user_version = 9")
     journal.close()
-    ill(doctor_node.journal(config), BAD, "version 9", "restart")
+    assert_ill(doctor_node.journal(config), BAD, "version 9", "restart")
     path.write_bytes(b"no journal at all" * 1000)
-    ill(doctor_node.journal(config), BAD, "damaged", "restart")
+    assert_ill(doctor_node.journal(config), BAD, "damaged", "restart")
 
 
 def test_journal_index(config: Config) -> None:
@@ -582,7 +586,7 @@ def test_journal_index(config: Config) -> None:
         "UPDATE sqlite_master SET sql = replace(sql, 'pending''', 'done''') WHERE name = 'pending';"
     )
     journal.close()
-    ill(doctor_node.journal(config), BAD, "damaged")
+    assert_ill(doctor_node.journal(config), BAD, "damaged")
 
 
 @is_root
@@ -596,10 +600,10 @@ def test_journal_not_allowed(config: Config, tmp_path: Path, tiny_bundle: Path) 
 
 def test_daemon(config: Config) -> None:
     """A daemon that does not run is warned of."""
-    ill(doctor_node.daemon(config), WARN, "systemctl start sonyc-ml")
+    assert_ill(doctor_node.daemon(config), WARN, "systemctl start sonyc-ml")
     lock = Lock(config.state_folder)
     try:
-        well(doctor_node.daemon(config), f"process {os.getpid()}")
+        assert_well(doctor_node.daemon(config), f"process {os.getpid()}")
     finally:
         lock.release()
 
@@ -613,50 +617,50 @@ def test_daemon_not_allowed(config: Config, tmp_path: Path, tiny_bundle: Path) -
 
 def test_user(config: Config, tmp_path: Path) -> None:
     """Somebody else than the daemon is told that permissions may differ: by its process, or else by its folder."""
-    well(doctor_node.user(config), "nothing here tells")
+    assert_well(doctor_node.user(config), "nothing here tells")
     lock = Lock(config.state_folder)
     try:
-        well(doctor_node.user(config), "as the daemon")
+        assert_well(doctor_node.user(config), "as the daemon")
         if os.getuid() == 0:
             os.chown(write(tmp_path / "proc" / str(os.getpid()), ""), 65534, -1)
-            ill(doctor_node.user(config, tmp_path / "proc"), WARN, "runs as root", "sudo -u nobody")
+            assert_ill(doctor_node.user(config, tmp_path / "proc"), WARN, "runs as root", "sudo -u nobody")
     finally:
         lock.release()
-    well(doctor_node.user(config), "as the daemon")
+    assert_well(doctor_node.user(config), "as the daemon")
     if os.getuid() == 0:
         os.chown(config.state_folder, 4242, -1)
-        ill(doctor_node.user(config), WARN, "as user 4242", "sudo -u '#4242'")
+        assert_ill(doctor_node.user(config), WARN, "as user 4242", "sudo -u '#4242'")
 
 
 def test_service(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed unit is bad, one that is stopped or does not start with the machine is warned of."""
-    skipped(doctor_node.service(tmp_path / "none"))
+    assert_skipped(doctor_node.service(tmp_path / "none"))
 
     def told(load: str, active: str = "", enabled: str = "") -> Finding:
         text = f"LoadState={load}\nActiveState={active}\nUnitFileState={enabled}"
         program(tmp_path / "bin", "systemctl", text, monkeypatch)
         return doctor_node.service(tmp_path)
 
-    skipped(told("not-found", "inactive"))
-    well(told("loaded", "active", "enabled"), "active and enabled")
-    ill(told("loaded", "failed", "enabled"), BAD, "journalctl -u sonyc-ml.service")
-    ill(told("loaded", "inactive", "enabled"), WARN, "systemctl enable --now")
-    ill(told("loaded", "active", "disabled"), WARN, "systemctl enable --now")
+    assert_skipped(told("not-found", "inactive"))
+    assert_well(told("loaded", "active", "enabled"), "active and enabled")
+    assert_ill(told("loaded", "failed", "enabled"), BAD, "journalctl -u sonyc-ml.service")
+    assert_ill(told("loaded", "inactive", "enabled"), WARN, "systemctl enable --now")
+    assert_ill(told("loaded", "active", "disabled"), WARN, "systemctl enable --now")
     monkeypatch.setenv("PATH", str(tmp_path / "none"))
-    skipped(doctor_node.service(tmp_path))
+    assert_skipped(doctor_node.service(tmp_path))
 
 
 def test_nice(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """A niceness that this user may not take is warned of; of a daemon that runs, its own is told."""
-    well(doctor_node.nice(config), "0 (process.nice)")
+    assert_well(doctor_node.nice(config), "0 (process.nice)")
     hungry = make_config(tmp_path, tiny_bundle, process={"nice": -5})
     write(tmp_path / "self" / "status", "CapPrm:\t0\nCapEff:\t0000000000000000\n")
-    ill(doctor_node.nice(hungry, tmp_path), WARN, "may not take -5", "Nice=")
+    assert_ill(doctor_node.nice(hungry, tmp_path), WARN, "may not take -5", "Nice=")
     write(tmp_path / "self" / "status", "CapEff:\t000001ffffffffff\n")
-    well(doctor_node.nice(hungry, tmp_path), "-5")
+    assert_well(doctor_node.nice(hungry, tmp_path), "-5")
     lock = Lock(config.state_folder)
     try:
-        well(doctor_node.nice(hungry, tmp_path), f"runs with {os.getpriority(os.PRIO_PROCESS, 0)}")
+        assert_well(doctor_node.nice(hungry, tmp_path), f"runs with {os.getpriority(os.PRIO_PROCESS, 0)}")
     finally:
         lock.release()
 
@@ -664,13 +668,13 @@ def test_nice(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
 def test_time_zone(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """A zone that this machine has no data of is bad; UTC needs none."""
     berlin = make_config(tmp_path, tiny_bundle, recordings={"time_zone": "Europe/Berlin"})
-    well(doctor_node.time_zone(berlin), "Europe/Berlin")
+    assert_well(doctor_node.time_zone(berlin), "Europe/Berlin")
     zoneinfo.reset_tzpath([])
     zoneinfo.ZoneInfo.clear_cache()
     try:
         if importlib.util.find_spec("tzdata") is None:
-            ill(doctor_node.time_zone(berlin), BAD, "Europe/Berlin", "apt-get install tzdata")
-        well(doctor_node.time_zone(config), "UTC")
+            assert_ill(doctor_node.time_zone(berlin), BAD, "Europe/Berlin", "apt-get install tzdata")
+        assert_well(doctor_node.time_zone(config), "UTC")
     finally:
         zoneinfo.reset_tzpath()
 
@@ -685,7 +689,7 @@ def test_broken_check_stops_nothing() -> None:
         raise ZeroDivisionError("by nothing")
 
     first, second = doctor.run_checks([("disk", broken), ("clock", lambda: Finding("clock", OK, "synchronised"))])
-    ill(first, WARN, "could not be checked (ZeroDivisionError: by nothing)")
+    assert_ill(first, WARN, "could not be checked (ZeroDivisionError: by nothing)")
     assert (first.check, second.verdict) == ("disk", OK)
 
 

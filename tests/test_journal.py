@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Embedded, Entry, Journal, open_journal
+from sonyc_ml.journal import RESTED_S, Embedded, Entry, Journal, open_journal
 from sonyc_ml.journal_file import FILE_NAME, MAX_LOG_BYTES, set_aside
 
 DAY_S = 86400.0
@@ -321,6 +321,41 @@ def test_nothing_is_due_where_nothing_is_pending(journal: Journal) -> None:
     assert list(journal.entries()) == journal.oldest_pending() == journal.latest(["done"]) == []
 
 
+def test_what_another_changes_is_seen_at_the_next_question(tmp_path: Path) -> None:
+    """However long nothing has changed; and as long as nothing does, the file is not asked again."""
+    timer = Clock()
+    with closing(Journal(tmp_path)) as other, closing(Journal(tmp_path, timer=timer)) as journal:
+        statements: list[str] = []
+        journal._connection.set_trace_callback(statements.append)
+        for n_asked in (1, 2, 2, 2):
+            assert journal.next_due_s() is None
+            assert len(statements) == n_asked
+            timer.now_s += RESTED_S
+        other.add([A])
+        assert journal.next_due_s() == 0.0
+        other.finish(A, EMBEDDED)
+        assert journal.next_due_s() is None
+
+
+def test_changes_of_the_same_moment_are_seen(tmp_path: Path) -> None:
+    """Two changes may leave the log with the same size and time; the second is seen all the same."""
+    with closing(Journal(tmp_path)) as other, closing(Journal(tmp_path, timer=Clock())) as journal:
+        log = tmp_path / f"{FILE_NAME}-wal"
+
+        def change(identity: Identity) -> None:
+            other._connection.execute("PRAGMA wal_checkpoint(RESTART)")  # the log is written from its beginning again
+            other.postpone(identity, NOON_S, "unavailable", "no permission")
+            os.utime(log, ns=(0, 0))
+
+        other.add([A, B])
+        change(A)
+        stamp = log.stat().st_size, log.stat().st_mtime_ns
+        assert journal.next_due_s() == 0.0
+        change(B)
+        assert (log.stat().st_size, log.stat().st_mtime_ns) == stamp
+        assert journal.next_due_s() == NOON_S
+
+
 def test_who_is_beyond_the_newest(journal: Journal, clock: Clock) -> None:
     """The backlog is asked for its oldest, and for what is beyond so many newer ones."""
     for identity in (A, B, C):
@@ -557,13 +592,13 @@ def test_a_writer_that_never_ends_is_trouble_that_passes(journal: Journal, tmp_p
 # --- the file ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_new_journal_says_so(tmp_path: Path) -> None:
-    """Only the first who opens it finds it new; its folder is made."""
+def test_a_journal_is_made_once(tmp_path: Path) -> None:
+    """The first who opens it makes it, with its folder; the next finds what was left."""
     folder = tmp_path / "out" / ".sonyc-ml"
-    for is_new in (True, False):
-        journal = open_journal(folder)
-        assert journal.is_new is is_new
-        journal.close()
+    for known in ([], [A]):
+        with closing(open_journal(folder)) as journal:
+            assert [entry.identity for entry in journal.entries()] == known
+            journal.add([A])
 
 
 def test_a_journal_that_was_removed_is_noticed(tmp_path: Path) -> None:
@@ -597,6 +632,32 @@ def test_who_asks_changes_nothing(journal: Journal, tmp_path: Path) -> None:
             change()
     reader.close()
     assert journal.counts()["pending"] == 1
+
+
+def test_who_asks_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Beside a journal that nobody has open there are no files of SQLite's afterwards, and it is as it was."""
+    path = filled(tmp_path)
+    content = path.read_bytes()
+    with closing(Journal(tmp_path, read_only=True)) as reader:
+        assert reader.counts()["pending"] == 500
+        with pytest.raises(StoreError, match="readonly"):
+            reader.take()
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.read_bytes() == content
+
+
+def test_who_asks_does_not_clear_up_behind_a_killed_process(tmp_path: Path) -> None:
+    """The log that it left is read with the rest, and stays for the next start."""
+    killed = tmp_path / "killed"
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+        killed.mkdir()
+        for path in tmp_path.glob(f"{FILE_NAME}*"):
+            (killed / path.name).write_bytes(path.read_bytes())
+    content = {path.name: path.read_bytes() for path in killed.iterdir() if path.suffix != ".sqlite-shm"}
+    with closing(Journal(killed, read_only=True)) as reader:
+        assert reader.counts()["pending"] == 1
+    assert {name: (killed / name).read_bytes() for name in content} == content
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
@@ -679,7 +740,7 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: Callable[[Path],
     with pytest.raises(JournalDamagedError, match=r"journal\.sqlite is damaged"):
         Journal(tmp_path)
     journal = open_journal(tmp_path)
-    assert journal.is_new
+    assert list(journal.entries()) == []
     assert journal.add([A]) == 1
     journal.close()
     assert path.with_name(f"{FILE_NAME}.damaged").read_bytes() == content
@@ -689,7 +750,7 @@ def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
     """What a power cut left empty holds nothing that could be lost."""
     (tmp_path / FILE_NAME).touch()
     journal = open_journal(tmp_path)
-    assert journal.is_new
+    assert list(journal.entries()) == []
     assert journal.add([A]) == 1
     journal.close()
 
@@ -797,7 +858,7 @@ def test_a_journal_on_a_full_disk_is_not_damaged(tmp_path: Path) -> None:
         assert not isinstance(caught.value, JournalDamagedError)
         ballast.unlink()
         journal = open_journal(disk)
-        assert journal.is_new
+        assert journal.add([A]) == 1
         journal.close()
 
 
@@ -906,7 +967,6 @@ class JournalMachine(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.journal.close()
         self.journal = Journal(self.folder, clock=self.clock)
-        assert not self.journal.is_new
 
     @invariant()
     def agrees(self) -> None:

@@ -873,7 +873,7 @@ def test_thread_outlives_a_journal_that_goes(node: Node, caplog: pytest.LogCaptu
         time.sleep(0.2)
         assert not node.journal.path.exists()
         node.journal = Journal(node.journal.path.parent, clock=lambda: node.now_s)
-        assert node.journal.is_new
+        assert list(node.journal.entries()) == []
         node.embed()
         wait_until(lambda: not node.names())
     assert [record.levelname for record in caplog.records] == ["WARNING"]

@@ -359,6 +359,16 @@ def test_a_recorder_may_pause_longer_than_it_settles(folder: Path, read: ReadFol
     assert reader.is_quiet()
 
 
+def powerless(program: str) -> list[str]:
+    """The command to run a program that may not look into everything."""
+    command = [sys.executable, "-c", program]
+    if os.geteuid() != 0:
+        return command
+    if shutil.which("setpriv") is None:
+        pytest.skip("there is no setpriv here")
+    return ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
+
+
 def test_a_sub_folder_that_cannot_be_read_is_told_once(folder: Path) -> None:
     """Recordings in it are not found, and nobody need guess why."""
     (folder / "locked").mkdir(mode=0o000)
@@ -366,13 +376,41 @@ def test_a_sub_folder_that_cannot_be_read_is_told_once(folder: Path) -> None:
         "import logging; from pathlib import Path; from sonyc_ml.spool import Spool; logging.basicConfig(); "
         f"spool = Spool(Path({str(folder)!r})); list(spool.found()); spool.rescan(); list(spool.found()); spool.close()"
     )
-    command = [sys.executable, "-c", program]
-    if os.geteuid() == 0:  # root may look into everything, until it gives that up
-        if shutil.which("setpriv") is None:
-            pytest.skip("there is no setpriv here")
-        command = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", *command]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(powerless(program), capture_output=True, text=True, check=True)
     assert result.stderr.count("locked: it cannot be looked into (Permission denied)") == 1
+
+
+def test_a_folder_that_is_closed_to_us_is_told(folder: Path) -> None:
+    """A folder that may be read no more is unreadable at the next look, and watched when it may be again."""
+    program = (
+        "import os; from pathlib import Path; from sonyc_ml.spool import CHECK_S, Spool\n"
+        f"now_s, folder = [0.0], Path({str(folder)!r})\n"
+        "spool = Spool(folder, timer=lambda: now_s[0])\n"
+        "for mode in (0o700, 0o000, 0o700):\n"
+        "    folder.chmod(mode); spool.check(); print(spool.state); now_s[0] += CHECK_S\n"
+        "spool.close()"
+    )
+    result = subprocess.run(powerless(program), capture_output=True, text=True, check=True)
+    words = [line.split("'")[1] for line in result.stdout.splitlines()]
+    assert words == [WATCHED, UNREADABLE, WATCHED], result.stdout
+    assert "it cannot be read: Permission denied" in result.stdout
+
+
+def test_another_way_to_the_same_folder_is_followed(folder: Path, tmp_path: Path) -> None:
+    """A link may be switched to the same folder at another place; what lies there is found within a minute."""
+    link, now_s = tmp_path / "link", 0.0
+    (tmp_path / "disk").mkdir()
+    folder = folder.rename(tmp_path / "disk" / "recordings")
+    link.symlink_to(folder)
+    _write(folder / "a.wav", age_s=60)
+    spool = Spool(link, timer=lambda: now_s)
+    spool.check()
+    (tmp_path / "disk").rename(tmp_path / "moved")
+    link.unlink()
+    link.symlink_to(tmp_path / "moved" / "recordings")
+    now_s += 60.0
+    assert [identity.name for identity in spool.found()] == ["a.wav"]
+    spool.close()
 
 
 @pytest.mark.parametrize(

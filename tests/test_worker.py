@@ -18,6 +18,7 @@ import soundfile
 
 from sonyc_ml.bundles import Bundles
 from sonyc_ml.errors import StoreError
+from sonyc_ml.events import Ended, Event
 from sonyc_ml.identity import Identity, state_of
 from sonyc_ml.journal import Entry, Journal, open_journal
 from sonyc_ml.maker import make_bundle
@@ -497,6 +498,21 @@ def test_what_changed_since_it_was_found_is_another(node: Node) -> None:
     ]
     node.run()
     assert [entry.state for entry in node.journal.find("a.wav")] == ["done", "shed"]
+
+
+@pytest.mark.parametrize("is_found", [False, True], ids=["seen at its turn", "found before"])
+def test_what_is_written_over_is_told_once(node: Node, caplog: pytest.LogCaptureFixture, *, is_found: bool) -> None:
+    """To who listens, to the log and to its summary, whether the worker or the journal notices."""
+    events: list[Event] = []
+    node.worker = Worker(node.config, node.journal, node.bundles, lambda _name: False, None, events.append)
+    first = node.identity(node.write(seed=1).name)
+    os.utime(node.write(seed=2), ns=(first.mtime_ns + 10**9,) * 2)
+    node.journal.add([first])
+    node.worker.step(node.found() if is_found else [])
+    node.run()
+    ended = [(event.state, event.reason) for event in events if isinstance(event, Ended)]
+    assert ended == [("shed", "overwritten"), ("done", "")]
+    assert (node.worker.counts["shed"], caplog.text.count("shed (overwritten): a.wav: ")) == (1, 1)
 
 
 def test_what_was_replaced_by_a_recording_that_is_known(node: Node) -> None:

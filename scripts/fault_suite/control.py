@@ -46,10 +46,10 @@ def flush_nothing() -> None:
     """Neither outputs nor the journal are made to reach the disk."""
     connect = journal.connect
 
-    def unflushed(path: Path) -> tuple[sqlite3.Connection, bool]:
-        connection, is_new = connect(path)
+    def unflushed(path: Path) -> sqlite3.Connection:
+        connection = connect(path)
         connection.execute("PRAGMA synchronous = OFF")
-        return connection, is_new
+        return connection
 
     journal.connect = unflushed
     os.fsync = lambda _descriptor: None

@@ -144,12 +144,31 @@ def _try(folder: Path, bundle: Path, case: Case) -> Row:
 # The whole folder
 
 
-def _deleted(trial: Trial) -> None:
+def _deleted(trial: Trial, word: str = WATCHED) -> None:
     shutil.rmtree(trial.folder)
     trial.says(MISSING)
+    _is_made_again(trial, word)
+
+
+def _is_made_again(trial: Trial, word: str = WATCHED) -> None:
     trial.folder.mkdir()
     trial.embeds("after")
-    trial.says(WATCHED)
+    trial.says(word)
+
+
+def _is_renamed(trial: Trial) -> Path:
+    """Rename the folder; returns where it is then."""
+    away = trial.folder.rename(trial.folder.with_name("away"))
+    trial.says(MISSING)
+    return away
+
+
+def _comes_back(trial: Trial) -> None:
+    """Rename the folder, make a recording in it, and rename it back."""
+    away = _is_renamed(trial)
+    during = trial.records(away)
+    away.rename(trial.folder)
+    trial.is_embedded(during, "during")
 
 
 def _deleted_for_an_instant(trial: Trial) -> None:
@@ -161,33 +180,20 @@ def _deleted_for_an_instant(trial: Trial) -> None:
 
 
 def _renamed_and_made_again(trial: Trial) -> None:
-    away = trial.folder.with_name("away")
-    trial.folder.rename(away)
-    trial.says(MISSING)
-    trial.records(away)  # nobody's: it lies in another folder
-    trial.folder.mkdir()
-    trial.embeds("after")
-    trial.says(WATCHED)
+    trial.records(_is_renamed(trial))  # nobody's: it lies in another folder
+    _is_made_again(trial)
 
 
 def _renamed_and_back(trial: Trial) -> None:
-    away = trial.folder.with_name("away")
-    trial.folder.rename(away)
-    trial.says(MISSING)
-    during = trial.records(away)
-    away.rename(trial.folder)
-    trial.is_embedded(during, "during")
+    _comes_back(trial)
     trial.embeds("after")
     trial.says(WATCHED)
 
 
 def _renamed_at_work(trial: Trial) -> None:
     """With recordings that are found and not embedded yet: they are not given up."""
-    away = trial.folder.with_name("away")
     trial.leaves_waiting()
-    trial.folder.rename(away)
-    trial.says(MISSING)
-    away.rename(trial.folder)
+    _is_renamed(trial).rename(trial.folder)
     trial.embeds("after")
 
 
@@ -241,9 +247,7 @@ def _later(trial: Trial) -> None:
     trial.folder.rmdir()
     trial.node.start()
     trial.says(MISSING)
-    trial.folder.mkdir()
-    trial.embeds("after")
-    trial.says(WATCHED)
+    _is_made_again(trial)
 
 
 # Sub-folders
@@ -285,20 +289,11 @@ def _unreadable_sub_folder(trial: Trial) -> None:
 
 def _no_inotify(trial: Trial) -> None:
     trial.says(POLLED, "the limit of inotify instances is reached; raise")
-    shutil.rmtree(trial.folder)
-    trial.says(MISSING)
-    trial.folder.mkdir()
-    trial.embeds("after")
-    trial.says(POLLED)
+    _deleted(trial, POLLED)
 
 
 def _polled(trial: Trial) -> None:
-    away = trial.folder.with_name("away")
-    trial.folder.rename(away)
-    trial.says(MISSING)
-    during = trial.records(away)
-    away.rename(trial.folder)
-    trial.is_embedded(during, "during")
+    _comes_back(trial)
     trial.embeds("after", trial.folder / "sub")
     with suppress(OSError):
         (trial.folder / "sub").rmdir()

@@ -26,6 +26,7 @@ N_PARALLEL = 2
 KILLS_A_ROUND, N_ROUNDS = 100, 2
 LONG_KILLS_A_ROUND, N_LONG_ROUNDS = 250, 20  # a round has its own folder: else each start would scan ever more
 KILLS_A_DAMAGE = 25
+N_AHEAD = 300  # recordings without an output: enough to be killed at, and few enough to be embedded at the end
 START_S, RUN_S = 0.3, 0.35  # a start takes about the first
 SECTOR = 512  # bytes
 
@@ -62,10 +63,14 @@ def run(options: Options) -> list[Row]:
         rounds = [pool.submit(_Round(options, plan).run) for plan in plans]
         others = {name: pool.submit(_Round(options, plan).run) for name, plan in CONTROLS.items()}
         total = Counter[str]()
-        for future in rounds:
-            counts, problems = future.result()
-            total += counts
-            row.problems += problems
+        for plan, future in zip(plans, rounds, strict=True):
+            try:
+                counts, problems = future.result()
+            except RuntimeError as error:  # the other rounds tell too
+                row.problems.append(f"{plan.name}: {error}")
+            else:
+                total += counts
+                row.problems += problems
         for name, future in others.items():
             counts, problems = future.result()
             controls[name].counts = {"kills": counts["kills"], "found": "; ".join(problems) or "nothing"}
@@ -179,7 +184,7 @@ class Recorder:
     """Writes recordings in all the ways in which recorders do, on a thread of its own."""
 
     def __init__(self, node: Node, seed: float, pause_s: float) -> None:
-        self._folder, self._elsewhere = node.recordings, node.folder / "elsewhere"
+        self._folder, self._outputs, self._elsewhere = node.recordings, node.outputs, node.folder / "elsewhere"
         self._elsewhere.mkdir()
         self._chance, self._pause_s = random.Random(seed), pause_s
         self._sounds = [_sound(seconds) for seconds in (1.0, 1.0, 2.0, 2.0, 20.0)]
@@ -203,10 +208,15 @@ class Recorder:
     def _run(self) -> None:
         try:
             while not self._ended.wait(self._chance.uniform(0, self._pause_s)):
+                if self._is_far_ahead():
+                    continue
                 for _ in range(self._chance.randrange(11)):
                     self._chance.choice(self._ways)(self._name(), self._chance.choice(self._sounds))
         except OSError as error:
             self._error = error
+
+    def _is_far_ahead(self) -> bool:
+        return self._outputs.exists() and self.n_written - len(os.listdir(self._outputs)) > N_AHEAD
 
     def _name(self) -> str:
         """A new name, or now and then one that was used before."""
@@ -249,16 +259,20 @@ def _sound(seconds: float) -> bytes:
 
 
 def settle(node: Node, patience_s: float = 120.0) -> None:
-    """Wait until every recording in the folder has come to an end, asking less often than a small node allows."""
+    """Wait until every recording in the folder has come to an end, for each no longer than the patience."""
 
-    def is_settled() -> bool:
-        time.sleep(0.1)
-        with suppress(SonycMLError):  # the journal may just be made again
-            return not node.unsettled()
-        return False
+    def n_left() -> int:
+        time.sleep(0.1)  # less often than a small node allows
+        try:
+            return len(node.unsettled())
+        except SonycMLError:  # the journal may just be made again
+            return sys.maxsize
 
+    n = sys.maxsize
     try:
-        node.wait_for(is_settled, "everything to be settled", patience_s)
+        while n:
+            node.wait_for(lambda before=n: n_left() < before, "the next recording to be settled", patience_s)
+            n = min(n, n_left())
     except RuntimeError as error:
         left = node.unsettled()
         known = [entry for entry in node.entries() if entry.identity.name in left]
