@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+import sonyc_ml
 from sonyc_ml import exporter, maker
 from tests import networks
 from tests.conftest import ROOT, write_recording
@@ -21,6 +25,8 @@ README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
 LABELS = ROOT / "docs" / "labels.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+ARCHIVE = ROOT / "docs" / "archive.md"
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["embed"], ["info"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
@@ -74,8 +80,7 @@ def test_readme_commands_run(workplace: Path) -> None:
     scripts = [block for block in blocks("bash") if "scripts/" not in block]
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
-    for program in blocks("python"):
-        subprocess.run([sys.executable, "-c", program], cwd=workplace, check=True, timeout=120)
+    run_python(blocks("python"), workplace)
     assert (workplace / "embeddings" / "a.wav.npz").exists()
     assert (workplace / "a.npz").exists()
 
@@ -116,6 +121,44 @@ def test_operations_commands_run(workplace: Path) -> None:
     finally:
         daemon.terminate()
         assert daemon.wait(30) == 0
+
+
+def test_archive_commands_run(workplace: Path) -> None:
+    """Every command of docs/archive.md works as it stands, and so does its Python; but for stores and clusters."""
+    scripts = blocks("bash", ARCHIVE)
+    assert len(scripts) == 2
+    run_blocks(scripts, workplace)
+    run_python(blocks("python", ARCHIVE), workplace)
+
+
+def test_the_tutorial_works(tmp_path: Path) -> None:
+    """Every command and program of the tutorial works, and the node hears what it was taught."""
+    (tmp_path / "models").mkdir()
+    for path in (ROOT / "models").glob("quantized_default_int8*"):
+        shutil.copy(path, tmp_path / "models")
+    for i in range(1, 7):
+        rng, t = np.random.default_rng(i), np.arange(32000) / 8000
+        siren = 0.2 * np.sin(2 * np.pi * (700 * t + 30 * np.sin(2 * np.pi * (1 + i / 5) * t) * 5))
+        for name, y in (("siren", siren), ("street", 0 * t)):
+            path = tmp_path / "labelled" / name / f"{i}.wav"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(path, y + rng.normal(0, 0.01 * i, len(t)), 8000)
+    text = TUTORIAL.read_text()
+    for language, program in re.findall(r"```(bash|python)\n(.*?)```", text, re.DOTALL):
+        if language == "python":
+            run_python([program], tmp_path)
+        elif not program.startswith("pip install"):
+            run_blocks([program], tmp_path)
+    (output,) = sonyc_ml.iter_outputs(tmp_path / "heard")
+    assert output.labels == ("siren", "street")
+    assert output.scores is not None
+    assert output.scores[:, 0].mean() > 0.9
+
+
+def run_python(programs: list[str], folder: Path) -> None:
+    """Run Python blocks one after another, each in a process of its own."""
+    for program in programs:
+        subprocess.run([sys.executable, "-c", program], cwd=folder, check=True, timeout=120, stdout=subprocess.DEVNULL)
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
