@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml import __version__
-from sonyc_ml.cli_bundle import add_bundle_command, parse_outputs
+from sonyc_ml.cli_bundle import add_bundle_command
 from sonyc_ml.cli_doctor import add_doctor_command
+from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.cli_node import add_node_commands
 from sonyc_ml.errors import ConfigError, SonycMLError
 
@@ -100,7 +101,7 @@ def _add_watch(commands: Any) -> None:
     parser.add_argument("--format", choices=("npz", "csv"), help="of the embeddings (default npz)")
     parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
     parser.add_argument("--verbose", action="store_true", help="say more")
-    _add_model_flags(parser)
+    add_model_flags(parser)
 
 
 def _add_embed(commands: Any) -> None:
@@ -110,79 +111,14 @@ def _add_embed(commands: Any) -> None:
     parser.add_argument("--format", default="npz", choices=("npz", "csv"), help="of the embeddings (default npz)")
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="recordings at the same time (default 1)")
     parser.add_argument("--quiet", action="store_true", help="say only what went wrong")
-    _add_model_flags(parser, required=True)
+    add_model_flags(parser, required=True)
 
 
 def _add_info(commands: Any) -> None:
     parser = _add_command(commands, "info", _run_info, "say what a model reads, writes and needs")
     parser.add_argument("path", type=Path, metavar="NAME.tflite")
     parser.add_argument("--json", action="store_true", help="for programs")
-    _add_model_flags(parser, with_path=False)
-
-
-def _add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, with_path: bool = True) -> None:
-    flags = parser.add_argument_group("model")
-    if with_path:
-        flags.add_argument(
-            "--model",
-            required=required,
-            type=Path,
-            metavar="NAME.tflite",
-            help="the network; its manifest is NAME.json",
-        )
-    flags.add_argument(
-        "--input_kind",
-        choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: the manifest tells)",
-    )
-    flags.add_argument(
-        "--trusted_keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
-    )
-    flags.add_argument(
-        "--golden", choices=("once", "always", "never"), help="when to prove the bundle's numbers (default once)"
-    )
-    flags.add_argument(
-        "--hop_size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
-    )
-    flags.add_argument("--duration", type=float, metavar="SECONDS", help="length of a window (default: the model's)")
-    flags.add_argument("--target_sr", type=int, metavar="HZ", help="sample rate of a network that reads samples")
-    flags.add_argument(
-        "--outputs",
-        metavar="KIND=N,…",
-        help="which output is the embedding and which the scores, as in scores=0,embedding=1",
-    )
-    flags.add_argument("--channel", type=int, metavar="N", help="channel to read, from 0 (default: the mean of all)")
-    flags.add_argument("--num_threads", type=int, metavar="N", help="threads of the network (default 1)")
-    flags.add_argument(
-        "--batch_size", type=int, metavar="N", help="windows at once, where the network allows (default 1)"
-    )
-    flags.add_argument("--backend", choices=("litert", "tflite-runtime"), help="runtime (default: the one installed)")
-    flags.add_argument(
-        "--reference_kernels", action="store_true", default=None, help="no delegate: slower, equal on every machine"
-    )
-
-
-MODEL_FLAGS = (
-    "input_kind",
-    "trusted_keys",
-    "golden",
-    "hop_size",
-    "duration",
-    "target_sr",
-    "channel",
-    "num_threads",
-    "batch_size",
-    "backend",
-    "reference_kernels",
-)
-
-
-def _model_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
-    """Keywords for ``load_model`` from the flags that were given."""
-    parameters = {name: getattr(parsed, name) for name in MODEL_FLAGS if getattr(parsed, name) is not None}
-    if parsed.outputs:
-        parameters["outputs"] = parse_outputs(parsed.outputs)
-    return parameters
+    add_model_flags(parser, with_path=False)
 
 
 def _run_watch(parsed: argparse.Namespace) -> int:
@@ -199,7 +135,7 @@ def _run_watch(parsed: argparse.Namespace) -> int:
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {
-        "model": {"path": parsed.model, **_model_parameters(parsed)},
+        "model": {"path": parsed.model, **model_parameters(parsed)},
         "spool": {"folder": parsed.folder, "extensions": parsed.extensions and parsed.extensions.split(",")},
         "output": {"folder": parsed.output, "format": parsed.format},
     }
@@ -212,7 +148,7 @@ def _run_embed(parsed: argparse.Namespace) -> int:
 
     if parsed.workers < 1:
         raise ConfigError(f"--workers must be at least 1, not {parsed.workers}")
-    parameters = _model_parameters(parsed)
+    parameters = model_parameters(parsed)
     tasks = find_recordings(parsed.inputs)
     if not tasks:
         return _complain(f"there are no recordings in {', '.join(map(str, parsed.inputs))}")
@@ -247,7 +183,7 @@ def _show(event: Event, *, quiet: bool) -> None:
 def _run_info(parsed: argparse.Namespace) -> int:
     from sonyc_ml.info import describe, render  # noqa: PLC0415  imports numpy
 
-    description = describe(parsed.path, **_model_parameters(parsed))
+    description = describe(parsed.path, **model_parameters(parsed))
     if parsed.json:
         import json  # noqa: PLC0415
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.cli_model import parse_outputs
 from sonyc_ml.errors import ConfigError
 
 OK = 0
@@ -90,14 +91,6 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
 
 
 PARAMETERS = ("duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_len", "fmin", "fmax", "res_type")
-
-
-def parse_outputs(text: str) -> dict[str, int | str]:
-    """``scores=0,embedding=1`` to a mapping."""
-    pairs = [pair.partition("=") for pair in text.split(",")]
-    if not all(equals for _, equals, _ in pairs):
-        raise ConfigError(f"--outputs takes KIND=NUMBER, as in scores=0,embedding=1, not {text!r}")
-    return {kind.strip(): output.strip() for kind, _, output in pairs}
 
 
 def _make(parsed: argparse.Namespace) -> int:
