@@ -13,6 +13,7 @@ from sonyc_ml.cli_bundle import add_bundle_command
 from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.cli_node import add_node_commands
+from sonyc_ml.cli_plot import add_plot_command
 from sonyc_ml.errors import ConfigError, SonycMLError
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     add_node_commands(commands)
     add_doctor_command(commands)
     add_bundle_command(commands)
+    add_plot_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser
 
