@@ -65,8 +65,8 @@ def varying(values: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.bool_], Nu
 def order_of_likeness(values: npt.NDArray[np.floating]) -> Indices:
     """Order dimensions so that those which rise and fall together lie together.
 
-    By the angle of each in the plane of the first two principal components, as in [1]_; the circle is cut where the
-    angles are furthest apart. Constant ones are last.
+    By average linkage of their correlations, as in [1]_: the two groups that are most alike are joined, at the ends
+    that are most alike, until there is one. Constant dimensions are last.
 
     Parameters
     ----------
@@ -79,18 +79,44 @@ def order_of_likeness(values: npt.NDArray[np.floating]) -> Indices:
 
     References
     ----------
-    .. [1] M. Friendly. "Corrgrams: Exploratory displays for correlation matrices." The American Statistician 56(4),
-       2002.
+    .. [1] M. B. Eisen, P. T. Spellman, P. O. Brown, D. Botstein. "Cluster analysis and display of genome-wide
+       expression patterns." PNAS 95(25), 1998.
     """
     varies, mean, deviation = varying(values)
     moving, constant = np.flatnonzero(varies), np.flatnonzero(~varies)
-    if len(moving) < 3 or len(values) < 3:
+    if len(moving) < 3:
         return np.concatenate([moving, constant])
-    axes = principal_components((values[:, moving] - mean[moving]) / deviation[moving], 2).axes
-    angles = np.arctan2(axes[1], axes[0])
-    order = np.argsort(angles, kind="stable")
-    gaps = np.diff(angles[order], append=angles[order[0]] + 2 * np.pi)
-    return np.concatenate([moving[np.roll(order, -1 - int(gaps.argmax()))], constant])
+    scaled = ((values[:, moving] - mean[moving]) / deviation[moving]).astype(np.float32)
+    return np.concatenate([moving[_linked(scaled.T @ scaled / np.float32(len(scaled)))], constant])
+
+
+def _linked(likeness: Floats) -> list[int]:
+    """Numbers of the rows of a likeness, `(n, n)`, in the order in which average linkage lays them."""
+    groups = [[row] for row in range(len(likeness))]
+    between = likeness.copy()  # of groups; each is kept in the row of its first member, the rest is empty
+    np.fill_diagonal(between, -np.inf)
+    nearest = between.argmax(axis=1)
+    best = between.max(axis=1)
+    for _ in range(len(groups) - 1):
+        one = int(best.argmax())
+        other = int(nearest[one])
+        shares = np.array([len(groups[one]), len(groups[other])], np.float32)
+        joined = (shares @ between[[one, other]]) / shares.sum()
+        between[one], between[:, one] = joined, joined
+        between[other], between[:, other] = -np.inf, -np.inf
+        between[one, one] = -np.inf
+        groups[one], groups[other] = _end_to_end(groups[one], groups[other], likeness), []
+        # A mean is no larger than the larger of its two, so only rows that were nearest to one of them have changed.
+        changed = np.flatnonzero((nearest == one) | (nearest == other) | (np.arange(len(groups)) == one))
+        nearest[changed], best[changed] = between[changed].argmax(axis=1), between[changed].max(axis=1)
+    return next(group for group in groups if group)
+
+
+def _end_to_end(one: list[int], other: list[int], likeness: Floats) -> list[int]:
+    """Join two rows of numbers at the ends that are most alike."""
+    ways = [(first, second) for first in (one, one[::-1]) for second in (other, other[::-1])]
+    first, second = max(ways, key=lambda way: float(likeness[way[0][-1], way[1][0]]))
+    return first + second
 
 
 class Reservoir:

@@ -5,6 +5,7 @@ No pyplot and no settings left behind: a figure is made, drawn and written insid
 
 from __future__ import annotations
 
+import textwrap
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,10 @@ SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH_INCH = 7.2  # two columns of a paper
 DPI = 300
 MOST_CLASSES = 20
+TITLE_CHARACTERS, SUBTITLE_CHARACTERS = 11.0, 0.75  # an inch; of the title, for each of the subtitle's
+SHORTEST_TITLE = 24  # characters that are shown of a longer one
+FOOTNOTE_CHARACTERS = 18.0  # an inch
+UNBROKEN = "\u00a0"  # a space where no line ends
 LONGEST_LABEL = 30  # characters
 FEWEST_CLASSES = 5
 HEARD = 0.05  # a score below this is not worth a row, where rows are few
@@ -143,10 +148,18 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
 
 def with_heading(figure: Figure, title: str, subtitle: str, footnote: str) -> None:
     """What the picture shows, above it; how it was made, below."""
-    figure.suptitle(shown(title), x=0.008, ha="left", fontsize=9, fontweight="bold")
+    width_inch = figure.get_figwidth()
+    title = shown(title)
+    room = int(TITLE_CHARACTERS * width_inch - SUBTITLE_CHARACTERS * len(subtitle))
+    if room < min(len(title), SHORTEST_TITLE):  # no room beside it
+        room, subtitle, footnote = int(TITLE_CHARACTERS * width_inch), "", f"{subtitle}; {footnote}"
+    title = title if len(title) <= room else "…" + title[1 - room :]
+    figure.suptitle(title, x=0.06 / width_inch, ha="left", fontsize=9, fontweight="bold")
     if subtitle:
-        figure.text(0.992, 0.992, shown(subtitle), ha="right", va="top", fontsize=7.5, color=GREY)
-    figure.supxlabel(shown(footnote), x=0.008, ha="left", fontsize=6.5, color=GREY)
+        place = (1 - 0.06 / width_inch, 1 - 0.06 / figure.get_figheight())
+        figure.text(*place, shown(subtitle), ha="right", va="top", fontsize=7.5, color=GREY)
+    lines = textwrap.fill(shown(footnote), max(20, int(FOOTNOTE_CHARACTERS * width_inch)), break_on_hyphens=False)
+    figure.supxlabel(lines, x=0.06 / width_inch, ha="left", fontsize=6.5, color=GREY)
 
 
 def panels(figure: Figure, heights: Sequence[float]) -> list[tuple[Axes, Axes]]:

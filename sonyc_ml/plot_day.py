@@ -26,6 +26,7 @@ from sonyc_ml.timetable import Bins, Timetable, bin_edges, longest_pause_s, merg
 DAY_S = 86400
 N_COMPONENTS = 8  # rows of the heat map where there are no scores
 FINEST = 2000  # shares of the span: shorter pauses are not seen
+ROOM_FOR_TWO_INCH = 5.5  # of the figure's width, for two maps side by side
 MOST_MARKS = 500  # of a map that is drawn as lines; more of them are an image
 DIMMEST = 0.5  # exponent of the colours: a faint score is seen
 
@@ -156,21 +157,27 @@ def draw(span_: Span, width_inch: float = drawing.WIDTH_INCH, height_inch: float
 
 
 def _draw_maps(span_: Span, figure: Figure, place: SubplotSpec) -> None:
-    """The map twice where there are classes, by class and by hour; else by hour alone."""
+    """The map by class, and by hour where there is room for both or there are no classes."""
     embeddings, kinds, times_s = (np.array(values) for values in zip(*span_.bins.map.kept, strict=True))
     units = on_unit_sphere(embeddings)
     components = principal_components(units, 2)
     points = components.coordinates(units)
     points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
     has_classes = bool((kinds >= 0).all())
-    grid = GridSpecFromSubplotSpec(1, 4, place, width_ratios=(29, 9, 29, 1) if has_classes else (0.1, 0.1, 60, 1))
+    has_hours = not has_classes or figure.get_figwidth() >= ROOM_FOR_TWO_INCH
+    widths = [*((29, 9) if has_classes else ()), *((29, 1) if has_hours else ())]
+    cells = GridSpecFromSubplotSpec(1, len(widths), place, width_ratios=widths)
+    panels = [figure.add_subplot(cells[0, column]) for column in range(len(widths))]
     if has_classes:
-        by_class, legend = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[0, 1])
-        _label_map(by_class, components, "Embeddings, by likeliest class")
-        _draw_classes(by_class, legend, points, kinds, span_.labels)
-    by_hour = figure.add_subplot(grid[0, 2])
-    _label_map(by_hour, components, "Embeddings, by time of day")
-    hours = hours_of_day(times_s, span_.zone)
+        _label_map(panels[0], components, "Embeddings, by likeliest class")
+        _draw_classes(panels[0], panels[1], points, kinds, span_.labels)
+    if has_hours:
+        _label_map(panels[-2], components, "Embeddings, by time of day")
+        _draw_hours(panels[-2], panels[-1], points, hours_of_day(times_s, span_.zone))
+
+
+def _draw_hours(axes: Axes, bar: Axes, points: Numbers, hours: Numbers) -> None:
+    """Points by the hour, in colours that end as they begin."""
     look: dict[str, Any] = {
         "cmap": drawing.HOURS,
         "vmin": 0,
@@ -178,9 +185,10 @@ def _draw_maps(span_: Span, figure: Figure, place: SubplotSpec) -> None:
         "s": drawing.MARK_SIZE,
         "linewidths": 0.25,
         "edgecolors": drawing.GREY,
+        "rasterized": len(points) > MOST_MARKS,
     }
-    marks = by_hour.scatter(points[:, 0], points[:, 1], c=hours, rasterized=len(points) > MOST_MARKS, **look)
-    drawing.colour_bar(figure.add_subplot(grid[0, 3]), marks, "Hour", (0, 6, 12, 18, 24))
+    marks = axes.scatter(points[:, 0], points[:, 1], c=hours, **look)
+    drawing.colour_bar(bar, marks, "Hour", (0, 6, 12, 18, 24))
 
 
 def _label_map(axes: Axes, components: Components, title: str) -> None:
@@ -256,8 +264,9 @@ def _heat(span_: Span) -> Heat:
         )
     if embedding is None:
         raise ConfigError("the outputs hold neither embeddings nor scores")
-    components = principal_components(np.array([point for point, _, _ in span_.bins.map.kept]), N_COMPONENTS)
-    levels = components.coordinates(embedding).T
+    points = on_unit_sphere(np.array([point for point, _, _ in span_.bins.map.kept]))
+    components = principal_components(points, N_COMPONENTS)
+    levels = components.coordinates(on_unit_sphere(embedding)).T
     levels /= np.maximum(np.nanstd(levels, axis=1), 1e-12)[:, None]
     names = [f"component {n + 1} ({share:.0%})" for n, share in enumerate(components.shares)]
     return Heat(
@@ -309,13 +318,17 @@ def _label_hours(span_: Span, axes: Axes) -> None:
     dates: Any = matplotlib.dates  # which has no types
     zone = datetime.fromtimestamp(span_.start_s, span_.zone).tzname() or str(span_.zone)
     if span_.day is not None:
-        axes.xaxis.set_major_locator(dates.HourLocator(byhour=range(0, 24, 2), tz=span_.zone))
+        step = 2 if axes.figure.bbox.width / axes.figure.dpi >= ROOM_FOR_TWO_INCH else 6
+        axes.xaxis.set_major_locator(dates.HourLocator(byhour=range(0, 24, step), tz=span_.zone))
         axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M", tz=span_.zone))
         axes.set_xlabel(f"Time of day ({zone})")
         return
-    locator = dates.AutoDateLocator(tz=span_.zone, maxticks=10)
+    locator = dates.AutoDateLocator(tz=span_.zone, maxticks=8)
     axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator, tz=span_.zone, show_offset=False))
+    formatter = dates.ConciseDateFormatter(locator, tz=span_.zone, show_offset=False)
+    formatter.formats = ["%Y", "%Y-%m", "%Y-%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"]
+    formatter.zero_formats = ["", "%Y", "%Y-%m", "%Y-%m-%d", "%H:%M", "%H:%M"]
+    axes.xaxis.set_major_formatter(formatter)
     axes.set_xlabel(f"Time ({zone})")
 
 
@@ -331,10 +344,10 @@ def _footnote(span_: Span, heat: Heat) -> str:
     width_s = span_.bins.edges_s[1] - span_.bins.edges_s[0]
     parts = [
         f"Bundle {provenance.bundle} (SHA-256 {provenance.bundle_sha256[:8]})",
-        f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s",
+        f"window {provenance.window_size_s:g}{drawing.UNBROKEN}s, hop {provenance.hop_size_s:g}{drawing.UNBROKEN}s",
         f"bins of {span(width_s)}",
-        heat.note,
         "hatched: not recorded",
+        heat.note,
     ]
     if span_.n_others:
         parts.append(f"without {count(span_.n_others)} of other bundles")

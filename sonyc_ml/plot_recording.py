@@ -21,7 +21,7 @@ from sonyc_ml.timeline import Floats, MelScale, Spectrogram, Timeline, envelope,
 
 N_COLUMNS = 1800  # 300 an inch
 FREQUENCIES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
-QUIETEST_PERCENT = 2  # of the features share the darkest colour
+QUIETEST_PERCENT = 1  # of the features share the darkest colour
 MOST_ROWS = 2000  # windows that the order of dimensions is taken from
 DEVIATIONS = 2.5  # of a dimension, at either end of the colours
 
@@ -246,7 +246,7 @@ def _footnote(view: View) -> str:
     provenance = view.output.provenance
     bundle = " ".join(filter(None, (provenance.bundle, view.version)))
     parts = [f"Bundle {bundle} (SHA-256 {provenance.bundle_sha256[:8]})"]
-    parts.append(f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s")
+    parts.append(f"window {provenance.window_size_s:g}{drawing.UNBROKEN}s, hop {provenance.hop_size_s:g}{drawing.UNBROKEN}s")
     if view.output.embedding is not None:
         parts.append("dimensions ordered by likeness")
     if view.output.scores is not None:
