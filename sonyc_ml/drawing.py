@@ -146,19 +146,21 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         figure.savefig(file, format=kind, dpi=dpi, metadata=nothing[kind])
 
 
-def with_heading(figure: Figure, title: str, subtitle: str, footnote: str) -> None:
-    """What the picture shows, above it; how it was made, below."""
+def with_heading(figure: Figure, title: str, subtitle: str, footnote: Sequence[str]) -> None:
+    """What the picture shows, above it; how it was made, below, in parts that lines are not broken within."""
     width_inch = figure.get_figwidth()
     title = shown(title)
     room = int(TITLE_CHARACTERS * width_inch - SUBTITLE_CHARACTERS * len(subtitle))
     if room < min(len(title), SHORTEST_TITLE):  # no room beside it
-        room, subtitle, footnote = int(TITLE_CHARACTERS * width_inch), "", f"{subtitle}; {footnote}"
+        room, subtitle, footnote = int(TITLE_CHARACTERS * width_inch), "", [subtitle, *footnote]
     title = title if len(title) <= room else "…" + title[1 - room :]
     figure.suptitle(title, x=0.06 / width_inch, ha="left", fontsize=9, fontweight="bold")
     if subtitle:
         place = (1 - 0.06 / width_inch, 1 - 0.06 / figure.get_figheight())
         figure.text(*place, shown(subtitle), ha="right", va="top", fontsize=7.5, color=GREY)
-    lines = textwrap.fill(shown(footnote), max(20, int(FOOTNOTE_CHARACTERS * width_inch)), break_on_hyphens=False)
+    text = "; ".join(shown(part).replace(" ", UNBROKEN) for part in footnote)
+    lines = textwrap.fill(text, int(FOOTNOTE_CHARACTERS * width_inch), break_on_hyphens=False)
+    lines = lines.replace(UNBROKEN, " ")
     figure.supxlabel(lines, x=0.06 / width_inch, ha="left", fontsize=6.5, color=GREY)
 
 
@@ -238,11 +240,11 @@ def loudest(peaks: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
     return np.argsort(-peaks, kind="stable")[: min(MOST_CLASSES, max(FEWEST_CLASSES, n_heard))]
 
 
-def what_classes(peaks: npt.NDArray[Any]) -> str:
+def what_classes(peaks: npt.NDArray[Any]) -> list[str]:
     """Which classes are shown, in words."""
     n_shown = len(loudest(peaks))
-    chosen = f"the {n_shown} highest of {len(peaks)} classes; " if n_shown < len(peaks) else ""
-    return f"{chosen}bold: reaches {LIKELY:g}"
+    chosen = [f"the {n_shown} highest of {len(peaks)} classes"] if n_shown < len(peaks) else []
+    return [*chosen, f"bold: reaches {LIKELY:g}"]
 
 
 def seconds_axis(axes: Axes, end_s: float) -> None:

@@ -249,7 +249,7 @@ class Heat:
     rows: Floats
     label: str
     is_score: bool
-    note: str
+    notes: list[str]
 
 
 def _heat(span_: Span) -> Heat:
@@ -275,7 +275,7 @@ def _heat(span_: Span) -> Heat:
         levels.astype(np.float32),
         "Std. deviations",
         False,
-        "principal components of the embeddings",
+        ["principal components of the embeddings"],
     )
 
 
@@ -339,16 +339,16 @@ def _title(span_: Span) -> str:
     return f"{first.isoformat()} to {last.isoformat()}"
 
 
-def _footnote(span_: Span, heat: Heat) -> str:
+def _footnote(span_: Span, heat: Heat) -> list[str]:
     provenance = span_.provenance
     width_s = span_.bins.edges_s[1] - span_.bins.edges_s[0]
     parts = [
         f"Bundle {provenance.bundle} (SHA-256 {provenance.bundle_sha256[:8]})",
-        f"window {provenance.window_size_s:g}{drawing.UNBROKEN}s, hop {provenance.hop_size_s:g}{drawing.UNBROKEN}s",
+        f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s",
         f"bins of {span(width_s)}",
         "hatched: not recorded",
-        heat.note,
+        *heat.notes,
     ]
     if span_.n_others:
         parts.append(f"without {count(span_.n_others)} of other bundles")
-    return "; ".join(parts)
+    return parts

@@ -21,6 +21,7 @@ from sonyc_ml.timeline import Floats, MelScale, Spectrogram, Timeline, envelope,
 
 N_COLUMNS = 1800  # 300 an inch
 FREQUENCIES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
+DEEPEST = 80.0  # below the loudest feature, as a window is clipped; in dB where features are levels
 QUIETEST_PERCENT = 1  # of the features share the darkest colour
 MOST_ROWS = 2000  # windows that the order of dimensions is taken from
 DEVIATIONS = 2.5  # of a dimension, at either end of the colours
@@ -199,7 +200,7 @@ def _draw_features(view: View, axes: Axes, bar: Axes) -> None:
         return
     n_bands = len(view.features)
     extent = (view.timeline.start_s, view.timeline.end_s, -0.5, n_bands - 0.5)
-    low = float(np.nanpercentile(view.features, QUIETEST_PERCENT))
+    low = max(float(np.nanpercentile(view.features, QUIETEST_PERCENT)), float(np.nanmax(view.features)) - DEEPEST)
     image = drawing.draw_image(axes, view.features, extent, origin="lower", cmap=drawing.LEVELS, vmin=low)
     if view.mel_scale is None:
         axes.set_ylabel("Band")
@@ -242,15 +243,15 @@ def _draw_scores(view: View, axes: Axes, bar: Axes) -> None:
     drawing.colour_bar(bar, image, "Score", (0, 0.5, 1))
 
 
-def _footnote(view: View) -> str:
+def _footnote(view: View) -> list[str]:
     provenance = view.output.provenance
     bundle = " ".join(filter(None, (provenance.bundle, view.version)))
     parts = [f"Bundle {bundle} (SHA-256 {provenance.bundle_sha256[:8]})"]
-    parts.append(f"window {provenance.window_size_s:g}{drawing.UNBROKEN}s, hop {provenance.hop_size_s:g}{drawing.UNBROKEN}s")
+    parts.append(f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s")
     if view.output.embedding is not None:
         parts.append("dimensions ordered by likeness")
     if view.output.scores is not None:
-        parts.append(drawing.what_classes(view.output.scores.max(axis=0)))
+        parts += drawing.what_classes(view.output.scores.max(axis=0))
     if provenance.salvaged:
         parts.append("salvaged from an unfinished file")
-    return "; ".join(parts)
+    return parts
