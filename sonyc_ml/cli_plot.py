@@ -124,7 +124,7 @@ def _folder(parsed: argparse.Namespace, size: tuple[float | None, float | None])
             raise ConfigError(f"--day takes a date, as in 2026-11-21, or all, not {parsed.day!r}") from error
     try:
         span = look_at(lambda: iter_outputs(parsed.input), _zone(parsed.time_zone), day, whole=whole)
-    except ConfigError as error:
+    except (ConfigError, ValueError, OSError) as error:
         raise ConfigError(f"{parsed.input}: {error}") from error
     return draw(span, size[0] or WIDTH_INCH, size[1])
 

@@ -102,7 +102,7 @@ def new_figure(width_inch: float, height_inch: float) -> Figure:
     """An empty figure whose panels will not overlap."""
     figure = Figure(figsize=(width_inch, height_inch), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(w_pad=0.03, h_pad=0.03, wspace=0.01, hspace=0.02)  # type: ignore[union-attr, call-arg]
+    figure.get_layout_engine().set(w_pad=0.05, h_pad=0.03, wspace=0.01, hspace=0.02)  # type: ignore[union-attr, call-arg]
     return figure
 
 
@@ -142,8 +142,20 @@ def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
         "svg": {"Date": None, "Creator": None},
         "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
     }
+    _settle(figure)
     with atomic_file(path) as file:
         figure.savefig(file, format=kind, dpi=dpi, metadata=nothing[kind])
+
+
+def _settle(figure: Figure) -> None:
+    """Lay a figure out once and for all, in whole steps: the last digits of a layout are not the same every time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(tuple(round(number, 5) for number in axes.get_position(original=True).bounds))
+    for text in figure.texts:
+        x, y = text.get_position()
+        text.set_position((round(x, 5), round(y, 5)))
 
 
 def with_heading(figure: Figure, title: str, subtitle: str, footnote: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def look_at(
     chosen = there & (timetable.bundle == number)
     starts_s, ends_s = timetable.starts_s[chosen], timetable.ends_s[chosen]
     bins = Bins(bin_edges(start_s, end_s, starts_s, timetable.hop_size_s))
-    last = _fill(bins, read(), timetable.bundles[number], start_s, end_s)
+    last = _fill(bins, read(), timetable.bundles[number])
     return Span(
         start_s=start_s,
         end_s=end_s,
@@ -124,7 +124,7 @@ def _fullest(timetable: Timetable, zone: tzinfo) -> date:
     return min(days, key=lambda day: (-days[day], day))
 
 
-def _fill(bins: Bins, outputs: Iterable[Output], bundle: str, start_s: float, end_s: float) -> Output:
+def _fill(bins: Bins, outputs: Iterable[Output], bundle: str) -> Output:
     """Add a bundle's outputs to bins; returns the last."""
     last = None
     for output in outputs:
@@ -132,7 +132,7 @@ def _fill(bins: Bins, outputs: Iterable[Output], bundle: str, start_s: float, en
             bins.add(output)
             last = output
     if last is None or not bins.n_windows.any():
-        raise ConfigError(f"nothing is left of the outputs between {start_s:g} and {end_s:g} s since 1970")
+        raise ConfigError("the recordings there have no window in that time")
     return last
 
 

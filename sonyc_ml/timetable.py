@@ -164,6 +164,7 @@ class Bins:
         self.n_windows = np.zeros(len(edges_s) - 1, np.int64)
         self.map = Reservoir(MAP_SIZE)
         self._sums: dict[str, Numbers] = {}
+        self._counts: dict[str, npt.NDArray[np.int64]] = {}
 
     def add(self, output: Output) -> None:
         """Add the windows of an output whose middles lie in the span.
@@ -182,13 +183,15 @@ class Bins:
             for kind, rows in (("scores", output.scores), ("embedding", output.embedding))
             if rows is not None
         }
+        counts = np.bincount(bins, minlength=len(self.n_windows))
         for kind, rows in values.items():
             sums = self._sums.setdefault(kind, np.zeros((len(self.n_windows), rows.shape[1])))
             if sums.shape[1] != rows.shape[1]:
                 raise ValueError(f"{output.provenance.recording} has {rows.shape[1]} {kind}, others {sums.shape[1]}")
             for number in np.unique(bins):
                 sums[number] += rows[bins == number].sum(axis=0)
-        self.n_windows += np.bincount(bins, minlength=len(self.n_windows))
+            self._counts[kind] = self._counts.get(kind, 0) + counts
+        self.n_windows += counts
         if "embedding" in values:
             self._add_to_map(values["embedding"], values.get("scores"), middles_s)
 
@@ -196,8 +199,8 @@ class Bins:
         """Means of a bin's ``scores`` or ``embedding``, `(n_bins, n)`; NaN where a bin is empty, None without any."""
         if kind not in self._sums:
             return None
-        n_windows = np.where(self.n_windows == 0, np.nan, self.n_windows)
-        return (self._sums[kind] / n_windows[:, None]).astype(np.float32)
+        counts = np.where(self._counts[kind] == 0, np.nan, self._counts[kind])
+        return (self._sums[kind] / counts[:, None]).astype(np.float32)
 
     def _add_to_map(self, embedding: Floats, scores: Floats | None, middles_s: Numbers) -> None:
         if not len(middles_s):

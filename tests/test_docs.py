@@ -19,8 +19,9 @@ COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
+PICTURES = ROOT / "docs" / "pictures.md"
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["info"]),
+    *([], ["watch"], ["embed"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
@@ -82,6 +83,16 @@ def test_bundle_commands_run(workplace: Path) -> None:
     scripts = blocks("bash", BUNDLES)
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
+
+
+def test_picture_commands_run(workplace: Path) -> None:
+    """Every command of docs/pictures.md works as it stands, in its order."""
+    pytest.importorskip("matplotlib", reason="pictures are an extra")
+    scripts = blocks("bash", PICTURES)
+    assert len(scripts) == 1
+    run_blocks(scripts, workplace)
+    for name in ("a.svg", "embeddings/a.wav.npz.png", "day.pdf"):
+        assert (workplace / name).exists()
 
 
 def test_operations_commands_run(workplace: Path) -> None:
