@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import stat
+import sys
 from datetime import UTC, date, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.human import count, shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +22,7 @@ OK = 0
 OUTPUT_SUFFIXES = (".npz", ".csv")
 SMALLEST_INCH, LARGEST_INCH = 3.0, 60.0
 DOTS = range(30, 1201)
+MOST_TOLD = 5  # files that are left out
 
 EPILOG = """\
 examples:
@@ -65,18 +69,26 @@ def _plot(parsed: argparse.Namespace) -> int:
     _check_matplotlib()
     from sonyc_ml import drawing  # noqa: PLC0415  imports matplotlib
 
-    if not parsed.input.exists():
-        raise ConfigError(f"{parsed.input} does not exist")
+    is_folder = _is_folder(parsed.input)
+    if parsed.model is None and model_parameters(parsed):
+        raise ConfigError("flags of a model are given, and no model: add --model NAME.tflite")
     if parsed.dpi not in DOTS:
         raise ConfigError(f"--dpi must be from {DOTS[0]} to {DOTS[-1]}, and is {parsed.dpi}")
     size = _size(parsed.size)
     path = parsed.output or _beside(parsed)
     drawing.check_suffix(path)
     with drawing.style():
-        figure = _folder(parsed, size) if parsed.input.is_dir() else _file(parsed, size)
+        figure = _folder(parsed, size) if is_folder else _file(parsed, size)
         drawing.save(figure, path, parsed.dpi)
-    print(path)
+    print(shown(str(path)))
     return OK
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.stat().st_mode)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
 
 
 def _check_matplotlib() -> None:
@@ -122,11 +134,24 @@ def _folder(parsed: argparse.Namespace, size: tuple[float | None, float | None])
             day = date.fromisoformat(parsed.day)
         except ValueError as error:
             raise ConfigError(f"--day takes a date, as in 2026-11-21, or all, not {parsed.day!r}") from error
+    zone = _zone(parsed.time_zone)
+    left_out: dict[str, None] = {}  # outputs are read twice, and each reason is told once
     try:
-        span = look_at(lambda: iter_outputs(parsed.input), _zone(parsed.time_zone), day, whole=whole)
-    except (ConfigError, ValueError, OSError) as error:
+        span = look_at(
+            lambda: iter_outputs(parsed.input, lambda reason: left_out.update({reason: None})), zone, day, whole=whole
+        )
+    except (ConfigError, ValueError, OverflowError) as error:
         raise ConfigError(f"{parsed.input}: {error}") from error
+    finally:
+        _tell(list(left_out))
     return draw(span, size[0] or WIDTH_INCH, size[1])
+
+
+def _tell(left_out: list[str]) -> None:
+    for reason in left_out[:MOST_TOLD]:
+        print(f"left out: {shown(reason)}", file=sys.stderr)
+    if len(left_out) > MOST_TOLD:
+        print(f"left out: {count(len(left_out) - MOST_TOLD, 'other file')}", file=sys.stderr)
 
 
 def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -> Figure:
@@ -142,7 +167,9 @@ def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -
     recording: Path | None = parsed.recording if is_output else parsed.input
     try:
         output = read_output(parsed.input) if is_output or model is None else model.embed_file(parsed.input)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise ConfigError(f"{parsed.input}: {error.strerror}") from error
+    except ValueError as error:
         raise ConfigError(str(error)) from error
     return draw(look_at(output, recording, model), size[0] or WIDTH_INCH, size[1])
 

@@ -229,8 +229,8 @@ def shortened(label: str) -> str:
 
 
 def class_names(labels: Sequence[str], n_classes: int) -> list[str]:
-    """The labels, or numbers where there are none."""
-    return list(labels) or [f"class {number}" for number in range(n_classes)]
+    """The labels, or numbers where there is not one for each class."""
+    return list(labels) if len(labels) == n_classes else [f"class {number}" for number in range(n_classes)]
 
 
 def loudest(peaks: npt.NDArray[Any]) -> npt.NDArray[np.intp]:

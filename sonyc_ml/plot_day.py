@@ -203,7 +203,7 @@ def _label_map(axes: Axes, components: Components, title: str) -> None:
 
 def _draw_classes(axes: Axes, legend: Axes, points: Numbers, kinds: Indices, labels: Sequence[str]) -> None:
     """Points by class, the most frequent classes with a colour and a mark of their own."""
-    names = drawing.class_names(labels, int(kinds.max()) + 1)
+    names = drawing.class_names(labels, max(len(labels), int(kinds.max()) + 1))
     frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(len(drawing.CLASS_COLOURS))]
     look: dict[str, Any] = {
         "s": drawing.MARK_SIZE,

@@ -103,6 +103,9 @@ def _check(output: Output, recording: Path | None, model: Model | None) -> None:
     starts_s = output.timestamps
     if not len(starts_s) or not np.isfinite(starts_s).all() or (np.diff(starts_s) <= 0).any():
         raise ConfigError(f"the windows of {output.provenance.recording} do not follow one another in time")
+    for rows in (output.embedding, output.scores):
+        if rows is not None and len(rows) != len(starts_s):
+            raise ConfigError(f"{output.provenance.recording} has {len(rows)} rows for {len(starts_s)} windows")
     if model is None:
         return
     if recording is None:

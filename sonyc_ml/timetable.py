@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from pathlib import Path
@@ -28,14 +28,21 @@ PIECE_S = 60.0  # a point of the map is a recording, or a piece of this length o
 MAP_SIZE = 2000
 
 
-def iter_outputs(folder: Path) -> Iterator[Output]:
-    """Read every output in a folder and its sub-folders, in the order of their names; what is none is left out."""
+def iter_outputs(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Iterator[Output]:
+    """Read every output in a folder and its sub-folders, in the order of their names.
+
+    Parameters
+    ----------
+    folder : Path
+    tell : callable, optional
+        Called with the reason for each file that is left out: one that is damaged, or no output, costs no other.
+    """
     paths = [path for pattern in ("*.npz", "*.csv") for path in folder.rglob(pattern)]
     for path in sorted(paths):
         try:
             yield read_output(path)
-        except (ValueError, OSError):
-            continue  # one file that is damaged, or no output, does not cost the others
+        except (ValueError, OSError) as error:
+            tell(str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,8 +179,13 @@ class Bins:
         Raises
         ------
         ValueError
-            It has other dimensions or classes than those before it.
+            It has other dimensions or classes than those before it, or not a row for each window.
         """
+        for array in (output.embedding, output.scores):
+            if array is not None and len(array) != len(output.timestamps):
+                raise ValueError(
+                    f"{output.provenance.recording} has {len(array)} rows for {len(output.timestamps)} windows"
+                )
         middles_s = span_of(output)[0] + output.timestamps + output.provenance.window_size_s / 2
         bins = np.floor((middles_s - self.edges_s[0]) / (self.edges_s[1] - self.edges_s[0])).astype(np.intp)
         inside = (bins >= 0) & (bins < len(self.n_windows))

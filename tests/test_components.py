@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sonyc_ml import components
 from sonyc_ml.components import Reservoir, order_of_likeness, principal_components
 
 
@@ -37,6 +38,15 @@ def test_what_moves_together_lies_together() -> None:
     assert set(shuffled[order[-2:]].tolist()) == {0, 1}
     ordered = groups[shuffled[order[:-2]] - 2]
     assert (np.diff(ordered) != 0).sum() == 2
+
+
+def test_groups_are_joined_at_the_ends_that_are_alike() -> None:
+    """Of two pairs, those of their members that are most alike become neighbours."""
+    likeness = np.array([[1, 0.9, 0.5, 0.2], [0.9, 1, 0.3, 0.1], [0.5, 0.3, 1, 0.8], [0.2, 0.1, 0.8, 1]], np.float32)
+    chain = components._linked(likeness)
+    assert chain in ([1, 0, 2, 3], [3, 2, 0, 1])
+    swapped = likeness[::-1, ::-1].copy()
+    assert components._linked(swapped) in ([2, 3, 1, 0], [0, 1, 3, 2])
 
 
 def test_few_dimensions_keep_their_order() -> None:

@@ -197,7 +197,7 @@ def test_a_day_is_chosen_where_it_was_recorded(day: Path) -> None:
     assert len(chosen.starts_s) == 2
     mixed = [output_at(NOON), output_at(NOON + timedelta(hours=1)), output_at(NOON + timedelta(hours=2), bundle="c")]
     span = plot_day.look_at(lambda: mixed, UTC)
-    assert (len(span.starts_s), span.n_others) == (2, 1)
+    assert (len(span.starts_s), span.n_others, span.bins.n_windows.sum()) == (2, 1, 20)
 
 
 def test_without_scores_components_are_drawn(tmp_path: Path) -> None:
@@ -209,6 +209,19 @@ def test_without_scores_components_are_drawn(tmp_path: Path) -> None:
     assert any(text.startswith("component 1 (") for text in found)
     assert "Hour" in found
     assert not set(LABELS).intersection(found)
+
+
+def test_what_is_left_out_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Files of a folder that are damaged or no outputs are named once, the first few, and do not cost the others."""
+    folder = tmp_path / "outputs"
+    write_day(folder, range(3))
+    for number in range(7):
+        (folder / f"{number}.npz").write_bytes(b"damaged")
+    assert cli.main(["plot", str(folder), "--dpi", "50"]) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 6
+    assert told[0].startswith(f"left out: {folder / '0.npz'} is no output, or damaged")
+    assert told[-1] == "left out: 2 other files"
 
 
 def test_of_many_classes_the_highest_are_shown() -> None:
@@ -282,7 +295,7 @@ def test_one_window_and_one_sample_are_enough(tmp_path: Path, tiny_bundle: Path)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere.wav"], "nowhere.wav does not exist"),
+        (["nowhere.wav"], "nowhere.wav: No such file or directory"),
         (["a.wav"], "give the model with --model NAME.tflite"),
         (["damaged.npz"], "is no output, or damaged"),
         (["empty"], "empty: there are no outputs there"),
@@ -293,6 +306,7 @@ def test_one_window_and_one_sample_are_enough(tmp_path: Path, tiny_bundle: Path)
         (["outputs/a.npz", "--day", "all"], "--day is not for one file"),
         (["outputs/a.npz", "--recording", "a.wav"], "is not the recording that the output was made of"),
         (["outputs/a.npz", "--recording", "damaged.npz"], "damaged.npz: "),
+        (["outputs/a.npz", "--channel", "1"], "flags of a model are given, and no model"),
         (["outputs/a.npz", "--output", "a.jpg"], "a picture is written as .png, .svg or .pdf, not as 'a.jpg'"),
         (["outputs/a.npz", "--output", "-"], "not as '-'"),
         (["outputs/a.npz", "--size", "big"], "--size takes inches from 3 to 60, as in 7.2x4 or 7.2, not 'big'"),
@@ -333,6 +347,10 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, tiny_bundle: P
     with pytest.raises(ConfigError, match="do not follow one another"):
         plot_recording.look_at(dataclasses.replace(output, timestamps=output.timestamps[::-1]))
     bare: list[Output] = [dataclasses.replace(output, embedding=None, scores=None)]
+    with pytest.raises(ConfigError, match="has 9 rows for 10 windows"):
+        plot_recording.look_at(
+            dataclasses.replace(output, scores=output.scores[:9] if output.scores is not None else None)
+        )
     with drawing.style(), pytest.raises(ConfigError, match="neither embeddings nor scores"):
         plot_day.draw(plot_day.look_at(lambda: bare, UTC))
 

@@ -159,3 +159,5 @@ def test_outputs_that_do_not_fit_are_refused() -> None:
     assert output.scores is not None
     with pytest.raises(ValueError, match="has 2 scores, others 3"):
         bins.add(dataclasses.replace(output, scores=output.scores[:, :2]))
+    with pytest.raises(ValueError, match="has 9 rows for 10 windows"):
+        bins.add(dataclasses.replace(output, scores=output.scores[:9]))
