@@ -327,7 +327,7 @@ def _label_hours(span_: Span, axes: Axes) -> None:
     axes.xaxis.set_major_locator(locator)
     formatter = dates.ConciseDateFormatter(locator, tz=span_.zone, show_offset=False)
     formatter.formats = ["%Y", "%Y-%m", "%Y-%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"]
-    formatter.zero_formats = ["", "%Y", "%Y-%m", "%Y-%m-%d", "%H:%M", "%H:%M"]
+    formatter.zero_formats = ["", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%H:%M", "%H:%M"]
     axes.xaxis.set_major_formatter(formatter)
     axes.set_xlabel(f"Time ({zone})")
 
