@@ -7,8 +7,9 @@ import io
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +21,13 @@ import matplotlib.image
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from sonyc_ml import cli, drawing, plot_day, plot_recording
+from sonyc_ml import cli, drawing, exporter, plot_day, plot_recording
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.loading import load_model
 from sonyc_ml.store import Output, read_output, write_output
 from sonyc_ml.timetable import iter_outputs
-from tests.conftest import ROOT, require_shared, write_recording
+from tests import networks
+from tests.conftest import ROOT, require_shared, vouch, write_recording
 from tests.test_timetable import LABELS, NOON, output_at, write_day
 
 DEFAULT_BUNDLE = ROOT / "models" / "quantized_default_int8.tflite"
@@ -200,6 +202,17 @@ def test_a_day_is_chosen_where_it_was_recorded(day: Path) -> None:
     assert (len(span.starts_s), span.n_others, span.bins.n_windows.sum()) == (2, 1, 20)
 
 
+def test_hours_are_those_of_the_time_zone(day: Path, tmp_path: Path) -> None:
+    """A day that is asked for in a time zone begins at its midnight, and says so."""
+    path = tmp_path / "day.svg"
+    assert cli.main(["plot", str(day), "--time-zone", "Asia/Tokyo", "--output", str(path)]) == 0
+    found = texts(path)
+    assert "Time of day (JST)" in found
+    assert found.count("00:00") >= 2
+    span = plot_day.look_at(lambda: iter_outputs(day), ZoneInfo("Asia/Tokyo"), date(2026, 11, 22))
+    assert datetime.fromtimestamp(span.start_s, UTC).isoformat() == "2026-11-21T15:00:00+00:00"
+
+
 def test_without_scores_components_are_drawn(tmp_path: Path) -> None:
     """A day of embeddings alone shows their principal components, and the map by the hour."""
     write_day(tmp_path / "outputs", range(12), scores=False)
@@ -272,8 +285,6 @@ def test_a_picture_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def test_pcm_networks_have_no_log_mel(tmp_path: Path) -> None:
     """A network that reads samples is drawn without a panel of what it read."""
-    from tests import networks
-
     network = tmp_path / "pcm.tflite"
     network.write_bytes(networks.dense((1, 8000)))
     recording = write_recording(tmp_path / "a.wav", seconds=2)
@@ -282,6 +293,39 @@ def test_pcm_networks_have_no_log_mel(tmp_path: Path) -> None:
     assert cli.main(["plot", str(recording), "--model", str(network), *flags, "--output", str(path)]) == 0
     assert "Amplitude" in texts(path)
     assert "Frequency (Hz)" not in texts(path)
+
+
+USER_MODULE = """
+import numpy as np
+
+def my_bands(y, sr, hop_size=None, duration=0.25, target_sr=8000):
+    length, hop = round(duration * sr), round((hop_size or 0.5) * sr)
+    windows = np.stack([y[i : i + length] for i in range(0, max(1, len(y) - length + 1), hop)])
+    return np.abs(windows.reshape(len(windows), 10, 4, -1)).mean(axis=3).transpose(0, 2, 1)
+"""
+
+
+def test_bands_of_an_extractor_of_ones_own_have_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the extractor does not say its frequencies; what lies between its windows is left blank."""
+    (tmp_path / "plot_test_module.py").write_text(USER_MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    network = tmp_path / "own.tflite"
+    network.write_bytes(networks.dense((1, 4, 10)))
+    exporter.export_function(network.with_suffix(".pkl"), "plot_test_module:my_bands", duration=0.25)
+    model = load_model(vouch(network), hop_size=0.5)
+    recording = write_recording(tmp_path / "a.wav", seconds=2)
+    view = plot_recording.look_at(model.embed_file(recording), recording, model)
+    assert view.features is not None
+    assert view.mel_scale is None
+    blank = np.isnan(view.features[0])
+    moments_s = view.timeline.moments(1.0)[:, 0]
+    np.testing.assert_array_equal(blank, moments_s % 0.5 > 0.25)
+    y, sr = model_samples(recording)
+    np.testing.assert_array_equal(view.features[:, 900], model.get_features(y, sr, 0.5)[2, :, 0])
+    with drawing.style():
+        labels = [axes.get_ylabel() for axes in plot_recording.draw(view).axes]
+    assert "Band" in labels
+    assert "Frequency (Hz)" not in labels
 
 
 def test_one_window_and_one_sample_are_enough(tmp_path: Path, tiny_bundle: Path) -> None:
