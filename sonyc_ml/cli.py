@@ -15,6 +15,7 @@ from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_embed import add_embed_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.cli_node import add_node_commands
+from sonyc_ml.cli_plot import add_plot_command
 from sonyc_ml.errors import SonycMLError
 
 OK, NOTHING_DONE, INTERRUPTED = 0, 2, 130
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add_labels_command(commands)
     add_compare_command(commands)
     add_bundle_command(commands)
+    add_plot_command(commands)
     commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
     return parser
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,13 +92,16 @@ def read_embeddings(folder: str | Path) -> Embeddings:
     )
 
 
-def iter_outputs(folder: str | Path) -> Iterator[Output]:
+def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) -> Iterator[Output]:
     """Yield the outputs of a folder one after another, in the order of their paths; memory holds a few at a time.
 
     Parameters
     ----------
     folder : str or Path
         See :func:`read_embeddings`.
+    tell : callable, optional
+        Called with the reason for each file that is left out, because it is damaged or cannot be read; without it the
+        first such file ends the reading.
 
     Raises
     ------
@@ -114,8 +117,13 @@ def iter_outputs(folder: str | Path) -> Iterator[Output]:
     if not root.is_dir():
         raise ConfigError(f"{root} does not exist; give a folder of outputs, or one output")
     for path in _paths(root):
-        if path.suffix != ".csv" or _begins_as_output(path):
-            yield from _outputs_in(path)
+        try:
+            if path.suffix != ".csv" or _begins_as_output(path):
+                yield from _outputs_in(path)
+        except (ValueError, OSError) as error:
+            if tell is None:
+                raise
+            tell(str(error))
 
 
 def _outputs_in(path: Path) -> Iterator[Output]:

@@ -91,7 +91,7 @@ class StartTimes:
 
     def __init__(self, patterns: tuple[str, ...] = PATTERNS, time_zone: str = "UTC") -> None:
         self._patterns = tuple(_compile(pattern) for pattern in patterns)
-        self._zone = _zone(time_zone)
+        self._zone = named_zone(time_zone)
         given = {"start_patterns": list(patterns), "time_zone": time_zone}
         usual = {"start_patterns": list(PATTERNS), "time_zone": "UTC"}
         self.settings = {name: value for name, value in given.items() if value != usual[name]}
@@ -152,8 +152,14 @@ def _compile(pattern: str) -> re.Pattern[str]:
     return re.compile(before + "".join(parts) + after)
 
 
-def _zone(name: str) -> tzinfo:
-    """A time zone by its name; UTC needs no database."""
+def named_zone(name: str) -> tzinfo:
+    """A time zone by its name; UTC needs no database.
+
+    Raises
+    ------
+    ValueError
+        There is none of this name on this machine.
+    """
     if name == "UTC":
         return UTC
     import zoneinfo  # noqa: PLC0415  3 ms and a database, which most nodes need not have

@@ -27,8 +27,9 @@ LABELS = ROOT / "docs" / "labels.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+PICTURES = ROOT / "docs" / "pictures.md"
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["info"]),
+    *([], ["watch"], ["embed"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
@@ -105,6 +106,16 @@ def test_labels_commands_run(workplace: Path) -> None:
         script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
         run_blocks([script], workplace)
     assert (workplace / "labels" / "a.wav.txt").exists()
+
+
+def test_picture_commands_run(workplace: Path) -> None:
+    """Every command of docs/pictures.md works as it stands, in its order."""
+    pytest.importorskip("matplotlib", reason="pictures are an extra")
+    scripts = blocks("bash", PICTURES)
+    assert len(scripts) == 1
+    run_blocks(scripts, workplace)
+    for name in ("a.svg", "embeddings/a.wav.npz.png", "day.pdf"):
+        assert (workplace / name).exists()
 
 
 def test_operations_commands_run(workplace: Path) -> None:

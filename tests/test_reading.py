@@ -87,3 +87,13 @@ def test_outputs_of_before_are_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.wav.npz", **arrays)  # type: ignore[arg-type]
     (provenance,) = read_embeddings(tmp_path).provenances
     assert (provenance.recording, provenance.parameters) == ("a.wav", "")
+
+
+def test_damaged_outputs_can_be_left_out(tmp_path: Path) -> None:
+    """With somebody to tell, a damaged output costs no other."""
+    write_output(output_of("a.wav", 2), tmp_path / "a.wav.npz")
+    (tmp_path / "b.wav.npz").write_bytes(b"PK")
+    (tmp_path / "part-00000.parquet").write_bytes(b"PAR1")
+    told: list[str] = []
+    assert [output.provenance.recording for output in iter_outputs(tmp_path, told.append)] == ["a.wav"]
+    assert [text.split(" is ")[0] for text in told] == [f"{tmp_path}/b.wav.npz", f"{tmp_path}/part-00000.parquet"]
