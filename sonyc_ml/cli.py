@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml import __version__
 from sonyc_ml.cli_archive import add_compare_command, add_labels_command
 from sonyc_ml.cli_bundle import add_bundle_command
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_embed import add_embed_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
@@ -71,21 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_command(commands: Any, name: str, run: Callable[..., int], text: str, epilog: str | None = None) -> Any:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_watch(commands: Any) -> None:
-    parser = _add_command(
+    parser = add_command(
         commands, "watch", _run_watch, "embed each recording of a folder as it is finished", WATCH_EPILOG
     )
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="where recordings appear")
@@ -98,7 +86,7 @@ def _add_watch(commands: Any) -> None:
 
 
 def _add_info(commands: Any) -> None:
-    parser = _add_command(commands, "info", _run_info, "say what a model reads, writes and needs")
+    parser = add_command(commands, "info", _run_info, "say what a model reads, writes and needs")
     parser.add_argument("path", type=Path, metavar="NAME.tflite")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_model_flags(parser, with_path=False)

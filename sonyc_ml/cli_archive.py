@@ -6,11 +6,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ Exit status: 0 the same within the tolerances, 1 they differ or recordings are m
 
 def add_labels_command(commands: Any) -> None:
     """Add ``labels`` to a parser's commands."""
-    parser = _add(commands, "labels", _labels, "write what was heard, and when, as labels", LABELS_EPILOG)
+    parser = add_command(commands, "labels", _labels, "write what was heard, and when, as labels", LABELS_EPILOG)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
     parser.add_argument("--format", required=True, choices=("audacity", "raven", "csv"), help="of the labels")
     parser.add_argument(
@@ -66,7 +67,9 @@ def add_labels_command(commands: Any) -> None:
 
 def add_compare_command(commands: Any) -> None:
     """Add ``compare`` to a parser's commands."""
-    parser = _add(commands, "compare", _compare, "say how far the numbers of two folders lie apart", COMPARE_EPILOG)
+    parser = add_command(
+        commands, "compare", _compare, "say how far the numbers of two folders lie apart", COMPARE_EPILOG
+    )
     parser.add_argument("a", type=Path, metavar="A", help="a folder of outputs, or one output")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     parser.add_argument(
@@ -77,19 +80,6 @@ def add_compare_command(commands: Any) -> None:
     )
     parser.add_argument("--exact", action="store_true", help="every value must be the same number")
     parser.add_argument("--json", action="store_true", help="for programs")
-
-
-def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str) -> Any:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _labels(parsed: argparse.Namespace) -> int:

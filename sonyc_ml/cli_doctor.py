@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.human import count, shown
 from sonyc_ml.usual_config import usual_config
 
@@ -37,21 +38,14 @@ Exit status: 0 all is well, or there are warnings only; 1 something is bad; 2 ca
 
 def add_doctor_command(commands: Any) -> None:
     """Add ``doctor`` to a parser's commands."""
-    text = "check this machine from end to end, and say how to mend it"
-    parser = commands.add_parser(
-        "doctor",
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    parser = add_command(
+        commands, "doctor", _doctor, "check this machine from end to end, and say how to mend it", EPILOG
     )
     parser.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     parser.add_argument(
         "--model", type=Path, metavar="NAME.tflite", help="the bundle; alone, for a machine without a configuration"
     )
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(run=_doctor)
 
 
 def _doctor(parsed: argparse.Namespace) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.errors import ConfigError, SonycMLError
 
@@ -39,15 +40,7 @@ Exit status: 0 all embedded, 1 some could not be, 2 nothing could be done."""
 
 def add_embed_command(commands: Any) -> None:
     """Add ``embed`` to a parser's commands."""
-    parser = commands.add_parser(
-        "embed",
-        help="embed recordings, folders and archives of them",
-        description="Embed recordings, folders and archives of them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(run=_run)
+    parser = add_command(commands, "embed", _run, "embed recordings, folders and archives of them", EPILOG)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a recording, folder, quoted pattern or address")
     _add_input_flags(parser)
     _add_output_flags(parser)

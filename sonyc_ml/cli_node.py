@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.usual_config import read_tables, usual_config
 
@@ -103,20 +104,12 @@ def add_node_commands(commands: Any) -> None:
 
 
 def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=f"{EPILOGS[name]}\n\n{WHERE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, name, run, text, f"{EPILOGS[name]}\n\n{WHERE}")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
     where.add_argument("--state", type=Path, metavar="DIR", dest="state_folder", help="where the journal lies")
     parser.add_argument("--json", action="store_true", help="for programs")
-    parser.set_defaults(run=run)
     return parser
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, date, tzinfo
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.cli_command import add_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.human import count, shown
@@ -39,15 +40,7 @@ pip install 'sonyc-ml[plot]'."""
 
 def add_plot_command(commands: Any) -> None:
     """Add ``plot`` to a parser's commands."""
-    text = "draw a recording, an output, or a day of outputs"
-    parser = commands.add_parser(
-        "plot",
-        help=text,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    parser = add_command(commands, "plot", _plot, "draw a recording, an output, or a day of outputs", EPILOG)
     parser.add_argument("input", type=Path, metavar="RECORDING, OUTPUT or DIR", help="DIR is a folder of outputs")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".png, .svg or .pdf (default: beside the input, as INPUT.png)"
@@ -62,7 +55,6 @@ def add_plot_command(commands: Any) -> None:
     )
     parser.add_argument("--dpi", type=int, default=300, metavar="N", help="dots an inch (default 300)")
     add_model_flags(parser)
-    parser.set_defaults(run=_plot)
 
 
 def _plot(parsed: argparse.Namespace) -> int:

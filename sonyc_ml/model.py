@@ -19,8 +19,9 @@ from sonyc_ml.bundle import Bundle, load_extractor, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import Framing, LogMel, PCMWindows, checked_samples
 from sonyc_ml.foreign import FunctionExtractor
-from sonyc_ml.interpreter import Interpreter, Tensor
+from sonyc_ml.interpreter import Interpreter
 from sonyc_ml.output import Output, Provenance, fingerprint_of
+from sonyc_ml.output_kinds import name_outputs
 from sonyc_ml.process import is_clock_synchronised
 from sonyc_ml.start_time import StartTimes
 from sonyc_ml.store import write_output
@@ -28,7 +29,6 @@ from sonyc_ml.store import write_output
 Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
-OUTPUT_KINDS = ("embedding", "scores")
 TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
@@ -100,7 +100,7 @@ class Model:
         }
         self.interpreter = Interpreter(self.bundle.network, batch_size=batch_size, **kernels)
         manifest = self.bundle.manifest
-        self.outputs = _name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
+        self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
         _check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self.interpreter.fit(self.extractor.feature_shape)
@@ -399,25 +399,6 @@ def _check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[s
     for name in keywords:
         if name not in known:
             raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")
-
-
-def _name_outputs(tensors: tuple[Tensor, ...], named: Mapping[str, int | str] | None) -> dict[str, int]:
-    """Which of a network's outputs is what: kind to number."""
-    listing = "; ".join(f"{i}: {tensor}" for i, tensor in enumerate(tensors))
-    if not named:
-        if len(tensors) == 1:
-            return {"embedding": 0}
-        raise BundleMismatchError(
-            f"the network has {len(tensors)} outputs ({listing}): say which is what, as in outputs={{'scores': 0}} "
-            "(--outputs scores=0)"
-        )
-    numbers = {tensor.name: i for i, tensor in enumerate(tensors)} | {str(i): i for i in range(len(tensors))}
-    for kind, output in named.items():
-        if kind not in OUTPUT_KINDS:
-            raise ValueError(f"an output is {' or '.join(OUTPUT_KINDS)}, not {kind!r}")
-        if str(output) not in numbers:
-            raise BundleMismatchError(f"the network has no output {output!r}; it has {listing}")
-    return {kind: numbers[str(output)] for kind, output in named.items()}
 
 
 def _sndfile_version() -> str:
