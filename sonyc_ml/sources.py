@@ -81,7 +81,11 @@ class Sources:
         for given in self._inputs:
             yield from self._found(given)
         for path in self._listed:
-            yield self._named(path, _listed_name(path)) if not remote.is_remote(path) else _one_remote(path)
+            if remote.is_remote(path):
+                for address, _, state in remote.find(path, EXTENSIONS):
+                    yield Task(address, _listed_name(address.partition("://")[2]), state)
+            else:
+                yield self._named(path, _listed_name(path))
 
     @property
     def has_remote(self) -> bool:
@@ -132,11 +136,6 @@ class Sources:
             if name.startswith(".."):
                 raise ConfigError(f"{path} does not lie in {self._root}, the --root that names are counted from")
         return Task(path, PurePosixPath(name).as_posix())
-
-
-def _one_remote(address: str) -> Task:
-    ((found, name, state),) = remote.find(address, ())
-    return Task(found, name, state)
 
 
 def _walk(root: str) -> Iterator[Task]:

@@ -87,8 +87,12 @@ def test_one_object_a_pattern_and_a_list(bucket: Any) -> None:
     """An object, a pattern and a list of addresses name their recordings sensibly."""
     sources = ["s3://recordings/node-12/sub/b.flac"], ["s3://recordings/node-*/*.wav"]
     assert [task.name for given in sources for task in Sources(given)] == ["b.flac", "node-12/20261121T120000Z.wav"]
-    (task,) = Sources([], ["s3://recordings/node-12/20261121T120000Z.wav"])
-    assert (task.source, task.name) == ("s3://recordings/node-12/20261121T120000Z.wav", "20261121T120000Z.wav")
+    task, other = Sources([], ["s3://recordings/node-12/20261121T120000Z.wav", "s3://recordings/node-12/sub"])
+    assert (task.source, task.name) == (
+        "s3://recordings/node-12/20261121T120000Z.wav",
+        "recordings/node-12/20261121T120000Z.wav",
+    )
+    assert other.name == "recordings/node-12/sub/b.flac"
     assert task.identity().n_bytes == bucket.info("recordings/node-12/20261121T120000Z.wav")["size"]
     assert task.identity().mtime_ns > 1_700_000_000 * 10**9
 
