@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,7 @@ class Cluster:
         self.n_workers = self._await_workers()
         self._ended = distributed.as_completed(loop=self._client.loop, with_results=False)
         self._running: dict[Any, Order] = {}
+        self._batch_id = secrets.token_hex(8)  # others use the scheduler too
 
     @property
     def has_room(self) -> bool:
@@ -64,7 +66,8 @@ class Cluster:
         """See :class:`sonyc_ml.crew.Crew`."""
         if not order.task.is_remote:
             order = replace(order, task=replace(order.task, source=os.path.abspath(order.task.source)))  # noqa: PTH100
-        future = self._client.submit(carry_out_packed, order, self._packed, pure=False, key=f"sonyc-ml-{order.number}")
+        key = f"sonyc-ml-{self._batch_id}-{order.number}"
+        future = self._client.submit(carry_out_packed, order, self._packed, pure=False, key=key)
         self._running[future.key] = order
         self._ended.add(future)
 
