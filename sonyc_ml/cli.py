@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +13,14 @@ from sonyc_ml import __version__
 from sonyc_ml.cli_bundle import add_bundle_command, parse_outputs
 from sonyc_ml.cli_doctor import add_doctor_command
 from sonyc_ml.cli_node import add_node_commands
-from sonyc_ml.errors import ConfigError, SonycMLError
+from sonyc_ml.errors import ConfigError, CrashError, SonycMLError
 
 if TYPE_CHECKING:
     from sonyc_ml.batch import Event
     from sonyc_ml.model import Model
 
 OK, SOME_FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
+WOULD_CRASH = os.EX_SOFTWARE  # 70: the unit does not start it again
 
 EMBED_EPILOG = """\
 examples:
@@ -52,6 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_process()
     try:
         status: int = parsed.run(parsed)
+    except CrashError as error:
+        _complain(str(error))
+        return WOULD_CRASH
     except SonycMLError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
@@ -283,7 +288,9 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"sonyc-ml: error: {message}", file=sys.stderr)
+    from sonyc_ml.service import error_prefix  # noqa: PLC0415
+
+    print(f"{error_prefix()}sonyc-ml: error: {message}", file=sys.stderr)
     return NOTHING_DONE
 
 

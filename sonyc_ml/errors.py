@@ -14,8 +14,9 @@
     │   └── OutputNameError
     ├── UnavailableRecordingError    keep the recording, try again later: no permission, I/O error
     │   └── VanishedRecordingError   it is gone
-    └── StoreError                   keep the recording, back off, try again
-        └── JournalDamagedError      make it again from the folder and the outputs
+    ├── StoreError                   keep the recording, back off, try again
+    │   └── JournalDamagedError      make it again from the folder and the outputs
+    └── CrashError                   exit 70: to start again would be to crash again
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``.
 """
@@ -75,3 +76,7 @@ class StoreError(SonycMLError):
 
 class JournalDamagedError(StoreError):
     """A journal that cannot be read, or is not one."""
+
+
+class CrashError(SonycMLError):
+    """What is to be loaded would kill the process."""
