@@ -10,9 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from sonyc_ml import __version__
 from sonyc_ml.audio import Recording, open_recording
 from sonyc_ml.bundle import Bundle, load_extractor, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
@@ -22,6 +20,7 @@ from sonyc_ml.interpreter import Interpreter, Tensor
 from sonyc_ml.process import is_clock_synchronised
 from sonyc_ml.start_time import StartTimes
 from sonyc_ml.store import Output, Provenance, write_output
+from sonyc_ml.versions import versions
 
 Floats = npt.NDArray[np.float32]
 
@@ -103,9 +102,7 @@ class Model:
         self.interpreter.fit(self.extractor.feature_shape)
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
-        self._versions = "; ".join(
-            (f"sonyc-ml {__version__}", self.interpreter.backend, f"numpy {np.__version__}", _sndfile_version())
-        )
+        self._versions = versions(self.interpreter.backend, self.extractor.res_type)
 
     def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
         if network is None:
@@ -402,7 +399,3 @@ def _name_outputs(tensors: tuple[Tensor, ...], named: Mapping[str, int | str] | 
         if str(output) not in numbers:
             raise BundleMismatchError(f"the network has no output {output!r}; it has {listing}")
     return {kind: numbers[str(output)] for kind, output in named.items()}
-
-
-def _sndfile_version() -> str:
-    return f"soundfile {soundfile.__version__} (libsndfile {soundfile.__libsndfile_version__})"
