@@ -14,7 +14,7 @@ from pathlib import Path
 import debian
 import wheels
 from processors import CACHE, INSTALLER, ROOT, Processor
-from userland import Userland
+from userland import Userland, check_machine
 
 CHECK_OUT, SHARED = "/opt/check-out/sonyc-ml", "/opt/check-out/shared/data"
 WHEELS, TEST_PACKAGES, TFLITE_RUNTIME = "/opt/wheels", "/opt/test-packages", "/opt/tflite-runtime"
@@ -90,6 +90,7 @@ class Node:
 @contextmanager
 def node(processor: Processor, *, is_quick: bool, with_tflite_runtime: bool = False) -> Iterator[Node]:
     """Install, or renew what was installed before where it is to be quick, and run until left."""
+    check_machine(processor)
     root = debian.userland(processor)
     packages = wheels.for_node(processor, root)
     what = (root.name, packages.name, hashlib.sha256(INSTALLER.read_bytes()).hexdigest())

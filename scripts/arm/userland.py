@@ -64,7 +64,7 @@ class Userland:
     Raises
     ------
     SkippedError
-        This machine cannot emulate one.
+        It cannot be mounted here.
     """
 
     def __init__(self, processor: Processor, layers: Sequence[Path]) -> None:
@@ -75,7 +75,6 @@ class Userland:
 
     def __enter__(self) -> Self:
         """Mount it."""
-        _check(self.processor)
         with ExitStack() as stack:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sonyc-ml-arm-")))
             for board in self.processor.boards:
@@ -182,8 +181,8 @@ class Userland:
         return int(children[0])
 
 
-def _check(processor: Processor) -> None:
-    """Say why it cannot be, before anything is tried."""
+def check_machine(processor: Processor) -> None:
+    """Raise SkippedError where this machine cannot emulate one, before anything is downloaded."""
     if os.geteuid() != 0:
         raise SkippedError("only root can mount a userland")
     for program in ("nsenter", "unshare", f"qemu-{processor.qemu}-static"):
