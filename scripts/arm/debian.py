@@ -92,9 +92,10 @@ def _unpack(package: Path, folder: Path) -> None:
 
 
 def _do_what_packages_would(processor: Processor, folder: Path) -> None:
-    """The little of their scripts that matters here: users, links of alternatives, certificates."""
+    """The little of their scripts that matters here: users, folders, links of alternatives, certificates."""
     for name in ("passwd", "group"):
         shutil.copyfile(folder / f"usr/share/base-passwd/{name}.master", folder / f"etc/{name}")
+    (folder / "usr/local/bin").mkdir(parents=True, exist_ok=True)
     libraries = folder / "usr/lib" / processor.triplet
     for path in (*libraries.glob("blas/lib*.so.3"), *libraries.glob("lapack/lib*.so.3")):
         link = libraries / path.name
