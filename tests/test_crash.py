@@ -64,6 +64,7 @@ def test_a_mended_bundle_is_loaded_again(deadly_bundle: Path, tiny_bundle: Path,
         assert "watching" in next(lines)
         assert not mark_of(tmp_path).exists()
         daemon.send_signal(signal.SIGTERM)
+        list(lines)  # it must be able to say that it stops
     assert daemon.returncode == 0
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 from agreement import Agreement, agreement, oracle, read
-from node import CHECK_OUT, CURRENT, PYTHON, SHARED, TEST_PACKAGES, Node
+from node import CHECK_OUT, CURRENT, PYTHON, SHARED, Node
 from processors import ROOT, SkippedError
+from suite import run_tests
 
 from sonyc_ml.crash import FAULTS
 from sonyc_ml.store import read_output
@@ -29,9 +30,6 @@ MAX_STEPS, MIN_COSINE = 3, 0.9997  # between LiteRT here and on x86
 MIN_COSINE_TO_ORACLE = 0.999
 ALL = 99
 TOLD_BY_DOCTOR = ("runtime", "kernels", "golden")
-# In the quick form: what depends most on the processor.
-QUICK_TESTS = ("tests/test_crash.py", "tests/test_soxr.py", "tests/test_smoke.py", "tests/test_default_bundle.py")
-EXCLUDED = "not timing and not librosa and not x86"
 
 
 class BrokenError(Exception):
@@ -243,21 +241,9 @@ def crash(node: Node) -> str:
 
 def tests(node: Node) -> str:
     """The tests pass, but those that time things or need what only a developer's machine has."""
-    paths = QUICK_TESTS if node.is_quick else ("tests",)
-    options = ("-q", "-p", "no:cacheprovider", "-m", EXCLUDED, "--tb=short", "-o", "addopts=--strict-markers -ra")
-    command = node.userland.command(
-        *("sh", "-c", f'cd {CHECK_OUT} && exec {PYTHON} -m pytest "$@"', "sh", *options, *paths),
-        environment={"PYTHONPATH": TEST_PACKAGES, "PATH": f"{CURRENT}/bin:/usr/sbin:/usr/bin"},
-    )
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if not node.is_quick:
-                print(f"      {line}", end="", flush=True)
-    require(process.returncode == 0, "\n".join(lines[-60:]))
-    return lines[-1]
+    outcome = run_tests(node)
+    require(not outcome.failures, f"{outcome}\n" + "\n".join(outcome.failures))
+    return str(outcome)
 
 
 CHECKS = {check.__name__: check for check in (doctor, golden, exchange, sonyc, batch, daemon, crash, tests)}
