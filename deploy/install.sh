@@ -258,11 +258,16 @@ check_version() { # FOLDER
     as_service "$program" --version >/dev/null || return 1
     as_service "$1/bin/python" -c 'import systemd.daemon, systemd.journal' || return 1
     for manifest in "$1"/bundle/*.json; do
-        as_service "$program" bundle verify "${manifest%.json}.tflite" >/dev/null || return 1
+        as_service "$program" bundle verify "${manifest%.json}.tflite" >/dev/null ||
+            { explain_crash $? "$program" "${manifest%.json}.tflite"; return 1; }
     done
     sed "s|\"$CURRENT/|\"$1/|" "$CONFIG" >"$CANDIDATE"
     check_config "$1" || return 1
     rm -f "$CANDIDATE"
+}
+
+explain_crash() { # STATUS PROGRAM BUNDLE: what killed it, where something did
+    [ "$1" -lt 128 ] || as_service "$2" doctor --model "$3" | grep -A 1 '^bad' >&2 || true
 }
 
 # What doctor finds wrong with the machine is no reason to keep an old version: a new one may mend it.
@@ -404,4 +409,5 @@ main() {
     say "$version is installed and active; recordings go to $SPOOL, embeddings are in $STATE/embeddings"
 }
 
-main "$@"
+# scripts/test-arm runs single steps of it.
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,9 +18,10 @@ from sonyc_ml.cli_embed import add_embed_command
 from sonyc_ml.cli_model import add_model_flags, model_parameters
 from sonyc_ml.cli_node import add_node_commands
 from sonyc_ml.cli_plot import add_plot_command
-from sonyc_ml.errors import SonycMLError
+from sonyc_ml.errors import CrashError, SonycMLError
 
 OK, NOTHING_DONE, INTERRUPTED = 0, 2, 130
+WOULD_CRASH = os.EX_SOFTWARE  # 70: the unit does not start it again
 
 WATCH_EPILOG = """\
 examples:
@@ -44,6 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_process()
     try:
         status: int = parsed.run(parsed)
+    except CrashError as error:
+        _complain(str(error))
+        return WOULD_CRASH
     except SonycMLError as error:
         return _complain(str(error))
     except KeyboardInterrupt:
@@ -152,7 +157,9 @@ def _log_to_stderr(*, verbose: bool) -> None:
 
 
 def _complain(message: str) -> int:
-    print(f"sonyc-ml: error: {message}", file=sys.stderr)
+    from sonyc_ml.service import error_prefix  # noqa: PLC0415
+
+    print(f"{error_prefix()}sonyc-ml: error: {message}", file=sys.stderr)
     return NOTHING_DONE
 
 

@@ -17,6 +17,7 @@ from sonyc_ml import process
 from sonyc_ml.bulletin import Bulletin
 from sonyc_ml.bundles import Bundles
 from sonyc_ml.config import Config
+from sonyc_ml.crash import LoadingMark, refuse_to_crash
 from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
 from sonyc_ml.events import Event, Listener
 from sonyc_ml.journal import Journal, open_journal
@@ -68,6 +69,8 @@ class Daemon:
         ------
         BundleError, ConfigError, StoreError
             It cannot start.
+        CrashError
+            It would be killed again by what it loads.
         KeyboardInterrupt
             Stopped by a second signal.
         """
@@ -81,7 +84,7 @@ class Daemon:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
         _live_modestly(config)
-        self._bundles = Bundles(config)
+        self._bundles = _load_bundles(config)
         self._open_state(house)
         self._listeners.append(house.enter_context(Metrics(config, lambda: self._bulletin.facts)).hear)
         self._listeners.append(house.enter_context(MqttPublisher(config)).hear)
@@ -264,6 +267,15 @@ class Daemon:
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._reload_wanted = True
         self._spool.wake()
+
+
+def _load_bundles(config: Config) -> Bundles:
+    """Load the bundles; where the last start was killed at it, find out in a child first whether they do it."""
+    with LoadingMark(config.state_folder) as mark:
+        if mark.was_left:
+            logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
+            refuse_to_crash(lambda: Bundles(config), ", ".join(str(settings.path) for settings in config.model))
+        return Bundles(config)
 
 
 def _make_spool(config: Config) -> Spool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sonyc_ml import doctor_machine as machine
 from sonyc_ml import doctor_node as node
 from sonyc_ml.config import Config, ModelConfig, load_config
+from sonyc_ml.crash import REMEDY, crash_text, fault_of
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.findings import BAD, OK, SKIPPED, VERDICTS, WARN, Finding
 
@@ -77,8 +78,8 @@ def _configuration(path: Path, model_path: Path | None) -> tuple[Config | None, 
 def _of_runtime() -> list[Check]:
     return [
         ("python", machine.python),
-        ("libraries", machine.libraries),
-        ("runtime", machine.runtime),
+        ("libraries", partial(_survived, "libraries", "importing them", machine.libraries)),
+        ("runtime", partial(_survived, "runtime", "importing it", machine.runtime)),
         ("processor", machine.processor),
     ]
 
@@ -88,13 +89,20 @@ def _of_bundles(settings: Sequence[ModelConfig], *, sees_processor: bool) -> Ite
     models: list[Model] = []
     for one in settings:
         before = len(models)
-        yield from run_checks([("bundle", partial(_bundle, one, models, sees_processor=sees_processor))])
+        check = partial(_bundle, one, models, sees_processor=sees_processor)
+        yield from run_checks([("bundle", partial(_survived, "bundle", f"loading {one.path}", check))])
         for model in models[before:]:
             yield from run_checks(
                 [("kernels", partial(_kernels, model, one)), ("golden", partial(_golden, model, one))]
             )
     if settings:
         yield from run_checks([("speed", partial(_speed, models))])
+
+
+def _survived(name: str, work: str, check: Callable[[], Finding]) -> Finding:
+    """What a check finds that runs native code; one that would end the doctor too is made in a child alone."""
+    fault = fault_of(check)
+    return check() if fault is None else Finding(name, BAD, crash_text(work, fault), REMEDY)
 
 
 # numpy and the runtime are imported by the checks that need them: where they are broken, the others go on.

@@ -16,7 +16,8 @@
     │   └── VanishedRecordingError   it is gone
     ├── StoreError                   keep the recording, back off, try again
     │   └── JournalDamagedError      make it again from the folder and the outputs
-    └── ClusterError                 end; what is finished stays
+    ├── ClusterError                 end; what is finished stays
+    └── CrashError                   exit 70: to start again would be to crash again
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``.
 """
@@ -80,6 +81,10 @@ class JournalDamagedError(StoreError):
 
 class ClusterError(SonycMLError):
     """A cluster that cannot be reached, or has been lost."""
+
+
+class CrashError(SonycMLError):
+    """What is to be loaded would kill the process."""
 
 
 # What a recording is refused for, in a word or two to count by; the first that fits.

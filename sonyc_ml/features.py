@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
+from numpy.lib.stride_tricks import as_strided
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -210,7 +210,7 @@ class PCMWindows(Extractor):
         self.feature_shape = (self.window_length,)
 
     def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        return sliding_window_view(piece, self.window_length)[::hop_length][:n_windows].copy()
+        return _windows(piece, self.window_length, hop_length, n_windows).copy()
 
 
 # --- log-mel ----------------------------------------------------------------------------------------------------------
@@ -305,7 +305,7 @@ class LogMel(Extractor):
     def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
         samples, starts, rows = self._frames(piece, hop_length, n_windows)
         levels = np.empty((len(starts), self.n_mels), np.float32)
-        self._mel_magnitudes(sliding_window_view(samples, self.n_fft), starts, levels)
+        self._mel_magnitudes(samples, starts, levels)
         np.maximum(levels, AMIN, out=levels)
         np.log10(levels, out=levels)
         levels *= np.float32(10)
@@ -329,7 +329,7 @@ class LogMel(Extractor):
             Which of `starts` each window's frames are.
         """
         n_frames, step, half = self.feature_shape[1], self.mel_hop_len, self._half
-        windows = sliding_window_view(piece, self.window_length)[::hop_length][:n_windows]
+        windows = _windows(piece, self.window_length, hop_length, n_windows)
         rows = np.empty((n_windows, n_frames), np.intp)
 
         inside = np.arange(self._inner, self._outer) * step - half + np.arange(n_windows)[:, None] * hop_length
@@ -349,7 +349,7 @@ class LogMel(Extractor):
             n_rows += edge_starts.size
         return np.concatenate(parts), np.concatenate(all_starts), rows
 
-    def _mel_magnitudes(self, frames: Floats, starts: npt.NDArray[np.intp], out: Floats) -> None:
+    def _mel_magnitudes(self, samples: Floats, starts: npt.NDArray[np.intp], out: Floats) -> None:
         """Write the mel magnitudes of the frames at `starts` into `out`, `(len(starts), n_mels)`.
 
         The FFT is one of float64: 80 dB of a magnitude are a range of 1e8, which float32 does not hold.
@@ -358,7 +358,7 @@ class LogMel(Extractor):
         windowed = np.empty((N_FRAMES_AT_ONCE, self.n_fft))
         magnitudes = np.empty((N_FRAMES_AT_ONCE, n_bins), np.float32)
         for i in range(0, len(starts), N_FRAMES_AT_ONCE):
-            chunk = frames[starts[i : i + N_FRAMES_AT_ONCE]]
+            chunk = _stretches(samples, starts[i : i + N_FRAMES_AT_ONCE], self.n_fft)
             n = len(chunk)
             np.multiply(chunk, self._hann, out=windowed[:n])
             np.abs(np.fft.rfft(windowed[:n]).astype(np.complex64), out=magnitudes[:n])
@@ -366,6 +366,23 @@ class LogMel(Extractor):
                 n_weighted, n_bands = weights.shape
                 bins = magnitudes[:n, first_bin : first_bin + n_weighted]
                 out[i : i + n, first_mel : first_mel + n_bands] = bins @ weights
+
+
+# A view of every stretch of a long piece would be larger than a 32-bit processor can count: only those that are meant.
+
+
+def _windows(piece: Floats, window_length: int, hop_length: int, n_windows: int) -> Floats:
+    """The first `n_windows` windows of a piece, `(n_windows, window_length)`, as a view."""
+    step = piece.strides[0]
+    return as_strided(piece, (n_windows, window_length), (hop_length * step, step), writeable=False)
+
+
+def _stretches(samples: Floats, starts: npt.NDArray[np.intp], length: int) -> Floats:
+    """The `length` samples from each of `starts` on, `(len(starts), length)`; they ascend, and lie close together."""
+    first, last = int(starts[0]), int(starts[-1])
+    step = samples.strides[0]
+    every = as_strided(samples[first : last + length], (last - first + 1, length), (step, step), writeable=False)
+    return every[starts - first]
 
 
 def _padded_edge(windows: Floats, start: int, length: int) -> Floats:

@@ -12,6 +12,7 @@ from sonyc_ml.interpreter import Interpreter, Tensor
 from sonyc_ml.loading import load_model
 from sonyc_ml.manifest import Golden, parse_manifest
 from sonyc_ml.model import Model
+from sonyc_ml.versions import resampler
 
 
 def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
@@ -73,6 +74,7 @@ def render(description: dict[str, Any]) -> str:
             ("extractor", extractor["text"]),
             ("window, hop", f"{extractor['window_size_s']:g} s, {extractor['hop_size_s']:g} s"),
             ("sample rate", f"{extractor['sample_rate']} Hz" if extractor["sample_rate"] else "that of the recording"),
+            ("resampler", extractor["resampler"] or "the extractor's own"),
             ("features", f"({shape}) a window"),
             *((kind, f"output {number}") for kind, number in extractor["outputs"].items()),
         ]
@@ -117,6 +119,7 @@ def _extractor(model: Model) -> dict[str, Any]:
         "hop_size_s": extractor.hop_size_s,
         "sample_rate": extractor.sample_rate,
         "res_type": extractor.res_type,
+        "resampler": resampler(extractor.res_type),
         "outputs": model.outputs,
         "head": manifest.head.network if manifest and manifest.head else "",
         "labels": list(model.labels),

@@ -20,6 +20,7 @@ from sonyc_ml.manifest import INPUT_KINDS, Manifest
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.state import BundleState
 from sonyc_ml.strict import build
+from sonyc_ml.versions import resampler
 
 GOLDEN_CHOICES = ("once", "always", "never")
 
@@ -108,6 +109,7 @@ def golden_key(model: Model) -> str:
         model.interpreter.backend,
         kernels,
         f"numpy {np.__version__}",
+        resampler(model.extractor.res_type),
         _python_and_processor(),
     )
     return " ".join(parts)

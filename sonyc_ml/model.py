@@ -11,9 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from sonyc_ml import __version__
 from sonyc_ml.audio import Recording, open_recording
 from sonyc_ml.bundle import Bundle, load_extractor, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
@@ -25,6 +23,7 @@ from sonyc_ml.output_kinds import name_outputs
 from sonyc_ml.process import is_clock_synchronised
 from sonyc_ml.start_time import StartTimes
 from sonyc_ml.store import write_output
+from sonyc_ml.versions import versions
 
 Floats = npt.NDArray[np.float32]
 
@@ -108,7 +107,7 @@ class Model:
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
-        self._versions = "; ".join((f"sonyc-ml {__version__}", runtime, f"numpy {np.__version__}", _sndfile_version()))
+        self._versions = versions(runtime, self.extractor.res_type)
 
     def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
         if network is None:
@@ -399,7 +398,3 @@ def _check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[s
     for name in keywords:
         if name not in known:
             raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")
-
-
-def _sndfile_version() -> str:
-    return f"soundfile {soundfile.__version__} (libsndfile {soundfile.__libsndfile_version__})"

@@ -90,6 +90,12 @@ def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.envi
     return handler
 
 
+def error_prefix(stream: Any = None, environment: Mapping[str, str] = os.environ) -> str:
+    """What makes a line an error for systemd's journal, where that reads `stream` (standard error where not given)."""
+    stream = sys.stderr if stream is None else stream
+    return "<3>" if _is_journal(stream, environment.get("JOURNAL_STREAM", "")) else ""
+
+
 def _is_journal(stream: Any, told: str) -> bool:
     device, _, inode = told.partition(":")
     try:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -17,6 +18,8 @@ import soundfile
 from sonyc_ml import exporter, maker
 from sonyc_ml.manifest import Input, Manifest
 from tests import networks
+
+hypothesis.settings.register_profile("few", max_examples=10)  # --hypothesis-profile=few: where it is slow
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"

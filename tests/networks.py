@@ -9,7 +9,11 @@ from typing import Any
 import flatbuffers  # type: ignore[import-untyped]
 import numpy as np
 import numpy.typing as npt
-from ai_edge_litert import schema_py_generated as schema
+
+try:
+    from ai_edge_litert import schema_py_generated as schema
+except ImportError:  # 32-bit ARM, for which there is no LiteRT: scripts/test-arm brings this file of it alone
+    import schema_py_generated as schema
 
 TYPES = {
     "float32": schema.TensorType.FLOAT32,

@@ -221,6 +221,7 @@ def test_a_container_does_not_outlive_killed_tests(container: Container) -> None
     container.wait_for(are_groups_gone, "end of its control groups")
 
 
+@pytest.mark.timing
 def test_it_boots_and_stops_in_seconds(container: Container) -> None:
     """Booting is cheap enough for a test to have a container of its own."""
     start_s = time.monotonic()

@@ -170,6 +170,7 @@ def test_a_signal_finishes_the_recording_at_hand(watch: StartWatch, number: int)
     assert daemon.outputs() == ["a.wav.npz"]
 
 
+@pytest.mark.timing
 def test_a_second_signal_stops_now(watch: StartWatch) -> None:
     """A second signal does not wait for the recording, and leaves nothing half-written."""
     daemon = watch("--verbose", "--hop_size", "0.001")

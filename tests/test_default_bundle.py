@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 import shutil
 from pathlib import Path
 
@@ -32,7 +33,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_it_is_what_its_manifest_vouches_for(bundle: Path) -> None:
     """Owners, modes, digests and the golden vector hold."""
     _, differences = verify(bundle)
-    assert differences["features_db"] < 1e-4
+    # Other processors add in another order, and where features are 80 dB down that is seen: docs/arm.md.
+    assert differences["features_db"] < (1e-4 if platform.machine() == "x86_64" else 1e-3)
     assert differences["cosine"] > 0.998
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -74,6 +73,8 @@ def librosa_features(
     The windows are float32, as ours are: librosa multiplies them with a float64 Hann window and transforms the
     float64 product, so both take the logarithm of a spectrum with the same precision.
     """
+    import librosa
+
     filters = librosa.filters.mel(sr=target_sr, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=True)
     levels = []
     for window in padded_windows(y, round(duration * target_sr), round(hop_size * target_sr)):
@@ -120,12 +121,14 @@ SIGNALS = {
 }
 
 
+@pytest.mark.librosa
 @pytest.mark.parametrize("signal", SIGNALS.values(), ids=SIGNALS)
 def test_features_equal_librosas_on_signals(signal: Floats) -> None:
     """Tones, chirps, DC, noise, clicks and silence give librosa's features within 1e-4 dB."""
     assert difference_db(signal) <= MAX_DIFFERENCE_DB
 
 
+@pytest.mark.librosa
 @pytest.mark.parametrize("n_samples", [1, 2, 511, 512, 7999, 8000, 8001, 8799, 8800, 8801, 12345, 15999, 16001])
 def test_features_equal_librosas_at_odd_lengths(n_samples: int) -> None:
     """Recordings of any length, shorter than a window too, give librosa's features within 1e-4 dB."""
@@ -160,6 +163,7 @@ PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.librosa
 @pytest.mark.filterwarnings("ignore:n_fft=.* is too large for input signal:UserWarning")  # librosa.stft; is on purpose
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 @pytest.mark.parametrize("signal", [noise(22222), chirp(10, 3990, 2.5)], ids=["noise", "chirp"])
@@ -168,6 +172,7 @@ def test_features_equal_librosas_with_other_parameters(parameters: dict[str, Any
     assert difference_db(signal, **parameters) <= MAX_DIFFERENCE_DB
 
 
+@pytest.mark.librosa
 @pytest.mark.filterwarnings("ignore:Empty filters detected:UserWarning")  # librosa.filters.mel; such bands stay empty
 @pytest.mark.parametrize(
     ("sample_rate", "n_fft", "n_mels", "fmin", "fmax"),
@@ -183,6 +188,8 @@ def test_features_equal_librosas_with_other_parameters(parameters: dict[str, Any
 def test_mel_filterbank_equals_librosas(sample_rate: int, n_fft: int, n_mels: int, fmin: float, fmax: float) -> None:
     """The filterbank is librosa's HTK one, Slaney-normalised, to float32 rounding, and with its defaults to the bit."""
     ours = mel_filterbank(sample_rate, n_fft, n_mels, fmin, fmax)
+    import librosa
+
     theirs = librosa.filters.mel(sr=sample_rate, n_fft=n_fft, n_mels=n_mels, fmin=fmin, fmax=fmax, htk=True)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-9)
     if (sample_rate, n_fft, n_mels, fmin) == (8000, 1024, 64, 0.0):
@@ -294,6 +301,7 @@ def test_blocks_give_the_samples_of_the_whole(cuts: list[int]) -> None:
     assert_blocks_equal_whole(PCMWindows(0.975, 0.1, 16000), LONG_44K[:500_000], 44100, cuts)
 
 
+@pytest.mark.librosa
 @pytest.mark.parametrize("hop_size", [0.1, 0.37, 1.7])
 def test_the_windows_of_a_long_recording_equal_librosas(hop_size: float) -> None:
     """Windows behind the first inner block are where they belong: librosa's features within 1e-4 dB."""

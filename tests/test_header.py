@@ -205,6 +205,7 @@ def test_a_chunk_that_reaches_beyond_the_file(length: int) -> None:
     assert "holds no sound" in refused(content, UnfinishedRecordingError)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("head", [b"RIFF\0\0\0\0WAVE", b"FORM\0\0\0\0AIFF", W64_RIFF], ids=["RIFF", "AIFF", "W64"])
 def test_a_file_of_zeros_does_not_hold_us_up(head: bytes) -> None:
     """A quarter of a gigabyte of zeros after a header, as a power cut leaves it, is refused at once."""

@@ -59,6 +59,7 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "hop_size_s": 0.1,
         "sample_rate": 8000,
         "res_type": "kaiser_best",
+        "resampler": "kaiser_best",
         "outputs": {"embedding": 0},
         "head": "",
         "labels": [],
@@ -78,6 +79,7 @@ def test_a_description_is_laid_out_for_reading(tiny: Path) -> None:
     assert shown["network"] == f"{tiny}, {tiny.stat().st_size:,} bytes"
     assert shown["bundle SHA-256"] == read_bundle(tiny).sha256
     assert shown["XNNPACK"] == "takes 2 of 2 operators"
+    assert shown["resampler"] == "kaiser_best"
     assert shown["input"] == "features [1, 64, 51, 1] float32"
     assert shown["output 0"] == "embedding [1, 5] float32"
     assert shown["model"] == "SpecModel"

@@ -427,6 +427,7 @@ def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
 # Clients, good and bad
 
 
+@pytest.mark.timing
 def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever says nothing, or something else, or goes away keeps nobody waiting, and is hung up on."""
     monkeypatch.setattr(serving, "REQUEST_S", 0.5)
@@ -482,6 +483,7 @@ def test_more_clients_than_there_are_places(tmp_path: Path) -> None:
             connection.close()
 
 
+@pytest.mark.timing
 def test_too_many_open_files_do_not_spin(tmp_path: Path) -> None:
     """A client that cannot be accepted waits; it is tried a few times a second, not without end."""
     config = make_config(tmp_path, socket=(path := tmp_path / "metrics.sock"))

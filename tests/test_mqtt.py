@@ -425,6 +425,7 @@ def test_nothing_is_started_where_no_broker_is_configured(tmp_path: Path) -> Non
     assert (result.stdout, result.stderr) == ("1 False\n", "")
 
 
+@pytest.mark.timing
 def test_hearing_is_cheap_and_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The worker does not wait for a broker that is away; what would be kept of 10,000 recordings has a bound."""
     events = [published(n) for n in range(10_000)]

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterable
 from itertools import pairwise
 
-import librosa
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -140,12 +139,15 @@ def test_kaiser_best_hears_what_sonycs_nodes_heard(name: str) -> None:
     assert difference[elsewhere].max(initial=0) <= MAX_DIFFERENCE
 
 
+@pytest.mark.librosa
 @pytest.mark.parametrize("res_type", ["soxr_vhq", "soxr_hq", "soxr_mq"])
 @pytest.mark.parametrize(("sr", "target_sr"), [(44100, 8000), (48000, 8000), (22050, 16000), (8000, 16000)])
 @pytest.mark.parametrize("n_samples", [1, 1000, 65535, 65536, 65537, 65546, 131072, 200_000])
 def test_soxr_equals_librosas(res_type: str, sr: int, target_sr: int, n_samples: int) -> None:
     """The SoX resampler in blocks gives librosa's samples, and as many of them."""
     y = noise(n_samples)
+    import librosa
+
     theirs = librosa.resample(y, orig_sr=sr, target_sr=target_sr, res_type=res_type)
     ours = resampled(y, sr, target_sr, res_type)
     assert ours.shape == theirs.shape

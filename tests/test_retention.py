@@ -825,6 +825,7 @@ def test_thread_sweeps_and_stops(node: Node, caplog: pytest.LogCaptureFixture) -
     assert caplog.records[0].getMessage() == "retention: deleted: 1"
 
 
+@pytest.mark.timing
 def test_thread_stops_in_the_middle_of_a_sweep(node: Node) -> None:
     """It does not finish what it is at: a million recordings may wait."""
     live(node)

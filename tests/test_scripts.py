@@ -21,6 +21,16 @@ def test_the_recorder_writes_a_street_recording(tmp_path: Path) -> None:
     assert 300 < max(samples) < 32767
 
 
+def test_what_cannot_emulate_is_skipped() -> None:
+    """Where there is nothing to emulate a node with, scripts/test-arm says so and exits with 77."""
+    environment = {**os.environ, "PATH": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}
+    command = [sys.executable, str(ROOT / "scripts" / "arm" / "main.py"), "arm64", "--quick"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (77, "")
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("scripts/test-arm: skipped: ")
+
+
 def test_shell_scripts_are_well_formed() -> None:
     """Every shell script parses, and can be executed."""
     scripts = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix == ""]

@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import ROOT, write_recording
 from tests.container import Container, why_not
+from tests.deadly import make_deadly
 
 UNIT: Final = "sonyc-ml.service"
 SPOOL, OUTPUTS = "var/spool/sonyc-ml", "var/lib/sonyc-ml/embeddings"
@@ -341,6 +342,24 @@ def test_a_busy_daemon_is_not_restarted(node: Node) -> None:
     assert node.pid() == before
 
 
+def test_a_bundle_that_kills_the_process_is_told_once(node: Node) -> None:
+    """A bundle that kills the process is an error in the journal that says what to do, and is not tried for ever."""
+    deadly = node.path("opt/sonyc-ml/bundles/deadly.tflite")
+    deadly.parent.mkdir(exist_ok=True)
+    make_deadly(deadly)
+    name = f"/opt/sonyc-ml/bundles/{deadly.name}"
+    with node.configured(lambda text: re.sub(rf'"{CURRENT}/bundle/.*"', f'"{name}"', text)):
+        node.machine.systemctl("restart", UNIT, check=False)
+        node.machine.wait_for(lambda: node.machine.show(UNIT, "ActiveState") == "failed", "end of the restarts")
+        assert node.machine.show(UNIT, "ExecMainStatus") == "70"
+        assert node.machine.show(UNIT, "NRestarts") == "1"
+    told = [entry for entry in node.machine.journal(UNIT) if f"loading {name} kills" in str(entry["MESSAGE"])]
+    assert [entry["PRIORITY"] for entry in told] == ["3"]
+    assert "/proc/cpuinfo" in told[0]["MESSAGE"]
+    node.restart()
+    node.wait_until_embedded(node.record())
+
+
 # Upgraded
 
 
@@ -363,6 +382,19 @@ def test_a_version_that_does_not_start_is_refused(node: Node, our_wheel: Path) -
     assert "refused" in said
     assert (node.current(), node.pid()) == before
     assert "was refused" in node.messages()
+
+
+def test_a_version_whose_runtime_crashes_is_refused(node: Node, our_wheel: Path) -> None:
+    """A version whose runtime kills the process on this machine is refused, with the signal and what to do."""
+    before = (node.current(), node.pid())
+
+    def crash(text: str) -> str:
+        return text.replace("    resolvers = runtime.OpResolverType", "    __import__('ctypes').string_at(0)")
+
+    broken = changed_wheel(our_wheel, node.path("opt/crashing"), {"sonyc_ml/interpreter.py": crash})
+    said, _ = recorded_during(node, lambda: node.install("--from", f"/opt/crashing/{broken.name}", check=False))
+    assert re.search("was refused.*kills the process on this machine .SIGSEGV.*mend it", said, re.DOTALL)
+    assert (node.current(), node.pid()) == before
 
 
 def test_a_version_that_does_not_become_active_is_rolled_back(node: Node, our_wheel: Path) -> None:

@@ -253,6 +253,7 @@ def test_a_folder_behind_a_symbolic_link_is_watched(folder: Path, tmp_path: Path
         reader.close()
 
 
+@pytest.mark.timing
 def test_a_recording_moved_out_does_not_hold_up_the_next(folder: Path, read: ReadFolder, tmp_path: Path) -> None:
     """watchdog holds events for half a second behind a file that was moved out; a closed recording passes it."""
     _write(folder / "old.txt")
