@@ -7,6 +7,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import hypothesis
@@ -31,6 +32,11 @@ def require_shared(relative: str) -> Path:
     if not path.exists():
         pytest.skip(f"shared/data/{relative} is not beside this check-out")
     return path
+
+
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skip where an extra is not installed, as on a node."""
+    return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed here")
 
 
 @pytest.fixture(scope="session")

@@ -25,9 +25,9 @@ from sonyc_ml.reading import iter_outputs, read_embeddings
 from sonyc_ml.sources import Sources
 from sonyc_ml.store import output_path, write_output
 from tests import networks
-from tests.conftest import vouch, write_recording
+from tests.conftest import needs, vouch, write_recording
 
-FORMATS = ("npz", "csv", "parquet")
+FORMATS = ("npz", "csv", pytest.param("parquet", marks=needs("pyarrow")))
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from sonyc_ml.batch_events import Begun, Embedded, Ended, Failed
 from sonyc_ml.errors import BundleError
 from sonyc_ml.job import Job
 from sonyc_ml.sources import Sources
-from tests.conftest import write_recording
+from tests.conftest import needs, write_recording
 from tests.test_batch import named, outputs, run
 
 # What Dask warns of is between it and its own dependencies.
-pytestmark = pytest.mark.filterwarnings("default")
+pytestmark = [pytest.mark.filterwarnings("default"), needs("distributed"), needs("pyarrow")]
 
 
 @dataclass

@@ -7,9 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
-import duckdb
 import numpy as np
-import pyarrow.dataset
 import pytest
 
 from sonyc_ml import dataset, parquet
@@ -24,6 +22,9 @@ from sonyc_ml.sources import Sources
 from tests.conftest import write_recording
 from tests.test_batch import forget, outputs, run
 from tests.test_reading import output_of
+
+pyarrow = pytest.importorskip("pyarrow", reason="Parquet is an extra")
+pytest.importorskip("pyarrow.dataset")
 
 PART = Path("day=2026-11-21") / "part-00000.parquet"
 
@@ -84,6 +85,7 @@ def test_row_groups_hold_whole_recordings(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_others_read_it_as_one_table(batch: Batch) -> None:
     """DuckDB and Arrow see a row a window, with partitions, times in UTC and embeddings of a fixed width."""
+    duckdb = pytest.importorskip("duckdb")
     run(replace(batch, partition=("node", "day")))
     table = pyarrow.dataset.dataset(batch.folder, partitioning="hive", exclude_invalid_files=True).to_table()
     assert table.schema.field("embedding").type == pyarrow.list_(pyarrow.float32(), 5)

@@ -18,7 +18,7 @@ import soundfile
 import sonyc_ml
 from sonyc_ml import exporter, maker
 from tests import networks
-from tests.conftest import ROOT, write_recording
+from tests.conftest import ROOT, needs, write_recording
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
@@ -93,6 +93,7 @@ def test_bundle_commands_run(workplace: Path) -> None:
     run_blocks(scripts, workplace)
 
 
+@needs("sklearn")
 def test_labels_commands_run(workplace: Path) -> None:
     """Every command of docs/labels.md works as it stands, in its order, and so does its Python."""
     path = workplace / "models" / "NAME.tflite"
@@ -134,6 +135,8 @@ def test_operations_commands_run(workplace: Path) -> None:
         assert daemon.wait(30) == 0
 
 
+@needs("duckdb")
+@needs("pyarrow")
 def test_archive_commands_run(workplace: Path) -> None:
     """Every command of docs/archive.md works as it stands, and so does its Python; but for stores and clusters."""
     scripts = blocks("bash", ARCHIVE)
@@ -142,6 +145,9 @@ def test_archive_commands_run(workplace: Path) -> None:
     run_python(blocks("python", ARCHIVE), workplace)
 
 
+@needs("pandas")
+@needs("pyarrow")
+@needs("sklearn")
 def test_the_tutorial_works(tmp_path: Path) -> None:
     """Every command and program of the tutorial works, and the node hears what it was taught."""
     (tmp_path / "models").mkdir()

@@ -10,6 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed here")
+pytest.importorskip("ai_edge_litert", reason="heads are written where there is LiteRT")
+
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
 from sklearn.multiclass import OneVsRestClassifier

@@ -13,6 +13,7 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.output import Output
 from sonyc_ml.reading import iter_outputs, read_embeddings
 from sonyc_ml.store import write_output
+from tests.conftest import needs
 from tests.test_store import PROVENANCE
 
 
@@ -89,6 +90,7 @@ def test_outputs_of_before_are_read(tmp_path: Path) -> None:
     assert (provenance.recording, provenance.parameters) == ("a.wav", "")
 
 
+@needs("pyarrow")
 def test_damaged_outputs_can_be_left_out(tmp_path: Path) -> None:
     """With somebody to tell, a damaged output costs no other."""
     write_output(output_of("a.wav", 2), tmp_path / "a.wav.npz")

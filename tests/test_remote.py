@@ -9,9 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from sonyc_ml import remote
 from sonyc_ml.batch import Batch
@@ -22,6 +20,10 @@ from sonyc_ml.sources import Sources
 from tests.conftest import write_recording
 from tests.test_batch import named, outputs, run
 
+fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
+pytest.importorskip("s3fs")
+moto_server = pytest.importorskip("moto.server")
+
 KEYS = ("node-12/20261121T120000Z.wav", "node-12/sub/b.flac", "node-12/notes.txt")
 
 
@@ -29,7 +31,7 @@ KEYS = ("node-12/20261121T120000Z.wav", "node-12/sub/b.flac", "node-12/notes.txt
 def server() -> Iterator[str]:
     """The address of an S3 server on loopback."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer("127.0.0.1", 0)
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
