@@ -128,6 +128,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, tiny_bundle: Path) -> None:
     ]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
 def test_stopped(number: signal.Signals, workers: int, tmp_path: Path, tiny_bundle: Path) -> None:
     """Told to stop it ends within two seconds, keeps what is finished, says how to go on, and goes on."""
