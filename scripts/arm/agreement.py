@@ -42,8 +42,8 @@ class Agreement:
 
 
 def agreement(ours: Arrays, theirs: Arrays, prefix: str) -> Agreement:
-    """Compare the arrays whose names begin with a prefix and that both have."""
-    names = [name for name in ours if name.startswith(prefix) and name in theirs]
+    """Compare the embeddings whose names begin with a prefix and that both have."""
+    names = [name for name in ours if "/" in name and name.startswith(prefix) and name in theirs]
     a = np.concatenate([ours[name] for name in names]).astype(np.float64)
     b = np.concatenate([theirs[name] for name in names]).astype(np.float64)
     steps = np.abs(a - b) / STEP

@@ -28,9 +28,9 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.table:
             write_table()
             return 0
-        with node(processor, is_quick=parsed.quick) as installed:
+        with node(processor, is_quick=parsed.quick, tests=parsed.tests) as installed:
             _show("ok", "install", installed.said or "installed and checked as deploy/install.sh does it", begin_s)
-            verdicts = [_run(name, installed) for name in parsed.only or CHECKS]
+            verdicts = [_run(name, installed) for name in parsed.only or (parsed.tests and ["tests"]) or CHECKS]
     except SkippedError as error:
         print(f"scripts/test-arm: skipped: {error}")
         return SKIPPED
@@ -45,8 +45,11 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 all held, 1 something did not, 77 skipped: it cannot be run here.",
     )
     parser.add_argument("processor", nargs="?", choices=list(PROCESSORS), default="arm64", help="(default arm64)")
-    parser.add_argument("--quick", action="store_true", help="little of everything, on what was installed before")
+    parser.add_argument("--quick", action="store_true", help="little of everything")
     parser.add_argument("--only", action="append", choices=list(CHECKS), help="this check alone; may be given again")
+    parser.add_argument(
+        "--tests", nargs="+", default=(), metavar="FILE", help="these of the tests, as in test_model.py"
+    )
     parser.add_argument(
         "--table", action="store_true", help="print how far each processor and runtime is off the oracle"
     )

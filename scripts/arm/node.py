@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import debian
 import wheels
-from processors import CACHE, INSTALLER, ROOT, Processor
+from processors import INSTALLER, ROOT, Processor
 from userland import Userland, check_machine
 
 CHECK_OUT, SHARED = "/opt/check-out/sonyc-ml", "/opt/check-out/shared/data"
@@ -71,6 +70,8 @@ class Node:
         A folder of this machine, for what is compared.
     is_quick : bool
         Little of everything.
+    tests : sequence of str
+        Files of tests; all where there are none.
     said : str
         What the check of install.sh had to say.
     """
@@ -79,6 +80,7 @@ class Node:
     shared: Path | None
     work: Path
     is_quick: bool
+    tests: Sequence[str]
     said: str
 
     @property
@@ -88,15 +90,14 @@ class Node:
 
 
 @contextmanager
-def node(processor: Processor, *, is_quick: bool, with_tflite_runtime: bool = False) -> Iterator[Node]:
-    """Install, or renew what was installed before where it is to be quick, and run until left."""
+def node(
+    processor: Processor, *, is_quick: bool, tests: Sequence[str] = (), with_tflite_runtime: bool = False
+) -> Iterator[Node]:
+    """Install, or renew what is in the cache, and run until left."""
     check_machine(processor)
     root = debian.userland(processor)
     packages = wheels.for_node(processor, root)
     what = (root.name, packages.name, hashlib.sha256(INSTALLER.read_bytes()).hexdigest())
-    if not is_quick:
-        for old in CACHE.glob(f"installed-{processor.name}-*"):
-            shutil.rmtree(old)
     with tempfile.TemporaryDirectory(prefix="sonyc-ml-arm-work-") as name:
         work = Path(name)
         wheel = wheels.ours(work / "wheel")
@@ -111,13 +112,13 @@ def node(processor: Processor, *, is_quick: bool, with_tflite_runtime: bool = Fa
         installed = debian.kept(f"installed-{processor.name}", what, install)
         with Userland(processor, [installed, root]) as userland:
             _furnish(userland, packages, wheel)
-            said = _bash(userland, _RENEW)
+            said = "; ".join(line for line in _bash(userland, _RENEW).splitlines() if not line.startswith("speed"))
             shared = _add_shared(userland)
             _link_package(userland)
             userland.copy(wheels.for_tests(processor), TEST_PACKAGES)
             if with_tflite_runtime:
                 userland.copy(wheels.tflite_runtime(processor), TFLITE_RUNTIME)
-            yield Node(userland, shared, work, is_quick, said)
+            yield Node(userland, shared, work, is_quick, tests, said)
 
 
 def _bash(userland: Userland, script: str) -> str:

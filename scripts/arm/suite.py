@@ -46,9 +46,10 @@ class Outcome:
         return f"{', '.join(f'{n} {kind}' for kind, n in self.counts.items())}; the most time: {slowest}"
 
 
-def run_tests(node: Node, n_shards: int | None = None) -> Outcome:
+def run_tests(node: Node) -> Outcome:
     """Run the tests of the check-out inside with the package that was installed there."""
-    shards = _shards(QUICK, 1) if node.is_quick else _shards(_files(), n_shards or os.cpu_count() or 1)
+    files = list(node.tests) or (list(QUICK) if node.is_quick else _files())
+    shards = _shards(files, min(len(files), os.cpu_count() or 1))
     outcome = Outcome()
     with ThreadPoolExecutor(len(shards)) as pool:
         for trouble in pool.map(lambda number: _run(node, number, shards[number]), range(len(shards))):
