@@ -132,34 +132,45 @@ def corrupt(network: Path, work: Path) -> dict[str, Any]:
     return {"n_outputs": n_outputs, "n_told": len(listed) if is_told else 0, "status": outcome.status}
 
 
-def interrupted(network: Path, recordings: list[Path], work: Path, seed: int = 0) -> list[dict[str, Any]]:
-    """Press Ctrl-C at random moments, and let the same command go on."""
+def interrupted(network: Path, recordings: list[Path], work: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
+    """Press Ctrl-C at random moments: while workers start, and midway, each time letting the same command go on."""
     folder = repeat(recordings, N_INTERRUPTED_OVER, work / "interrupted")
     generator = random.Random(seed)
-    output, done, found = work / "interrupted_output", 0, []
+    found: dict[str, list[dict[str, Any]]] = {"early": [], "midway": []}
+    for i in range(N_INTERRUPTS):
+        progress(f"batch: Ctrl-C while it starts: {i + 1} of {N_INTERRUPTS}")
+        found["early"].append(_interrupt(folder, network, work / f"early_{i}", 1, generator.uniform(0, START_S)))
+    output, n_done = work / "interrupted_output", 0
     for i in range(N_INTERRUPTS):
         progress(f"batch: Ctrl-C: {i + 1} of {N_INTERRUPTS}")
-        with Embed(folder, network, output, ("--workers", "2")) as embed:
-            n_events = done + generator.randint(2, N_INTERRUPTED_OVER // N_INTERRUPTS)
-            for number, _ in enumerate(embed.events(), 1):
-                if number == n_events:
-                    break
-            time.sleep(generator.uniform(0, AFTER_EVENT_S))
-            start_s = embed.elapsed_s
-            embed.interrupt()
-            outcome = embed.finish()
-        n_there = sum(1 for _ in output.rglob("*.npz"))
-        kept = outcome.named("kept")
-        found.append(
-            {
-                "stopped_s": outcome.elapsed_s - start_s,
-                "status": outcome.status,
-                "n_lost": max(0, len(kept) + len(outcome.named("embedded")) - n_there) + max(0, done - len(kept)),
-                "says_how": "the same command goes on from there" in outcome.said,
-            }
-        )
-        done = n_there
+        n_events = 1 + n_done + generator.randint(2, N_INTERRUPTED_OVER // N_INTERRUPTS - 8)
+        each = _interrupt(folder, network, output, n_events, generator.uniform(0, AFTER_EVENT_S))
+        found["midway"].append({**each, "n_lost": each["n_lost"] + max(0, n_done - each["n_kept"])})
+        n_done = each["n_there"]
     return found
+
+
+def _interrupt(folder: Path, network: Path, output: Path, n_events: int, delay_s: float) -> dict[str, Any]:
+    """Press Ctrl-C some time after so many events of a batch; returns what came of it."""
+    with Embed(folder, network, output, ("--workers", "2")) as embed:
+        for number, _ in enumerate(embed.events(), 1):
+            if number == n_events:
+                break
+        time.sleep(delay_s)
+        start_s = embed.elapsed_s
+        embed.interrupt()
+        outcome = embed.finish()
+    n_there = sum(1 for _ in output.rglob("*.npz"))
+    n_kept, n_embedded = len(outcome.named("kept")), len(outcome.named("embedded"))
+    return {
+        "stopped_s": outcome.elapsed_s - start_s,
+        "status": outcome.status,
+        "n_there": n_there,
+        "n_kept": n_kept,
+        "n_lost": max(0, n_kept + n_embedded - n_there),
+        "says_how": "the same command goes on from there" in outcome.said,
+        "says_too_much": "Traceback" in outcome.said,
+    }
 
 
 def contents(folder: Path) -> dict[str, bytes]:

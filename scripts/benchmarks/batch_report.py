@@ -35,6 +35,7 @@ def _speed(raw: Raw) -> list[Figure]:
         Figure("2 workers / 1, recordings a second", ratios(one, two), "x", bar=1.9, at_least=True),
         Figure("bare invoke: 2 processes / 1", ratios(alone, floor), "x"),
         Figure("a recording, 2 workers / bare invoke, 2 processes", ratios(two, floor), "x", bar=1.25),
+        *_processor(rounds),
     ]
     if "original_s" in rounds[0]:
         original = _of(rounds, lambda r: r["original_s"])
@@ -47,6 +48,16 @@ def _speed(raw: Raw) -> list[Figure]:
             ratio = ratios([round_[kind]["with_end_s"] for round_ in raw[name]], npz)
             figures.append(Figure(f"{kind} / npz, {raw['networks'][name]}", ratio, "x"))
     return figures
+
+
+def _processor(rounds: list[Raw]) -> list[Figure]:
+    """The same in time of the processors: it means something on a machine that others use as well."""
+    used, floor = _of(rounds, lambda r: r["two"]["processor_s"]), _of(rounds, lambda r: r["floor_processor_s"])
+    of_main_ms = spread(r["two"]["processor_of_main_s"] * 1e3 for r in rounds)
+    return [
+        Figure("the same in processor time", ratios(used, floor), "x"),
+        Figure("of it, the main process", of_main_ms, "ms a recording"),
+    ]
 
 
 def _probe(probe: dict[str, Raw]) -> list[Figure]:
@@ -73,11 +84,11 @@ def _kills(killed: dict[str, Raw]) -> list[Figure]:
     figures = []
     for kind, tally in killed.items():
         n_kills, n_batches, n_recordings = tally["n_kills"], tally["n_batches"], tally["n_recordings"]
-        title = f"{n_kills} SIGKILLs in {n_batches} batches, {n_recordings:,} recordings, {kind}"
+        title = f"{n_kills} SIGKILLs, {n_recordings:,} recordings in {n_batches} batches, {kind}"
         figures += [
             Figure(f"{title}: other outputs than undisturbed", single(tally["n_different"]), "", bar=0),
             Figure(f"{title}: computed twice", single(tally["n_again"]), "", bar=0),
-            Figure(f"workers outlive their batch, {kind}", spread(tally["outlived_s"]), "s"),
+            Figure(f"workers outlive a killed batch, {kind}", spread(s * 1e3 for s in tally["outlived_s"]), "ms"),
         ]
     return figures
 
@@ -118,11 +129,16 @@ def _cluster(found: Raw | None) -> list[Figure]:
     ]
 
 
-def _interrupts(found: list[Raw]) -> list[Figure]:
+def _interrupts(found: dict[str, list[Raw]]) -> list[Figure]:
+    both = [*found["early"], *found["midway"]]
     return [
-        Figure("Ctrl-C: until it has stopped", spread(each["stopped_s"] for each in found), "s", bar=2),
-        Figure("Ctrl-C: finished recordings that are not there", single(sum(each["n_lost"] for each in found)), "", 0),
-        Figure("Ctrl-C: does not say how to go on", single(sum(not each["says_how"] for each in found)), "", bar=0),
+        Figure("Ctrl-C: until it has stopped", spread(each["stopped_s"] for each in found["midway"]), "s", bar=2),
+        Figure(
+            "Ctrl-C while workers start: the same", spread(each["stopped_s"] for each in found["early"]), "s", bar=2
+        ),
+        Figure("Ctrl-C: finished recordings that are not there", single(sum(each["n_lost"] for each in both)), "", 0),
+        Figure("Ctrl-C: does not say how to go on", single(sum(not each["says_how"] for each in both)), "", bar=0),
+        Figure("Ctrl-C: shows a traceback", single(sum(each["says_too_much"] for each in both)), "", bar=0),
     ]
 
 

@@ -19,9 +19,9 @@ from inputs import Inputs
 from recordings import repeat
 from workers import Worker, WorkerError
 
-N_OF_TWO, N_OF_ONE, N_OF_FORMAT = 120, 60, 80  # recordings of ten seconds: some five seconds of an idle machine each
+N_OF_TWO, N_OF_ONE, N_OF_FORMAT = 120, 60, 80  # recordings of ten seconds: three to five seconds of an idle machine
 N_OF_ORIGINAL = 3  # by each of its two processes
-N_SMALL = 400  # recordings for the default bundle, which takes a seventh of the time
+N_SMALL = 200  # recordings for the default bundle, which takes a seventh of the time
 N_WARM = 8  # recordings at the beginning of a run, not counted
 FORMATS = ("npz", "csv", "parquet")
 
@@ -53,12 +53,14 @@ def of_workers(given: Inputs, made: Folders, work: Path, repeats: int, skipped: 
         n_windows = _n_windows(bare[0], given.recordings)
         for i in range(repeats):
             progress(f"batch: 2 workers, 1, the bare network, the original: round {i + 1} of {repeats}")
-            before_s = _bare(bare, n_windows * N_OF_ONE // 4)
+            n_half = n_windows * N_OF_ONE // 4  # of a process, before the batch and behind it
+            before = _bare(bare, n_half)
             two = embedded(made.of_two, given.network, work, ("--workers", "2"))
-            after_s = _bare(bare, n_windows * N_OF_ONE // 4)
+            after = _bare(bare, n_half)
             one = embedded(made.of_one, given.network, work, ("--workers", "1"))
-            round_ = {"two": two, "one": one, "floor_s": (before_s + after_s) / N_OF_ONE}
-            round_["floor_alone_s"] = _bare(bare[:1], n_windows * N_OF_ONE // 4) / (N_OF_ONE // 4)
+            floor_s, floor_processor_s = ((a + b) / N_OF_ONE for a, b in zip(before, after, strict=True))
+            round_ = {"two": two, "one": one, "floor_s": floor_s, "floor_processor_s": floor_processor_s}
+            round_["floor_alone_s"] = _bare(bare[:1], n_half)[0] / (N_OF_ONE // 4)
             if original:
                 round_["original_s"] = _original(original, given.recordings, work) / (2 * N_OF_ORIGINAL)
             rounds.append(round_)
@@ -83,17 +85,25 @@ def embedded(folder: Path, network: Path, work: Path, flags: Sequence[str]) -> d
         Something was not embedded.
     """
     output = work / "output"
-    memory_mb: list[float] = []
     with Embed(folder, network, output, flags) as embed:
         for n_events, event in enumerate(embed.events()):
             if event["event"] == "begun":
                 n_before_end = event["n_recordings"] - N_WARM
+            elif n_events == N_WARM:
+                before_s = embed.processor_s()
             elif n_events == n_before_end:  # while all of them are at work
-                memory_mb = embed.memory_mb("VmHWM")
+                after_s, memory_mb = embed.processor_s(), embed.memory_mb("VmHWM")
         outcome = embed.finish()
     shutil.rmtree(output, ignore_errors=True)
     check_whole(outcome)
-    return {**_timed(outcome), "main_mb": outcome.peak_mb, "worker_mb": max(memory_mb[1:], default=0.0)}
+    used_s = [(after - before) / (n_before_end - N_WARM) for before, after in zip(before_s, after_s, strict=True)]
+    return {
+        **_timed(outcome),
+        "main_mb": outcome.peak_mb,
+        "worker_mb": max(memory_mb[1:], default=0.0),
+        "processor_s": sum(used_s),
+        "processor_of_main_s": used_s[0],
+    }
 
 
 def check_whole(outcome: Outcome) -> None:
@@ -157,14 +167,13 @@ def _n_windows(worker: Worker, recordings: Sequence[Path]) -> int:
     return round(sum(counts) / len(counts))
 
 
-def _bare(workers: Sequence[Worker], n_windows: int) -> float:
-    """Run so many windows in each process at once; returns how long until all are through (in seconds)."""
+def _bare(workers: Sequence[Worker], n_windows: int) -> tuple[float, float]:
+    """Run so many windows in each process at once; returns how long until all are through, and their processor time."""
     start_s = time.perf_counter()
     for worker in workers:
         worker.tell("bare", n_windows=n_windows)
-    for worker in workers:
-        worker.answer()
-    return time.perf_counter() - start_s
+    processor_s = sum(worker.answer()["processor_ms"] for worker in workers) / 1e3
+    return time.perf_counter() - start_s, processor_s
 
 
 def _original(pair: Sequence[Worker], recordings: Sequence[Path], work: Path) -> float:

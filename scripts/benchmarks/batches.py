@@ -43,10 +43,11 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
         given = inputs.find(parsed.model, parsed.recordings, work)
         skipped: list[str] = []
         raw: dict[str, Any] = {"duration_s": given.duration_s, "recordings": [path.name for path in given.recordings]}
-        raw |= _speed(given, work, parsed.repeats, skipped)
+        network_name = "SONYC's network" if parsed.model is None else given.network.stem
+        raw |= _speed(given, network_name, work, parsed.repeats, skipped)
         raw |= _faults(given, work)
         raw["scale"] = batch_scale.measure(DEFAULT, work, long=parsed.long)
-        raw["probe"] = _probe(given, parsed.esc10 or ESC10, work, skipped)
+        raw["probe"] = _probe(parsed, given, work, skipped)
         raw["cluster"] = _or_skipped(lambda: batch_cluster.measure(DEFAULT, work), skipped)
     progress("")
     if not parsed.long:
@@ -54,15 +55,14 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
     return {"command": "batch", **batch_report.of_batch(raw), "skipped": skipped, "raw": raw}
 
 
-def _speed(given: Inputs, work: Path, repeats: int, skipped: list[str]) -> dict[str, Any]:
+def _speed(given: Inputs, network_name: str, work: Path, repeats: int, skipped: list[str]) -> dict[str, Any]:
     if len(os.sched_getaffinity(0)) < 2:
         skipped.append("two workers on two cores: there is one core, so that the ratios mean nothing")
     made = batch_speed.folders(given, work)
     raw: dict[str, Any] = {"rounds": batch_speed.of_workers(given, made, work, repeats, skipped)}
-    names = {"formats": (given.network, made.of_format), "small": (DEFAULT, made.small)}
-    for name, (network, folder) in names.items():
-        raw[name] = batch_speed.of_formats(network, folder, work, max(1, repeats // 2), network.stem)
-    raw["networks"] = {name: network.stem for name, (network, _) in names.items()}
+    raw["networks"] = {"formats": network_name, "small": "default bundle"}
+    for name, network, folder in (("formats", given.network, made.of_format), ("small", DEFAULT, made.small)):
+        raw[name] = batch_speed.of_formats(network, folder, work, max(1, repeats // 2), raw["networks"][name])
     return raw
 
 
@@ -75,12 +75,13 @@ def _faults(given: Inputs, work: Path) -> dict[str, Any]:
     }
 
 
-def _probe(given: Inputs, esc10: Path, work: Path, skipped: list[str]) -> dict[str, dict[str, Any]]:
+def _probe(parsed: argparse.Namespace, given: Inputs, work: Path, skipped: list[str]) -> dict[str, dict[str, Any]]:
+    esc10 = parsed.esc10 or ESC10
     if not esc10.is_dir():
         skipped.append(f"the probe: there is no {esc10}; give the data set ESC-10 with --esc10 FOLDER")
         return {}
     networks = {"default": DEFAULT}
-    if given.network.name == inputs.NETWORK.name:
+    if parsed.model is None:
         networks["sonyc"] = given.network
     else:
         skipped.append("the probe on SONYC's network, whose accuracy is known: another network was given")

@@ -17,7 +17,6 @@ from typing import Any, Self
 
 import environments
 from watching import command
-from workers import wait
 
 Event = dict[str, Any]
 
@@ -38,7 +37,7 @@ class Outcome:
     said : str
         On standard error.
     peak_mb : float
-        Of its memory, without that of its workers.
+        Of its memory, without that of its workers; 0 where it was stopped.
     """
 
     status: int
@@ -106,14 +105,16 @@ class Embed:
             with suppress(ValueError):  # a line that was being written when it was killed
                 event = {**json.loads(line), "at_s": self.elapsed_s}
                 self._events.append(event)
+                if event["event"] == "ended":  # it does not go before it has shut its workers down
+                    with suppress(OSError, KeyError):
+                        self._peak_mb = _memory_mb(self._process.pid, "VmHWM")
                 yield event
 
     def finish(self) -> Outcome:
         """Wait for its end."""
         for _ in self.events():
             pass
-        if self._process.returncode is None:
-            self._peak_mb = wait(self._process)
+        self._process.wait()
         elapsed_s = self.elapsed_s
         self._log.seek(0)
         said = self._log.read().decode(errors="replace")
@@ -126,7 +127,7 @@ class Embed:
         """
         others = self.workers()
         self._process.kill()
-        self._peak_mb = wait(self._process)
+        self._process.wait()
         start_s = time.perf_counter()
         while any(_is_alive(pid) for pid in others) and time.perf_counter() - start_s < GROUP_ENDS_S:
             time.sleep(0.001)
@@ -146,6 +147,10 @@ class Embed:
     def memory_mb(self, what: str = "VmRSS") -> list[float]:
         """What it occupies now, or (``VmHWM``) at most so far: itself first, then each worker."""
         return [_memory_mb(pid, what) for pid in (self._process.pid, *self.workers())]
+
+    def processor_s(self) -> list[float]:
+        """Time of processors that it has taken: itself first, then each worker."""
+        return [_processor_s(pid) for pid in (self._process.pid, *self.workers())]
 
 
 def run(source: Path, network: Path, output: Path, flags: Sequence[str] = ()) -> Outcome:
@@ -171,3 +176,8 @@ def _memory_mb(pid: int, what: str) -> float:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     values = dict(line.split(":", 1) for line in lines)
     return int(values[what].split()[0]) / 1024
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # in user mode, and in the kernel for it
