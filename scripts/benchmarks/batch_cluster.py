@@ -20,6 +20,7 @@ from workers import WorkerError
 
 N_RECORDINGS, N_BEFORE_KILL = 400, 100
 START_S, STOP_S = 60.0, 10.0
+TEMPORARY = ".tmp"  # what a worker was writing when it was killed
 HOST = ("--host", "127.0.0.1")
 
 
@@ -48,6 +49,7 @@ def measure(network: Path, work: Path) -> dict[str, Any]:
                 workers[0].kill()
         outcome = embed.finish()
     here, there = contents(work / "local_output"), contents(work / "cluster_output")
+    different = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
     began = outcome.events[0] if outcome.events else {}
     return {
         "status": outcome.status,
@@ -55,7 +57,8 @@ def measure(network: Path, work: Path) -> dict[str, Any]:
         "n_workers": began.get("n_workers", 0),
         "n_embedded": len({event["recording"] for event in outcome.named("embedded")}),
         "n_recordings": N_RECORDINGS,
-        "n_different": sum(here.get(name) != there.get(name) for name in here.keys() | there.keys()),
+        "different": [name for name in different if not name.endswith(TEMPORARY)],
+        "left": [name for name in different if name.endswith(TEMPORARY)],
         "elapsed_s": outcome.elapsed_s,
     }
 

@@ -125,7 +125,9 @@ def _cluster(found: Raw | None) -> list[Figure]:
     title = f"Dask, one of {found['n_workers']} workers killed"
     return [
         Figure(f"{title}: not embedded", single(found["n_recordings"] - found["n_embedded"]), "", bar=0),
-        Figure(f"{title}: other outputs than here", single(found["n_different"]), "", bar=0),
+        Figure(f"{title}: other outputs than here", single(len(found["different"])), "", bar=0),
+        Figure(f"{title}: temporary files left", single(len(found["left"])), "", bar=0),
+        Figure(f"{title}: the whole command", single(found["elapsed_s"]), "s"),
     ]
 
 
