@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import batches
 import latency
 import loading_time
 import machine
@@ -21,7 +22,12 @@ from workers import WorkerError
 
 from sonyc_ml.errors import SonycMLError
 
-COMMANDS = {"road": road.measure, "latency": latency.measure, "load": loading_time.measure}
+COMMANDS = {
+    "road": road.measure,
+    "latency": latency.measure,
+    "load": loading_time.measure,
+    "batch": batches.measure,
+}
 DEFAULT = "road"
 
 
@@ -56,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_road(commands)
     _add_latency(commands)
     _add_load(commands)
+    _add_batch(commands)
     return parser
 
 
@@ -89,6 +96,20 @@ def _add_load(commands: Any) -> None:
     )
     parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
     _add_common(parser, repeats=30, what="times it is loaded in each way")
+
+
+def _add_batch(commands: Any) -> None:
+    parser = commands.add_parser(
+        "batch",
+        help="many recordings on all cores, killed and interrupted too",
+        description="Time batches on one worker and on two, beside the bare network and the original algorithm; kill "
+        "and interrupt them; embed recordings by the thousand; read ESC-10 back; lose a worker of a cluster.",
+    )
+    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: SONYC's)")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
+    parser.add_argument("--esc10", type=Path, metavar="FOLDER", help="the data set ESC-10, for the probe")
+    _add_common(parser, repeats=5, what="rounds of runs that are compared")
+    parser.add_argument("--long", action="store_true", help="100,000 recordings instead of 10,000")
 
 
 def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:

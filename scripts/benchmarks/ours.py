@@ -25,10 +25,11 @@ from sonyc_ml.store import write_output  # noqa: E402
 
 
 def main() -> None:
-    """Serve ``road`` and ``stages``."""
+    """Serve ``road``, ``stages``, ``bare`` and ``count``."""
     given = settings()
     bench = Bench(load_model(given["network"], **given["parameters"]), Floor(given["network"], **given["parameters"]))
-    serve({"backend": bench.model.interpreter.backend}, {"road": bench.road, "stages": bench.stages})
+    actions = {"road": bench.road, "stages": bench.stages, "bare": bench.bare, "count": bench.count}
+    serve({"backend": bench.model.interpreter.backend}, actions)
 
 
 class Floor:
@@ -94,6 +95,16 @@ class Bench:
         with timed(stages, "write"):
             write_output(embedded, Path(output))
         return {"stages": stages}
+
+    def bare(self, n_windows: int) -> dict[str, Any]:
+        """Nothing but the bare network: how long it takes, and how much of it on a processor."""
+        start_s = time.process_time()
+        floor_ms = self._floor.run(n_windows)
+        return {"floor_ms": floor_ms, "processor_ms": (time.process_time() - start_s) * 1e3}
+
+    def count(self, recording: str) -> dict[str, Any]:
+        """How many windows a recording has."""
+        return {"n_windows": self._n_windows(recording)}
 
     def _resampled(self, blocks: list[Any], sr: int, n_samples: int) -> tuple[list[Any], int]:
         """Blocks at the extractor's sample rate; as they are where it resamples by means of its own, unseen."""
