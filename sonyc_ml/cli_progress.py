@@ -76,6 +76,9 @@ class Progress:
 
     def stopped(self) -> None:
         """It was told to stop."""
+        if not self._total:
+            self._say("stopped before it began")
+            return
         done = f"{count(self._n_embedded)} embedded"
         self._say(f"stopped: {done}, {self._left():,} left; the same command goes on from there")
 

@@ -6,6 +6,7 @@ import importlib
 import os
 import pickle
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from sonyc_ml.crew import N_AHEAD, carry_out_packed
 from sonyc_ml.errors import ClusterError, ConfigError, SonycMLError
 from sonyc_ml.job import Job, Order
 
+COUNT_S = 5.0  # how often the workers are counted: they come and go
 CONNECT_S, WORKERS_S = 10.0, 60.0  # for the scheduler to answer, and for a first worker
 
 
@@ -48,8 +50,9 @@ class Cluster:
         except (OSError, ValueError, RuntimeError) as error:
             raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from error
         self.n_workers = self._await_workers()
-        self._ended = distributed.as_completed(loop=self._client.loop, with_results=False)
+        self._ended = distributed.as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
         self._running: dict[Any, Order] = {}
+        self._next_count_s = time.monotonic() + COUNT_S
         self._batch_id = secrets.token_hex(8)  # others use the scheduler too
 
     @property
@@ -73,28 +76,36 @@ class Cluster:
 
     def finished(self) -> Sequence[tuple[Order, Outcome]]:
         """See :class:`sonyc_ml.crew.Crew`; also raises ClusterError where the scheduler is lost."""
-        future = next(self._ended)
-        order = self._running.pop(future.key)
-        self.n_workers = sum(self._client.nthreads().values()) or self.n_workers
-        return [(order, self._outcome(future, order))]
+        first = next(self._ended)
+        ended = [first, *self._ended.next_batch(block=False)]
+        if time.monotonic() >= self._next_count_s:
+            self._next_count_s = time.monotonic() + COUNT_S
+            self.n_workers = sum(self._client.nthreads().values()) or self.n_workers
+        orders = [self._running.pop(future.key) for future, _ in ended]
+        return [
+            (order, self._outcome(future, result, order)) for order, (future, result) in zip(orders, ended, strict=True)
+        ]
 
     def close(self) -> None:
         """See :class:`sonyc_ml.crew.Crew`."""
         self._client.close()
 
-    def _outcome(self, future: Any, order: Order) -> Outcome:
-        try:
-            outcome: Outcome = future.result()
-        except SonycMLError:
-            raise
-        except self._distributed.KilledWorker:
+    def _outcome(self, future: Any, result: Any, order: Order) -> Outcome:
+        """What became of an order; where something was raised, `result` holds it in a way of Dask's own."""
+        if future.status == "finished":
+            outcome: Outcome = result
+            return outcome
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, SonycMLError):
+            raise error
+        if isinstance(error, self._distributed.KilledWorker):
             detail = f"{order.task.source}: every worker that embedded this recording was killed"
             return Failed(order.task.name, order.task.source, "killed the process", detail)
-        except Exception as error:
-            raise ClusterError(
-                f"the cluster at {self._address} could not embed {order.task.source}: {type(error).__name__}: {error}"
-            ) from error
-        return outcome
+        raise ClusterError(
+            f"the cluster at {self._address} could not embed {order.task.source}: {type(error).__name__}: {error}"
+            if error
+            else f"the cluster at {self._address} was lost"
+        ) from error
 
     def _await_workers(self) -> int:
         try:

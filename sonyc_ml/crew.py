@@ -8,12 +8,12 @@ import os
 import pickle
 import queue
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from sonyc_ml import process
 from sonyc_ml.batch_events import Failed, Outcome
@@ -123,7 +123,8 @@ class Processes:
         """See :class:`Crew`."""
         read_ahead(order)
         try:
-            self._running[self._pool.submit(carry_out_packed, order, self._packed)] = order
+            with _not_interrupted():
+                self._running[self._pool.submit(carry_out_packed, order, self._packed)] = order
         except BrokenProcessPool:
             # `finished` finds that out of those that run, and begins anew.
             self._running[_broken()] = order
@@ -137,12 +138,14 @@ class Processes:
 
     def close(self) -> None:
         """See :class:`Crew`."""
-        for future in self._running:
-            future.cancel()
-        left = wait(self._running, timeout=PATIENCE_S).not_done
-        if left:
-            _end(self._pool)
-        self._pool.shutdown()
+        workers = _workers_of(self._pool)
+        manager: Any = self._pool._executor_manager_thread  # noqa: SLF001  gone once it is told to shut down
+        self._pool.shutdown(wait=False, cancel_futures=True)  # what it cancels itself, it does not stumble over later
+        if wait(self._running, timeout=PATIENCE_S).not_done:
+            for worker in workers:
+                worker.kill()
+        if manager is not None:  # it ends when they have
+            manager.join()
 
     def _begin_anew(self) -> list[tuple[Order, Outcome]]:
         """A process has died, and the others with it: do what was at hand one by one, to find out of what."""
@@ -192,9 +195,23 @@ def _broken() -> Future[Outcome]:
 
 def _end(pool: ProcessPoolExecutor) -> None:
     """End a pool's processes, those that hang too: what they write is written whole or not at all."""
-    for worker in list((pool._processes or {}).values()):  # noqa: SLF001  it tells nobody else
+    for worker in _workers_of(pool):
         worker.kill()
     pool.shutdown(cancel_futures=True)
+
+
+def _workers_of(pool: ProcessPoolExecutor) -> list[Any]:
+    return list((pool._processes or {}).values())  # noqa: SLF001  it tells nobody else
+
+
+@contextmanager
+def _not_interrupted() -> Iterator[None]:
+    """Let processes that begin here not hear Ctrl-C before they have left the group it is told to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # In the processes
@@ -205,6 +222,7 @@ def _begin(parent: int) -> None:
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has ended already
         os._exit(1)

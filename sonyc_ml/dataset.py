@@ -22,7 +22,7 @@ from sonyc_ml.store import output_path
 
 WAITING_FOLDER = "waiting"
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
-PART_RECORDINGS = 4096  # of which each takes some 300 bytes of a part's metadata
+PART_RECORDINGS = 4096  # in all parts that are being filled: each takes some 400 bytes of memory
 PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
 
 
@@ -126,8 +126,11 @@ class Parts:
             part = self._open[row.place]
             part.rows.append(row)
             part.n_bytes += row.output_bytes
-            if len(part.rows) >= PART_RECORDINGS or part.n_bytes >= self._part_bytes:
+            if part.n_bytes >= self._part_bytes:
                 self._publish(row.place, self._open.pop(row.place).rows)
+            elif sum(len(part.rows) for part in self._open.values()) >= PART_RECORDINGS:
+                fullest = max(sorted(self._open), key=lambda place: len(self._open[place].rows))
+                self._publish(fullest, self._open.pop(fullest).rows)
 
     def _publish(self, place: str, rows: Sequence[Row]) -> None:
         """Make a part of outputs that wait, and remove those that it replaces."""

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Job:
         ConfigError
         """
         try:
-            return StartTimes(self.start_patterns, self.time_zone)
+            return _start_times(self.start_patterns, self.time_zone)
         except ValueError as error:
             raise ConfigError(str(error)) from error
 
@@ -126,6 +127,12 @@ def carry_out(order: Order, job: Job, model: Model, progress: Callable[[], None]
     )
 
 
+@lru_cache(maxsize=1)
+def _start_times(patterns: tuple[str, ...], time_zone: str) -> StartTimes:
+    """Kept, for patterns are compiled."""
+    return StartTimes(patterns, time_zone)
+
+
 def write_as_named(output: Output, path: Path) -> None:
     """Write an output in the format of its path's suffix: npz, csv, or arrow for one that waits for its part."""
     if path.suffix == ".arrow":
@@ -143,7 +150,7 @@ def _embed(order: Order, job: Job, model: Model, progress: Callable[[], None] | 
             local or order.task.source,
             name=order.task.name,
             salvage=job.salvage,
-            start_times=job.start_times(),
+            start_times=_start_times(job.start_patterns, job.time_zone),
             progress=progress,
         )
     finally:

@@ -193,11 +193,14 @@ def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
     """Tables of whole outputs, each large enough for a row group."""
     arrow, _ = _arrow()
     held: list[Any] = []
+    n_bytes = 0
     for path in waiting:
         held.append(_waiting_table(path).replace_schema_metadata(None))
-        if sum(table.nbytes for table in held) >= GROUP_BYTES:
+        n_bytes += held[-1].nbytes
+        if n_bytes >= GROUP_BYTES:
             yield arrow.concat_tables(held).combine_chunks()
             held.clear()
+            n_bytes = 0
     if held:
         yield arrow.concat_tables(held).combine_chunks()
 
