@@ -75,6 +75,7 @@ class Worker:
         self._overload = Overload(config.overload, journal, clock)
         self._start_times = StartTimes(config.recordings.start_patterns, config.recordings.time_zone)
         self._unwritten: Callable[[], object] | None = None
+        self._clean: set[Path] = set()  # folders without anything that a killed process was writing
         self.counts: Counter[str] = Counter() if counts is None else counts
 
     def start(self) -> None:
@@ -86,7 +87,7 @@ class Worker:
         else:
             for entry in self._journal.begun():
                 for bundle in self._bundles:
-                    remove_temporaries((bundle.output_folder / entry.identity.name).parent)
+                    self._clear_up((bundle.output_folder / entry.identity.name).parent)
 
     def step(self, found: Iterable[Identity] = ()) -> bool:
         """Take up what was found and embed the next recording; False where nothing is due.
@@ -194,6 +195,7 @@ class Worker:
                 f"{identity.name}: it changed since it was found; something is still writing it"
             )
         path = free_path(identity, bundle.output_folder, output_format)
+        self._clear_up(path.parent)
         write_output(output, path)
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
         self._tell(_published(output, path, stages_s))
@@ -270,6 +272,15 @@ class Worker:
         fields = {"RECORDING": entry.identity.name, "REASON": reason, "LAG_S": round(lag_s)}
         logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail, extra=fields)
 
+    def _clear_up(self, folder: Path) -> None:
+        """Remove what a killed process was writing in a folder; once, for this one leaves nothing.
+
+        Before the first output of a folder too: a journal that lost the end of its log has forgotten what was begun.
+        """
+        if folder not in self._clean:
+            remove_temporaries(folder)
+            self._clean.add(folder)
+
     def _write_down(self, change: Callable[[], object]) -> None:
         """Change the journal; where it cannot be, before the next recording is begun.
 
@@ -296,7 +307,7 @@ class Worker:
         n_adopted = 0
         for folder, folders, names in os.walk(self._config.output.folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            remove_temporaries(Path(folder))
+            self._clear_up(Path(folder))
             if not Path(folder).is_relative_to(bundle.output_folder):
                 continue
             for name in names:

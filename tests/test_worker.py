@@ -761,6 +761,16 @@ def test_a_start_that_was_killed_begins_again(node: Node) -> None:
     assert node.entry().state == "done"
 
 
+def test_what_the_journal_forgot_is_cleared_up(node: Node) -> None:
+    """A journal that lost the end of its log no longer knows what was begun when the process was killed."""
+    node.restart()
+    (node.out / "sub").mkdir()
+    (node.out / "sub" / TEMPORARY).write_bytes(b"half an output")
+    node.write("sub/a.wav")
+    node.run()
+    assert node.outputs() == ["sub/a.wav.npz"]
+
+
 def test_what_a_killed_process_left_is_cleared_up(node: Node, tmp_path: Path) -> None:
     """In the folder of the recording at hand; in every folder where the journal is new. What lives is left alone."""
     node.write("sub/a.wav")
