@@ -18,7 +18,7 @@ from processors import ROOT
 WANTED = "not timing and not librosa and not x86"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", WANTED, "--tb=short", "--hypothesis-profile=few")
 # In the quick form: what depends most on the processor.
-QUICK = ("test_crash.py", "test_soxr.py", "test_smoke.py", "test_default_bundle.py")
+QUICK = ("test_crash.py", "test_soxr.py", "test_smoke.py")
 TIMEOUT_S = 3000
 N_SLOWEST = 5
 
