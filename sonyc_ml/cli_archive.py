@@ -42,8 +42,13 @@ parameters) and whether the recordings were the same files is told too, but only
 Exit status: 0 the same within the tolerances, 1 they differ or recordings are missing, 2 they cannot be compared."""
 
 
-def add_labels_command(commands: Any) -> None:
-    """Add ``labels`` to a parser's commands."""
+def add_commands(commands: Any) -> None:
+    """Add ``labels`` and ``compare`` to a parser's commands."""
+    _add_labels(commands)
+    _add_compare(commands)
+
+
+def _add_labels(commands: Any) -> None:
     parser = add_command(commands, "labels", _labels, "write what was heard, and when, as labels", LABELS_EPILOG)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
     parser.add_argument("--format", required=True, choices=("audacity", "raven", "csv"), help="of the labels")
@@ -65,8 +70,7 @@ def add_labels_command(commands: Any) -> None:
     parser.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one a line")
 
 
-def add_compare_command(commands: Any) -> None:
-    """Add ``compare`` to a parser's commands."""
+def _add_compare(commands: Any) -> None:
     parser = add_command(
         commands, "compare", _compare, "say how far the numbers of two folders lie apart", COMPARE_EPILOG
     )

@@ -26,7 +26,7 @@ A bundle is NAME.tflite with its manifest NAME.json, which holds the SHA-256 of 
 proves the numbers on any machine. Nothing is unpickled that the manifest does not vouch for."""
 
 
-def add_bundle_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add ``bundle`` to a parser's commands."""
     parser = commands.add_parser(
         "bundle",
@@ -74,7 +74,7 @@ def _add_make(actions: Any) -> None:
     ):
         make.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
     for flag, text in (
-        ("--tolerance_db", "how far features may be off the golden vector (default 0.001)"),
+        ("--tolerance_db", "how far features may be off the golden vector (default 0.005)"),
         ("--tolerance_cosine", "lowest cosine to a golden embedding (default 0.9997)"),
         ("--tolerance_scores", "how far scores may be off (default 0.05)"),
     ):

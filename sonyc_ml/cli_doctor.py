@@ -36,7 +36,7 @@ $XDG_CONFIG_HOME/sonyc-ml/sonyc-ml.toml, else /etc/sonyc-ml/sonyc-ml.toml.
 Exit status: 0 all is well, or there are warnings only; 1 something is bad; 2 cannot tell: there is no configuration."""
 
 
-def add_doctor_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add ``doctor`` to a parser's commands."""
     parser = add_command(
         commands, "doctor", _doctor, "check this machine from end to end, and say how to mend it", EPILOG

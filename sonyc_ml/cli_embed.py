@@ -38,7 +38,7 @@ embedded is listed in failures.csv in the folder of the outputs.
 Exit status: 0 all embedded, 1 some could not be, 2 nothing could be done."""
 
 
-def add_embed_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add ``embed`` to a parser's commands."""
     parser = add_command(commands, "embed", _run, "embed recordings, folders and archives of them", EPILOG)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a recording, folder, quoted pattern or address")

@@ -77,7 +77,7 @@ not answer.""",
 }
 
 
-def add_node_commands(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add the commands to a parser's."""
     _add(commands, "status", _status, "say what the daemon does, and what wants attention")
     explain = _add(commands, "explain", _explain, "say where a recording is, and why")

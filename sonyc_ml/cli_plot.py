@@ -38,7 +38,7 @@ the embeddings' principal components. Needs matplotlib:
 pip install 'sonyc-ml[plot]'."""
 
 
-def add_plot_command(commands: Any) -> None:
+def add_commands(commands: Any) -> None:
     """Add ``plot`` to a parser's commands."""
     parser = add_command(commands, "plot", _plot, "draw a recording, an output, or a day of outputs", EPILOG)
     parser.add_argument("input", type=Path, metavar="RECORDING, OUTPUT or DIR", help="DIR is a folder of outputs")

@@ -55,7 +55,7 @@ class Golden:
     """
 
     file: str
-    features_db: float = 1e-3
+    features_db: float = 5e-3
     cosine: float = 0.9997
     scores: float = 0.05
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,14 @@ def test_a_mark_that_somebody_holds_is_no_crash(tmp_path: Path) -> None:
         second.__exit__(None, None, None)
         assert (tmp_path / FILE_NAME).exists()
     assert not (tmp_path / FILE_NAME).exists()
+
+
+@pytest.fixture(autouse=True)
+def _no_words_of_pytest() -> Iterator[None]:
+    """Let a child die without the trace that pytest would write of it."""
+    faulthandler.disable()
+    yield
+    faulthandler.enable(sys.__stderr__)
 
 
 def test_a_mark_that_cannot_be_made_hinders_nothing(tmp_path: Path) -> None:
