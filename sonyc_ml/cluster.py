@@ -17,7 +17,7 @@ from sonyc_ml.errors import ClusterError, ConfigError, SonycMLError
 from sonyc_ml.job import Job, Order
 
 COUNT_S = 5.0  # how often the workers are counted: they come and go
-CONNECT_S, WORKERS_S = 10.0, 60.0  # for the scheduler to answer, and for a first worker
+CONNECT_S, WORKERS_S = 5.0, 60.0  # for the scheduler to answer, and for a first worker
 
 
 class Cluster:

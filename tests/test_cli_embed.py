@@ -37,7 +37,7 @@ def test_a_folder_becomes_a_folder(tmp_path: Path, tiny_bundle: Path) -> None:
     arguments = (tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--workers", 2)
     result = embed(*arguments)
     assert (result.returncode, result.stdout) == (0, "")
-    assert re.fullmatch(r"embedded 2 of 2 recordings; 2 s of sound in .*, \d+ x real time\n", result.stderr)
+    assert re.fullmatch(r"embedded 2 of 2 recordings; 2 s of sound in .*, [\d,]+ x real time\n", result.stderr)
     for name in ("a.wav.npz", "sub/b.flac.npz"):
         with np.load(tmp_path / "out" / name, allow_pickle=False) as output:
             assert output["embedding"].shape == (1, 5)
@@ -117,7 +117,7 @@ def test_a_bar_on_a_terminal(tmp_path: Path, tiny_bundle: Path) -> None:
     os.close(main)
     pictures = [part for part in said.decode().split("\r") if part.startswith("[")]
     assert pictures
-    assert re.search(r"^\[=* *\] \d+ of 31 recordings, .* of sound, \d+ x", pictures[-1])
+    assert re.search(r"^\[=* *\] \d+ of 31 recordings, .* of sound, [\d,]+ x", pictures[-1])
     assert all(len(picture.removesuffix("\x1b[K")) < 100 for picture in pictures)
     kept = [
         re.sub(r".*\x1b\[K", "", line.rpartition("\r")[2]) for line in said.decode().replace("\r\n", "\n").split("\n")

@@ -95,7 +95,7 @@ def _no_words_of_pytest() -> Iterator[None]:
     """Let a child die without the trace that pytest would write of it."""
     faulthandler.disable()
     yield
-    faulthandler.enable(sys.__stderr__)
+    faulthandler.enable(2)
 
 
 def test_a_mark_that_cannot_be_made_hinders_nothing(tmp_path: Path) -> None:
