@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 from checks import CHECKS, BrokenError  # noqa: E402  the path is set only now
 from node import node  # noqa: E402
 from processors import PROCESSORS, SkippedError  # noqa: E402
+from suite import all_files  # noqa: E402
 from table import write_table  # noqa: E402
 
 BROKEN, SKIPPED = 1, 77  # 77 as automake has it
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str]) -> int:
         if parsed.table:
             write_table()
             return 0
-        with node(processor, is_quick=parsed.quick, tests=parsed.tests) as installed:
+        tests = all_files() if parsed.all else parsed.tests
+        with node(processor, is_quick=parsed.quick, tests=tests) as installed:
             _show("ok", "install", installed.said or "installed and checked as deploy/install.sh does it", begin_s)
             verdicts = [_run(name, installed) for name in parsed.only or (parsed.tests and ["tests"]) or CHECKS]
     except SkippedError as error:
@@ -46,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("processor", nargs="?", choices=list(PROCESSORS), default="arm64", help="(default arm64)")
     parser.add_argument("--quick", action="store_true", help="little of everything")
+    parser.add_argument("--all", action="store_true", help="also the tests that no processor changes")
     parser.add_argument("--only", action="append", choices=list(CHECKS), help="this check alone; may be given again")
     parser.add_argument(
         "--tests", nargs="+", default=(), metavar="FILE", help="these of the tests, as in test_model.py"

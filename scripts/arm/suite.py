@@ -19,6 +19,14 @@ WANTED = "not timing and not librosa and not x86"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", WANTED, "--tb=short", "--hypothesis-profile=few")
 # In the quick form: what depends most on the processor.
 QUICK = ("test_crash.py", "test_soxr.py", "test_smoke.py")
+# What no processor changes, and what starts one process after another, each of which takes seconds of emulation:
+# commands and their texts (the checks beside this one use the commands), pictures, what others serve or read.
+# `--all` has them too.
+ELSEWHERE = (
+    *("alerts", "bad_files", "cli", "cli_embed", "cli_node", "cluster", "components", "container", "dataset", "docs"),
+    *("doctor", "example", "exporter", "lock", "metrics", "mqtt", "own_class", "plot", "remote", "scripts"),
+    *("service", "timeline", "timetable", "wheels"),
+)
 TIMEOUT_S = 3000
 N_SLOWEST = 5
 
@@ -48,7 +56,8 @@ class Outcome:
 
 def run_tests(node: Node) -> Outcome:
     """Run the tests of the check-out inside with the package that was installed there."""
-    files = list(node.tests) or (list(QUICK) if node.is_quick else _files())
+    usual = [name for name in all_files() if name.removeprefix("test_").removesuffix(".py") not in ELSEWHERE]
+    files = list(node.tests) or (list(QUICK) if node.is_quick else usual)
     shards = _shards(files, min(len(files), os.cpu_count() or 1))
     outcome = Outcome()
     with ThreadPoolExecutor(len(shards)) as pool:
@@ -59,7 +68,8 @@ def run_tests(node: Node) -> Outcome:
     return outcome
 
 
-def _files() -> list[str]:
+def all_files() -> list[str]:
+    """Every file of tests, the largest first."""
     return [path.name for path in sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: -path.stat().st_size)]
 
 
