@@ -22,7 +22,7 @@ from sonyc_ml.store import output_path
 
 WAITING_FOLDER = "waiting"
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
-PART_RECORDINGS = 4096  # in all parts that are being filled: each takes some 400 bytes of memory
+PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
 PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
 
 

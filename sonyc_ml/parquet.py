@@ -13,6 +13,7 @@ such files.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -106,8 +107,7 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
         One of those that wait cannot be read.
     """
     _, parquet = _arrow()
-    schemas = [_waiting_table(file).schema for file in waiting]
-    schema = schemas[0].with_metadata(_joined([json.loads(found.metadata[METADATA_KEY.encode()]) for found in schemas]))
+    schema = _waiting_schema(waiting[0]).with_metadata(_joined(map(_waiting_schema, waiting)))
     settings = {"compression": "zstd", "write_page_checksum": True}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
         for group in _groups(waiting):
@@ -179,14 +179,19 @@ def _table(output: Output) -> Any:
     return arrow.table(columns, metadata={METADATA_KEY: json.dumps(metadata)})
 
 
-def _joined(described: Sequence[dict[str, Any]]) -> dict[str, str]:
+def _joined(schemas: Iterable[Any]) -> dict[str, str]:
     """The metadata of several outputs as one: what all have in common once, the rest in columns."""
-    names = described[0]["recordings"]
-    columns = {name: [found["recordings"][name][0] for found in described] for name in names}
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
+    same: dict[Any, Any] = {}  # thousands of outputs tell of one bundle
+    metadata: dict[str, Any] = {}
+    for schema in schemas:
+        metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
+        for name, (value,) in metadata["recordings"].items():
+            columns[name].append(same.setdefault((type(value), value), value))
     common = {name: column[0] for name, column in columns.items() if column.count(column[0]) == len(column)}
     common.pop("n_windows", None)
     rest = {name: column for name, column in columns.items() if name not in common}
-    return {METADATA_KEY: json.dumps({**described[0], "common": common, "recordings": rest})}
+    return {METADATA_KEY: json.dumps({**metadata, "common": common, "recordings": rest})}
 
 
 def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
@@ -203,6 +208,12 @@ def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
             n_bytes = 0
     if held:
         yield arrow.concat_tables(held).combine_chunks()
+
+
+def _waiting_schema(path: Path) -> Any:
+    arrow, _ = _arrow()
+    with _told(path), arrow.OSFile(str(path)) as file:
+        return arrow.ipc.open_file(file).schema
 
 
 def _waiting_table(path: Path) -> Any:
