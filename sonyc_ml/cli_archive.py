@@ -15,6 +15,7 @@ from sonyc_ml.cli_command import add_command
 from sonyc_ml.errors import ConfigError
 
 if TYPE_CHECKING:
+    from sonyc_ml.comparing import Tolerances
     from sonyc_ml.labelling import Rules
     from sonyc_ml.output import Output
 
@@ -35,6 +36,7 @@ Exit status: 0, or 2 if an output is damaged, has no scores, or lacks a class th
 COMPARE_EPILOG = """\
 examples:
   sonyc-ml compare before/ after/
+  sonyc-ml compare before/ after/ --model NAME.tflite
   sonyc-ml compare a.wav.npz b.wav.npz --exact --json
 
 Recordings are matched by name, in whatever order and format they are. Where the outputs come from (bundle, versions,
@@ -77,10 +79,13 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("a", type=Path, metavar="A", help="a folder of outputs, or one output")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     parser.add_argument(
-        "--cosine", type=float, default=0.9997, metavar="X", help="lowest cosine of two embeddings (default 0.9997)"
+        "--model", type=Path, metavar="NAME.tflite", help="the bundle whose golden vector's tolerances are the defaults"
     )
     parser.add_argument(
-        "--scores", type=float, default=0.05, metavar="X", help="largest difference of two scores (default 0.05)"
+        "--cosine", type=float, metavar="X", help="lowest cosine of two embeddings (default the bundle's, or 0.9997)"
+    )
+    parser.add_argument(
+        "--scores", type=float, metavar="X", help="largest difference of two scores (default the bundle's, or 0.05)"
     )
     parser.add_argument("--exact", action="store_true", help="every value must be the same number")
     parser.add_argument("--json", action="store_true", help="for programs")
@@ -104,17 +109,31 @@ def _labels(parsed: argparse.Namespace) -> int:
 
 
 def _compare(parsed: argparse.Namespace) -> int:
-    from sonyc_ml.comparing import Tolerances, compare  # noqa: PLC0415  imports numpy
+    from sonyc_ml.comparing import compare  # noqa: PLC0415  imports numpy
     from sonyc_ml.comparison_text import comparison_text  # noqa: PLC0415
 
     with _told():
-        tolerances = Tolerances(cosine=parsed.cosine, scores=parsed.scores, exact=parsed.exact)
+        tolerances = _tolerances(parsed)
         one_each = parsed.a.is_file() and parsed.b.is_file()
         comparison = compare(_outputs([parsed.a]), _outputs([parsed.b]), tolerances, one_each=one_each)
     table = {"a": str(parsed.a), "b": str(parsed.b), **comparison.table()}
     with _piped():
         print(json.dumps(table, indent=2) if parsed.json else comparison_text(table), flush=True)
     return OK if comparison.same else DIFFERENT
+
+
+def _tolerances(parsed: argparse.Namespace) -> Tolerances:
+    """What the flags say; else what the bundle named allows another machine."""
+    from sonyc_ml.bundle import read_bundle  # noqa: PLC0415
+    from sonyc_ml.comparing import Tolerances  # noqa: PLC0415  imports numpy
+
+    given = {name: getattr(parsed, name) for name in ("cosine", "scores") if getattr(parsed, name) is not None}
+    if parsed.model is not None:
+        manifest = read_bundle(parsed.model).manifest
+        if manifest is None or manifest.golden is None:
+            raise ConfigError(f"{parsed.model} has no golden vector, and so no tolerances: give --cosine and --scores")
+        given = {"cosine": manifest.golden.cosine, "scores": manifest.golden.scores} | given
+    return Tolerances(exact=parsed.exact, **given)
 
 
 def _rules(parsed: argparse.Namespace) -> Rules:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from sonyc_ml.cli import main
 from sonyc_ml.comparing import Tolerances, compare
 from sonyc_ml.comparison_text import comparison_text
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.maker import make_bundle
 from sonyc_ml.output import Output
 from sonyc_ml.store import write_output
 from tests.test_cli import sonyc_ml
@@ -336,6 +338,35 @@ def test_tolerances_out_of_range_are_refused(
     a = written(tmp_path / "a", [made("a.wav")])
     assert main(["compare", str(a), str(a), flag, "7"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_bundle_says_what_is_the_same(tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its golden vector's tolerances hold in place of the usual ones, and flags in place of them."""
+    wide = tmp_path / "wide" / "wide.tflite"
+    wide.parent.mkdir()
+    for suffix in (".tflite", ".pkl"):
+        shutil.copy(tiny_bundle.with_suffix(suffix), wide.with_suffix(suffix))
+    make_bundle(wide, tolerances={"cosine": 0.99, "scores": 0.2})
+    output = made("a.wav")
+    a = written(tmp_path / "a", [output])
+    b = written(tmp_path / "b", [changed(changed(output, 1, 2, 0.1), 1, 0, 0.1, "scores")])
+    assert answer(a, b, capsys)[0] == answer(a, b, capsys, "--model", str(tiny_bundle))[0] == 1
+    status, told = answer(a, b, capsys, "--model", str(wide))
+    assert (status, told["tolerances"]) == (0, {"cosine": 0.99, "scores": 0.2, "exact": False})
+    status, told = answer(a, b, capsys, "--model", str(wide), "--scores", "0.01")
+    assert (status, told["tolerances"]) == (1, {"cosine": 0.99, "scores": 0.01, "exact": False})
+
+
+def test_a_bundle_without_a_golden_vector_has_no_tolerances(
+    tmp_path: Path, tiny_bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Then there is nothing to take, which is said; so is that there is no such bundle."""
+    a = written(tmp_path / "a", [made("a.wav")])
+    lone = Path(shutil.copy(tiny_bundle, tmp_path / "lone.tflite"))
+    assert main(["compare", str(a), str(a), "--model", str(lone)]) == 2
+    assert f"{lone} has no golden vector, and so no tolerances: give --cosine and --scores" in capsys.readouterr().err
+    assert main(["compare", str(a), str(a), "--model", str(tmp_path / "none.tflite")]) == 2
+    assert "none.tflite" in capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
