@@ -8,6 +8,7 @@ import functools
 import importlib.metadata
 import importlib.util
 import inspect
+import io
 import pickle
 import pickletools
 import platform
@@ -15,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -103,8 +105,6 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
         There is no such function, or it does not take these keywords.
     StoreError
     """
-    import dill  # noqa: PLC0415  not needed for our own extractor
-
     found = _find_function(function)
     signature = inspect.signature(found)
     try:
@@ -114,7 +114,7 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     bound.apply_defaults()
     fixed = functools.partial(found, **keywords)
     try:
-        content = dill.dumps(fixed, protocol=PICKLE_PROTOCOL, byref=False, recurse=True)
+        content = _by_value(fixed)
     except (pickle.PicklingError, TypeError) as error:
         raise ValueError(f"{function} uses something that cannot be pickled: {error}") from error
     names = [name for name in ("duration", "hop_size", "target_sr") if name in bound.arguments and name not in keywords]
@@ -123,6 +123,22 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     description = _description(function, parameters, _imported(content), any_python=False)
     write_atomically(Path(path), content + description.line())
     return description
+
+
+def _by_value(function: Callable[..., Any]) -> bytes:
+    """Pickle a function with what its module defines, and modules by their names.
+
+    dill alone writes the state of a module outside Python's own folders too, such as one that is installed for editing.
+    """
+    import dill  # noqa: PLC0415  not needed for our own extractor
+
+    class Pickler(dill.Pickler):  # type: ignore[misc]
+        def reducer_override(self, value: Any) -> Any:
+            return (importlib.import_module, (value.__name__,)) if isinstance(value, ModuleType) else NotImplemented
+
+    with io.BytesIO() as file:
+        Pickler(file, protocol=PICKLE_PROTOCOL, byref=False, recurse=True).dump(function)
+        return file.getvalue()
 
 
 def main(arguments: Sequence[str], prog: str = "features.py") -> int:

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import dill
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -299,6 +300,19 @@ def test_a_users_function_travels_by_value(tmp_path: Path, bare_pythons: dict[in
     if HERE in bare_pythons:
         bare = run(bare_pythons[HERE], "-I", "-c", program, tmp_path / "OUT.pkl")
         assert bare.stdout == "[[10.0, 10.0, 10.0], [10.0, 10.0, 10.0]]\n", bare.stderr
+
+
+def test_modules_travel_by_name(tmp_path: Path, make_module: MakeModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library that is installed to be edited lies where it likes: its state is neither taken nor put back."""
+    text = "import edited_library\ndef my_features(y, sr, hop_size=None): return edited_library.LEVEL\n"
+    name = make_module(text)
+    (tmp_path / "own" / "edited_library.py").write_text("LEVEL = 'quiet'\n")
+    content = exporter._by_value(exporter._find_function(f"{name}:my_features"))
+    library = sys.modules["edited_library"]
+    monkeypatch.setattr(library, "LEVEL", "loud")
+    assert dill.loads(content)(None, 8000) == "loud"
+    assert vars(library)["LEVEL"] == "loud"
+    monkeypatch.delitem(sys.modules, "edited_library")
 
 
 def test_a_users_function_is_described(tmp_path: Path, make_module: MakeModule) -> None:
