@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,9 +34,22 @@ def require_shared(relative: str) -> Path:
     return path
 
 
+def examples(n: int) -> hypothesis.settings:
+    """So many examples for a property, or as few as the profile asks for."""
+    return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100), deadline=None)
+
+
 def needs(package: str) -> pytest.MarkDecorator:
     """Skip where an extra is not installed, as on a node."""
     return pytest.mark.skipif(find_spec(package) is None, reason=f"{package} is not installed here")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test has logged of a name that is not UTF-8 goes to another process as UTF-8."""
+    report = yield
+    report.sections = [(title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

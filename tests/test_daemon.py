@@ -17,12 +17,13 @@ import pytest
 
 from sonyc_ml.journal import Entry, Journal
 from tests.conftest import write_recording
+from tests.container import wait_for
 from tests.test_bundles import copy_bundle, make_bundle
 from tests.test_cli import sonyc_ml
 from tests.test_journal import fill, mounted
 from tests.test_worker import fill_for_changes, make_fragile, write_loud
 
-LONG_S = 30.0
+LONG_S = 120.0  # emulated, a minute of sound in small steps takes as long
 
 
 class Watch:
@@ -157,6 +158,7 @@ def test_a_bad_recording_is_reported_and_passed_over(watch: StartWatch) -> None:
     assert daemon.outputs() == ["good.wav.npz"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_the_recording_at_hand(watch: StartWatch, number: int) -> None:
     """The recording being embedded when the signal comes is embedded; the next one is not begun."""
@@ -299,6 +301,7 @@ def test_a_recording_that_kills_the_process_is_given_up(watch: StartWatch, tmp_p
     assert "the process was killed 2 times while it embedded this recording" in daemon.log()
 
 
+@pytest.mark.x86  # the emulator keeps limits of memory to itself
 def test_nice_and_memory_are_as_configured(watch: StartWatch, tmp_path: Path) -> None:
     """The kernel knows of both."""
     (tmp_path / "c.toml").write_text("[process]\nnice = 7\nmemory_mb = 1000\n")
@@ -425,14 +428,19 @@ def test_what_was_found_while_the_disk_was_full_is_not_lost(watch: StartWatch, t
 
 def test_a_disk_that_is_full_at_the_start_is_waited_for(watch: StartWatch, tmp_path: Path) -> None:
     """To give up would not free it, and a service manager would leave the node down."""
+    log = tmp_path / "log"
+
+    def free_once_it_waits() -> None:
+        wait_for(lambda: log.exists() and "; waiting for the disk\n" in log.read_text(), "the daemon to wait", LONG_S)
+        ballast.unlink()
+
     with mounted() as disk:
         ballast = fill(disk)
         (tmp_path / "c.toml").write_text(f'[state]\nfolder = "{disk / "state"}"\n')
-        thread = threading.Timer(2.0, ballast.unlink)
+        thread = threading.Thread(target=free_once_it_waits)
         thread.start()
         daemon = watch("--config", tmp_path / "c.toml")
         thread.join()
-        assert "; waiting for the disk\n" in daemon.log()
         write_recording(daemon.folder / "a.wav")
         daemon.wait_for_output("a.wav.npz")
         assert daemon.stop() == 0

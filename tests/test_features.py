@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.features import (
@@ -24,12 +24,12 @@ from sonyc_ml.features import (
     n_resampled,
     overlapping,
 )
-from tests.conftest import require_shared
+from tests.conftest import examples
+from tests.oracle import SAMPLES, oracle
 
 Floats = npt.NDArray[np.float32]
 
 MAX_DIFFERENCE_DB = 1e-4
-ORACLE = ("08_003165", "08_003165_odd_length", "11_000297", "34_000997", "41_002444", "chirp_44k", "dog_1")
 RATE = 8000
 
 
@@ -95,13 +95,13 @@ def difference_db(y: Floats, **parameters: Any) -> float:
 # --- the numbers are right --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ORACLE)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_features_equal_what_sonycs_nodes_computed(name: str) -> None:
     """From the oracle's samples come the oracle's features, within 1e-4 dB."""
-    with np.load(require_shared(f"oracle/{name}.npz"), allow_pickle=False) as oracle:
-        features = get_features(oracle["y"], int(oracle["sample_rate"]))
-        assert features.shape == oracle["features"].shape
-        assert np.abs(features - oracle["features"]).max() <= MAX_DIFFERENCE_DB
+    expected = oracle(name)
+    features = get_features(expected["y"], int(expected["sample_rate"]))
+    assert features.shape == expected["features"].shape
+    assert np.abs(features - expected["features"]).max() <= MAX_DIFFERENCE_DB
 
 
 SIGNALS = {
@@ -275,7 +275,7 @@ def assert_blocks_equal_whole(
 
 
 CUTS = st.lists(st.integers(0, 10**7), max_size=8)
-STREAM_SETTINGS = settings(max_examples=12, deadline=None)
+STREAM_SETTINGS = examples(12)
 LONG_8K, LONG_44K = noise(N_LONG), noise(44100 * 32 + 17, seed=2)
 
 

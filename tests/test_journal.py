@@ -22,6 +22,7 @@ from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.identity import Identity
 from sonyc_ml.journal import RESTED_S, Embedded, Entry, Journal, open_journal
 from sonyc_ml.journal_file import FILE_NAME, MAX_LOG_BYTES, set_aside
+from tests.conftest import examples
 
 DAY_S = 86400.0
 NOON_S = 1_700_000_000.0  # 2023-11-14, 22:13:20 in UTC
@@ -991,4 +992,4 @@ def _temporary_folder() -> Iterator[str]:
 
 def test_any_sequence() -> None:
     """Nothing that was added is ever missing, whatever is done in whatever order."""
-    run_state_machine_as_test(JournalMachine, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
+    run_state_machine_as_test(JournalMachine, settings=settings(examples(60), stateful_step_count=30))

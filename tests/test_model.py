@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml import exporter
@@ -38,14 +38,13 @@ from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.start_time import StartTimes
 from sonyc_ml.store import read_provenance, write_output
 from tests import networks, wavs
-from tests.conftest import ROOT, require_shared, vouch
+from tests.conftest import ROOT, examples, require_shared, vouch
 from tests.networks import Spec
+from tests.oracle import RECORDINGS, SAMPLES, long_if_street, oracle
 
 Floats = npt.NDArray[np.float32]
 
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
-RECORDINGS = ("08_003165", "11_000297", "34_000997", "41_002444", "chirp_44k", "dog_1")
-ORACLE = (*RECORDINGS, "08_003165_odd_length")
 # SONYC's network averages three cells of an int8 map with this step: values one step apart differ by a third of it.
 STEP = 0.1530602 / 3
 EQUAL = 0.01 * STEP  # float rounding behind the quantised part
@@ -53,11 +52,6 @@ EQUAL = 0.01 * STEP  # float rounding behind the quantised part
 
 def noise(n_samples: int, seed: int = 1) -> Floats:
     return np.random.default_rng(seed).normal(0, 0.05, n_samples).astype(np.float32)
-
-
-def oracle(name: str) -> dict[str, Floats]:
-    with np.load(require_shared(f"oracle/{name}.npz"), allow_pickle=False) as arrays:
-        return dict(arrays)
 
 
 def lowest_cosine(ours: Floats, theirs: Floats) -> float:
@@ -98,21 +92,18 @@ def waveform(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- the numbers are right --------------------------------------------------------------------------------------------
 
 
-def test_reference_kernels_give_the_oracles_embedding(sonyc_bundle: Path) -> None:
+@pytest.mark.parametrize("name", long_if_street(SAMPLES))
+def test_reference_kernels_give_the_oracles_embedding(name: str, sonyc_bundle: Path) -> None:
     """From the oracle's samples, 99.5 % of all values are the oracle's, and none is more than a step away."""
-    model = AudioModel(sonyc_bundle, reference_kernels=True)
-    differences = []
-    for name in ORACLE:
-        expected = oracle(name)
-        embedding = model.get_embedding(expected["y"], 8000)
-        assert embedding.shape == expected["embedding"].shape
-        differences.append(np.abs(embedding - expected["embedding"]).ravel())
-    difference = np.concatenate(differences)
+    model, expected = AudioModel(sonyc_bundle, reference_kernels=True), oracle(name)
+    embedding = model.get_embedding(expected["y"], 8000)
+    assert embedding.shape == expected["embedding"].shape
+    difference = np.abs(embedding - expected["embedding"])
     assert (difference < EQUAL).mean() >= 0.995
     assert difference.max() <= STEP + EQUAL
 
 
-@pytest.mark.parametrize("name", ORACLE)
+@pytest.mark.parametrize("name", long_if_street(SAMPLES))
 def test_default_kernels_give_almost_the_oracles_embedding(name: str, sonyc_bundle: Path) -> None:
     """With XNNPACK, every window of the oracle's samples has a cosine of 0.999 to the oracle's embedding."""
     expected = oracle(name)
@@ -120,7 +111,7 @@ def test_default_kernels_give_almost_the_oracles_embedding(name: str, sonyc_bund
 
 
 @pytest.mark.parametrize("reference_kernels", [False, True])
-@pytest.mark.parametrize("name", RECORDINGS)
+@pytest.mark.parametrize("name", long_if_street(RECORDINGS))
 def test_recordings_give_almost_the_oracles_embedding(
     name: str, reference_kernels: bool, sonyc_bundle: Path, street: Path
 ) -> None:
@@ -130,7 +121,7 @@ def test_recordings_give_almost_the_oracles_embedding(
     assert lowest_cosine(output.embedding, oracle(name)["embedding"]) >= 0.999
 
 
-@pytest.mark.parametrize("name", ORACLE)
+@pytest.mark.parametrize("name", SAMPLES)
 def test_the_head_gives_the_oracles_tags(name: str) -> None:
     """SONYC's urban-sound head, given the oracle's embedding, gives the oracle's tags."""
     expected = oracle(name)
@@ -155,7 +146,7 @@ def test_tflite_runtime_gives_the_oracles_embedding(sonyc_bundle: Path, tmp_path
     """The runtime of SONYC's nodes, in an environment of its own, gives the oracle's embedding to the last step."""
     if not TFLITE_RUNTIME.exists():
         pytest.skip(".venv-tflite-runtime is not in this check-out (scripts/test makes it where there is Python 3.11)")
-    paths = [require_shared(f"oracle/{name}.npz") for name in ORACLE]
+    paths = [require_shared(f"oracle/{name}.npz") for name in SAMPLES]
     result = subprocess.run(
         [TFLITE_RUNTIME, "-c", PARITY_PROGRAM, sonyc_bundle, tmp_path, *paths],
         env={"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]},
@@ -165,7 +156,7 @@ def test_tflite_runtime_gives_the_oracles_embedding(sonyc_bundle: Path, tmp_path
     )
     assert result.stdout.startswith("tflite-runtime 2.14")
     assert result.stderr == ""
-    for name in ORACLE:
+    for name in SAMPLES:
         difference = np.abs(np.load(tmp_path / f"{name}.npz.npy") - oracle(name)["embedding"])
         assert difference.max() < EQUAL
 
@@ -267,6 +258,7 @@ def test_threads_and_batches_do_not_change_results(tmp_path: Path) -> None:
 # --- files ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_blocks_of_a_long_recording_equal_the_whole(tiny: Path, tmp_path: Path) -> None:
     """Five minutes at 48 kHz, read in blocks, give bit for bit the embedding of the samples in one array."""
     y = noise(300 * 48000 + 11)
@@ -279,6 +271,7 @@ def test_blocks_of_a_long_recording_equal_the_whole(tiny: Path, tmp_path: Path) 
     np.testing.assert_array_equal(output.embedding, model.get_embedding(y, 48000))
 
 
+@pytest.mark.long
 def test_blocks_equal_the_whole_for_sonycs_network(sonyc_bundle: Path, tmp_path: Path) -> None:
     """The same with SONYC's own network and its pickled extractor."""
     y = noise(300 * 48000)
@@ -520,7 +513,7 @@ def in_blocks(y: Floats, cuts: list[int]) -> Iterator[Floats]:
     yield from np.split(y, sorted(cut % len(y) for cut in cuts))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(20)
 @given(
     n_samples=st.integers(121 * 1000, 400 * 1000),
     hop_size=st.sampled_from([0.1, 0.25, 0.5, 1.3]),

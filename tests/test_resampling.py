@@ -10,17 +10,17 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.audio import read_recording
 from sonyc_ml.features import KaiserBest, LogMel, Soxr, make_resampler, n_resampled
-from tests.conftest import require_shared
+from tests.conftest import examples, require_shared
+from tests.oracle import RECORDINGS, oracle
 
 Floats = npt.NDArray[np.float32]
 
 MAX_DIFFERENCE = 2e-6
-ORACLE = ("08_003165", "11_000297", "34_000997", "41_002444", "chirp_44k", "dog_1")
 
 
 def noise(n_samples: int, level: float = 0.2) -> Floats:
@@ -122,13 +122,11 @@ def test_a_sine_stays_a_sine() -> None:
     assert np.abs(gone[middle]).max() < 1e-3
 
 
-@pytest.mark.parametrize("name", ORACLE)
+@pytest.mark.parametrize("name", RECORDINGS)
 def test_kaiser_best_hears_what_sonycs_nodes_heard(name: str) -> None:
     """The 44.1 kHz recordings become the oracle's 8 kHz samples: within 1e-3, and within 2e-6 but at phase 0."""
     y, sr = read_recording(require_shared(f"recordings/{name}.wav"))
-    with np.load(require_shared(f"oracle/{name}.npz"), allow_pickle=False) as oracle:
-        wanted = oracle["y"]
-    ours = resampled(y, sr, 8000)
+    ours, wanted = resampled(y, sr, 8000), oracle(name)["y"]
     assert ours.shape == wanted.shape
     cosine = ours @ wanted / (np.linalg.norm(ours) * np.linalg.norm(wanted))
     assert cosine > 0.99999
@@ -155,7 +153,7 @@ def test_soxr_equals_librosas(res_type: str, sr: int, target_sr: int, n_samples:
 
 
 @pytest.mark.parametrize("res_type", ["kaiser_best", "soxr_hq"])
-@settings(max_examples=25, deadline=None)
+@examples(25)
 @given(n_samples=st.integers(1, 150_000), cuts=st.lists(st.integers(0, 150_000), max_size=5))
 def test_blocks_are_resampled_as_the_whole(res_type: str, n_samples: int, cuts: list[int]) -> None:
     """A recording in blocks of any size is resampled, bit for bit, as the whole, to the promised length."""

@@ -120,23 +120,22 @@ def _require_close(same: Agreement) -> None:
     require(same.n_steps <= MAX_STEPS + 0.01 and same.cosine >= MIN_COSINE, f"against x86: {same}")
 
 
-def embeddings_inside(node: Node, n: int, *, backend: str = "", packages: str = "") -> dict[str, Any]:
-    """What the node computes of SONYC's network."""
+def embeddings_inside(node: Node, n: int, *flags: str, packages: str = "") -> dict[str, Any]:
+    """What the node computes of SONYC's network, with flags of embeddings.py."""
     out, program = f"{WORK}/embeddings.npz", f"{CHECK_OUT}/scripts/arm/embeddings.py"
     node.userland.run("mkdir", "-p", WORK)
-    more = [backend] if backend else []
     environment = {"PYTHONPATH": packages} if packages else {}
-    words = (PYTHON, program, f"{SHARED}/{NETWORK}", SHARED, out, str(n), *more)
+    words = (PYTHON, program, f"{SHARED}/{NETWORK}", SHARED, out, str(n), *flags)
     node.userland.run(*words, environment=environment)
     return read(node.userland.root / out.lstrip("/"))
 
 
-def embeddings_here(node: Node, n: int, *, python: Path | None = None) -> dict[str, Any]:
-    """What this machine computes of SONYC's network."""
+def embeddings_here(node: Node, n: int, *flags: str, python: Path | None = None) -> dict[str, Any]:
+    """What this machine computes of SONYC's network, with flags of embeddings.py."""
     assert node.shared is not None
     out = node.work / "embeddings.npz"
     program = ROOT / "scripts" / "arm" / "embeddings.py"
-    command = [python or Path(sys.executable), program, node.shared / NETWORK, node.shared, out, str(n)]
+    command = [python or Path(sys.executable), program, node.shared / NETWORK, node.shared, out, str(n), *flags]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return read(out)
 

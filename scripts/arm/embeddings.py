@@ -1,11 +1,11 @@
 """Embeddings of the oracle's samples and of recordings, to a file: run by the Python of each platform.
 
-``embeddings.py NETWORK.tflite DATA OUT.npz N [BACKEND]``: of the N smallest files of DATA/oracle and DATA/recordings.
+Of the N smallest files of DATA/oracle and DATA/recordings.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,16 +14,31 @@ import numpy as np
 from sonyc_ml import load_model
 
 
-def main(network: str, data: str, out: str, n: int, backend: str | None = None) -> None:
+def main() -> None:
     """Write arrays ``oracle/NAME`` and ``recordings/NAME``, and the runtime's name as ``runtime``."""
-    model = load_model(network, golden="never", **({"backend": backend} if backend else {}))
+    parsed = _parser().parse_args()
+    model = load_model(
+        parsed.network, golden="never", backend=parsed.backend, reference_kernels=parsed.reference_kernels
+    )
     found = {}
-    for path in _smallest(Path(data, "oracle").glob("*.npz"), n):
+    for path in _smallest((parsed.data / "oracle").glob("*.npz"), parsed.n):
         with np.load(path) as arrays:
             found[f"oracle/{path.stem}"] = model.get_embedding(arrays["y"], int(arrays["sample_rate"]))
-    for path in _smallest(Path(data, "recordings").glob("*.wav"), n):
+    for path in _smallest((parsed.data / "recordings").glob("*.wav"), parsed.n):
         found[f"recordings/{path.stem}"] = model.embed_file(path).embedding
-    np.savez(out, runtime=np.array(model.interpreter.backend), **found)
+    runtime = f"{model.interpreter.backend}{', reference kernels' if parsed.reference_kernels else ''}"
+    np.savez(parsed.out, runtime=np.array(runtime), **found)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Write embeddings to a file.")
+    parser.add_argument("network", metavar="NETWORK.tflite")
+    parser.add_argument("data", type=Path, metavar="DATA")
+    parser.add_argument("out", metavar="OUT.npz")
+    parser.add_argument("n", type=int, metavar="N")
+    parser.add_argument("--backend")
+    parser.add_argument("--reference_kernels", action="store_true")
+    return parser
 
 
 def _smallest(paths: Iterable[Path], n: int) -> list[Path]:
@@ -31,4 +46,4 @@ def _smallest(paths: Iterable[Path], n: int) -> list[Path]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), *sys.argv[5:])
+    main()

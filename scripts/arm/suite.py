@@ -1,4 +1,4 @@
-"""The package's own tests on a node: some processes side by side, since emulation is slow."""
+"""The package's own tests on a node: as many processes as there are cores, since emulation is slow."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import os
 import subprocess
 import xml.etree.ElementTree as ET
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from processors import ROOT
 
 # Left out by their marks; docs/arm.md has the reasons. hypothesis tries a tenth of its examples.
 WANTED = "not timing and not librosa and not x86"
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-m", WANTED, "--tb=short", "--hypothesis-profile=few")
+OPTIONS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--hypothesis-profile=few", "--dist=worksteal")
+REPORT = "/opt/work/tests.xml"
 # In the quick form: what depends most on the processor.
 QUICK = ("test_crash.py", "test_soxr.py", "test_smoke.py")
 # What no processor changes, and what starts one process after another, each of which takes seconds of emulation:
 # commands and their texts (the checks beside this one use the commands), pictures, what others serve or read.
-# `--all` has them too.
+# `--all` has them too, and what is marked as long.
 ELSEWHERE = (
     *("alerts", "bad_files", "cli", "cli_embed", "cli_node", "cluster", "components", "container", "dataset", "docs"),
     *("doctor", "example", "exporter", "lock", "metrics", "mqtt", "own_class", "plot", "remote", "scripts"),
@@ -56,46 +56,42 @@ class Outcome:
 
 def run_tests(node: Node) -> Outcome:
     """Run the tests of the check-out inside with the package that was installed there."""
-    usual = [name for name in all_files() if name.removeprefix("test_").removesuffix(".py") not in ELSEWHERE]
-    files = list(node.tests) or (list(QUICK) if node.is_quick else usual)
-    shards = _shards(files, min(len(files), os.cpu_count() or 1))
-    outcome = Outcome()
-    with ThreadPoolExecutor(len(shards)) as pool:
-        for trouble in pool.map(lambda number: _run(node, number, shards[number]), range(len(shards))):
-            outcome.failures += trouble
-    for number in range(len(shards)):
-        _read(node.userland.root / _report(number).lstrip("/"), outcome)
+    files, wanted = node.tests, WANTED
+    if node.is_quick:
+        files = QUICK
+    elif not files:
+        files = [name for name in all_files() if name.removeprefix("test_").removesuffix(".py") not in ELSEWHERE]
+        wanted += " and not long"
+    outcome = Outcome(failures=_run(node, ("-m", wanted, *(f"tests/{name}" for name in files))))
+    _read(node.userland.root / REPORT.lstrip("/"), outcome)
     return outcome
 
 
 def all_files() -> list[str]:
-    """Every file of tests, the largest first."""
-    return [path.name for path in sorted((ROOT / "tests").glob("test_*.py"), key=lambda path: -path.stat().st_size)]
+    """Every file of tests."""
+    return sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
 
 
-def _shards(files: Sequence[str], n: int) -> list[list[str]]:
-    """Deal files out: the large ones first, so that the sums are much the same."""
-    return [[f"tests/{name}" for name in files[first::n]] for first in range(n)]
-
-
-def _report(number: int) -> str:
-    return f"/opt/work/tests-{number}.xml"
-
-
-def _run(node: Node, number: int, files: Sequence[str]) -> list[str]:
-    """Run some files; what is wrong with the run itself, and not with a test."""
+def _run(node: Node, arguments: Iterable[str]) -> list[str]:
+    """Run some; what is wrong with the run itself, and not with a test."""
     script = f'mkdir -p /opt/work; cd {CHECK_OUT}; exec {PYTHON} -m pytest "$@"'
-    base = ("--basetemp", f"/tmp/tests-{number}", f"--junitxml={_report(number)}")
     command = node.userland.command(
-        *("bash", "-c", script, "bash", *OPTIONS, *base, *files),
+        *(
+            "bash",
+            "-c",
+            script,
+            "bash",
+            *OPTIONS,
+            f"--numprocesses={0 if node.is_quick else os.cpu_count()}",
+            f"--junitxml={REPORT}",
+        ),
+        *arguments,
         environment={"PYTHONPATH": TEST_PACKAGES, "PATH": f"{CURRENT}/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
     )
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=TIMEOUT_S)
-    return (
-        []
-        if done.returncode in (0, 1)
-        else [f"pytest: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"]
-    )
+    if done.returncode in (0, 1):
+        return []
+    return [f"pytest: status {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"]
 
 
 def _read(path: Path, outcome: Outcome) -> None:

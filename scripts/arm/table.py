@@ -14,6 +14,7 @@ from processors import PROCESSORS, ROOT, SkippedError
 
 # As scripts/test makes it.
 X86_TFLITE_RUNTIME = ("numpy<2", "tflite-runtime==2.14.0", "soundfile", "watchdog", "dill")
+REFERENCE = "--reference_kernels"
 TITLES = ("processor", "runtime", "from", "largest difference, steps", "lowest cosine", "values equal")
 
 
@@ -34,6 +35,7 @@ def _rows() -> Iterator[tuple[str, ...]]:
             if processor.has_litert:
                 litert = embeddings_here(installed, ALL)
                 yield from _compared("x86-64", litert, expected)
+                yield from _compared("x86-64", embeddings_here(installed, ALL, REFERENCE), expected)
                 yield from _compared("x86-64", embeddings_here(installed, ALL, python=_tflite_runtime()), expected)
             ours = embeddings_inside(installed, ALL)
             yield from _compared(processor.name, ours, expected)
@@ -41,7 +43,8 @@ def _rows() -> Iterator[tuple[str, ...]]:
                 yield _row(
                     processor.name, str(ours["runtime"]), "against LiteRT on x86-64", agreement(ours, litert, "")
                 )
-                others = embeddings_inside(installed, ALL, backend="tflite-runtime", packages=TFLITE_RUNTIME)
+                yield from _compared(processor.name, embeddings_inside(installed, ALL, REFERENCE), expected)
+                others = embeddings_inside(installed, ALL, "--backend=tflite-runtime", packages=TFLITE_RUNTIME)
                 yield from _compared(processor.name, others, expected)
 
 
