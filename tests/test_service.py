@@ -20,6 +20,8 @@ from tests.conftest import ROOT, write_recording
 from tests.container import Container, why_not
 from tests.deadly import make_deadly
 
+pytestmark = pytest.mark.timing  # some of them; and all share one machine
+
 UNIT: Final = "sonyc-ml.service"
 SPOOL, OUTPUTS = "var/spool/sonyc-ml", "var/lib/sonyc-ml/embeddings"
 CURRENT: Final = "/opt/sonyc-ml/current"
@@ -91,8 +93,11 @@ def changed_wheel(wheel: Path, folder: Path, changes: dict[str, Callable[[str], 
     path = folder / wheel.name
     with zipfile.ZipFile(wheel) as old, zipfile.ZipFile(path, "w") as new:
         for name in old.namelist():
-            content = old.read(name)
-            new.writestr(name, changes[name](content.decode()) if name in changes else content)
+            text = changed = old.read(name)
+            if name in changes:
+                changed = changes[name](text.decode()).encode()
+                assert changed != text, f"{name} is not as the test thinks"
+            new.writestr(name, changed)
     return path
 
 
@@ -389,7 +394,9 @@ def test_a_version_whose_runtime_crashes_is_refused(node: Node, our_wheel: Path)
     before = (node.current(), node.pid())
 
     def crash(text: str) -> str:
-        return text.replace("    resolvers = runtime.OpResolverType", "    __import__('ctypes').string_at(0)")
+        return text.replace(
+            "return runtime.Interpreter(", "return (__import__('ctypes').string_at(0), runtime.Interpreter)[1]("
+        )
 
     broken = changed_wheel(our_wheel, node.path("opt/crashing"), {"sonyc_ml/interpreter.py": crash})
     said, _ = recorded_during(node, lambda: node.install("--from", f"/opt/crashing/{broken.name}", check=False))

@@ -6,6 +6,7 @@ import hashlib
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,8 @@ def node(
     root = debian.userland(processor)
     packages = wheels.for_node(processor, root)
     what = (root.name, packages.name, hashlib.sha256(INSTALLER.read_bytes()).hexdigest())
-    with tempfile.TemporaryDirectory(prefix="sonyc-ml-arm-work-") as name:
+    with tempfile.TemporaryDirectory(prefix="sonyc-ml-arm-work-") as name, ThreadPoolExecutor(1) as beside:
+        of_tests = beside.submit(wheels.for_tests, processor)  # a download, while others unpack and install
         work = Path(name)
         wheel = wheels.ours(work / "wheel")
 
@@ -115,7 +117,7 @@ def node(
             said = "; ".join(line for line in _bash(userland, _RENEW).splitlines() if not line.startswith("speed"))
             shared = _add_shared(userland)
             _link_package(userland)
-            userland.copy(wheels.for_tests(processor), TEST_PACKAGES)
+            userland.copy(of_tests.result(), TEST_PACKAGES)
             if with_tflite_runtime:
                 userland.copy(wheels.tflite_runtime(processor), TFLITE_RUNTIME)
             yield Node(userland, shared, work, is_quick, tests, said)
