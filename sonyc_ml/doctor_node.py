@@ -8,7 +8,6 @@ import pwd
 import queue
 import re
 import shlex
-import sqlite3
 import subprocess
 import tempfile
 import zoneinfo
@@ -236,7 +235,7 @@ def journal(config: Config) -> Finding:
         if not path.exists():
             return Finding("journal", OK, f"there is none at {path} yet; the daemon makes it")
     try:
-        with told(path), closing(_connect(path)) as connection:
+        with told(path), closing(connect_to_read(path)) as connection:
             verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             n = connection.execute("SELECT count(*) FROM recordings").fetchone()[0]
@@ -251,13 +250,6 @@ def journal(config: Config) -> Finding:
             return Finding("journal", OK, f"{path} is sound, {count(n)}")
     remedy = "sudo systemctl restart sonyc-ml: the daemon makes it again from the folder and the outputs when it starts"
     return Finding("journal", BAD, verdict if str(path) in verdict else f"{path} is damaged: {verdict}", remedy)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """Open a journal without the files beside it that SQLite makes even for reading, where nobody has it open."""
-    if holder(path.parent) is not None or path.with_name(f"{FILE_NAME}-wal").exists():
-        return connect_to_read(path)
-    return sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)
 
 
 def daemon(config: Config) -> Finding:

@@ -595,7 +595,7 @@ def test_journal_not_allowed(config: Config, tmp_path: Path, tiny_bundle: Path) 
     Journal(config.state_folder).close()
     (config.state_folder / "journal.sqlite").chmod(0)
     verdict, text, _ = unprivileged("node.journal(config)", write_config(tmp_path, tiny_bundle))
-    assert (verdict, "cannot be used" in text) == (WARN, True)
+    assert (verdict, "cannot be read" in text) == (WARN, True)
 
 
 def test_daemon(config: Config) -> None:
