@@ -245,7 +245,8 @@ def _open_sound(
         sound = _salvageable(descriptor, status.st_size) if salvage else None
         if sound is None:
             check_header(descriptor, status.st_size)
-            sound = soundfile.SoundFile(descriptor, closefd=False)
+            # One of its own: where libsndfile 1.2.0 fails it closes the one that it was given, whatever it was told.
+            sound = soundfile.SoundFile(os.dup(descriptor), closefd=True)
     except (UnreadableRecordingError, EmptyRecordingError) as error:
         raise type(error)(f"{path}: {error}") from None
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,7 +52,7 @@ def principal_components(points: npt.NDArray[np.floating], n_components: int) ->
     # Which way an axis points is the library's whim; a picture must not depend on it.
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
     variances = lengths**2
-    shares = variances[:n_components] / max(float(variances.sum()), np.finfo(np.float64).tiny)
+    shares = variances[:n_components] / max(float(variances.sum()), sys.float_info.min)
     return Components(mean, axes * signs[:, None], shares)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -181,7 +182,7 @@ def _cosines(a: Floats, b: Floats, is_equal: npt.NDArray[np.bool_]) -> npt.NDArr
     ours, theirs = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(invalid="ignore"):
         norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
-        cosines = (ours * theirs).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
+        cosines = (ours * theirs).sum(axis=1) / np.maximum(norms, sys.float_info.min)
     cosines[np.isnan(cosines)] = -1
     cosines[is_equal.all(axis=1)] = 1
     clipped: npt.NDArray[np.float64] = np.clip(cosines, -1, 1)

@@ -10,11 +10,12 @@ import itertools
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
+from zipfile import ZipFile
 
 import numpy as np
 
@@ -52,8 +53,7 @@ def write_output(output: Output, path: Path) -> None:
         if path.suffix == ".csv":
             file.write(_csv(output))
         else:
-            arrays: dict[str, Any] = output.arrays()
-            np.savez(_Sequential(file), **arrays)
+            _write_npz(file, output.arrays())
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
@@ -251,12 +251,19 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         raise kind(f"{path} cannot be written: {error.strerror or error}") from error
 
 
+def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """Write what ``np.savez`` writes, byte for byte; that of numpy 1 complains of a full disk once more at its end."""
+    with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
 class _Sequential:
     """A file that is only written to, never sought in: an archive then takes as few writes as its size needs."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.write = file.write
-        self.read = None  # numpy takes what has one for a file
 
     def flush(self) -> None:
         """The file is flushed once, at its end."""

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import threading
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
+from hypothesis import strategies as st
 
 from sonyc_ml import exporter, maker
 from sonyc_ml.manifest import Input, Manifest
 from tests import networks
 
-hypothesis.settings.register_profile("few", max_examples=10)  # --hypothesis-profile=few: where it is slow
+hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a processor is emulated
+    "few", max_examples=10, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -37,6 +42,11 @@ def require_shared(relative: str) -> Path:
 def examples(n: int) -> hypothesis.settings:
     """So many examples for a property, or as few as the profile asks for."""
     return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100), deadline=None)
+
+
+def floats(low: float | None = None, high: float | None = None, **options: Any) -> st.SearchStrategy[float]:
+    """Any floats; on 32-bit ARM no subnormal ones, which tflite-runtime's library turns to zero in its process."""
+    return st.floats(low, high, allow_subnormal=False if platform.machine() == "armv7l" else None, **options)
 
 
 def needs(package: str) -> pytest.MarkDecorator:

@@ -24,7 +24,7 @@ from sonyc_ml.features import (
     n_resampled,
     overlapping,
 )
-from tests.conftest import examples
+from tests.conftest import examples, needs
 from tests.oracle import SAMPLES, oracle
 
 Floats = npt.NDArray[np.float32]
@@ -286,7 +286,7 @@ def test_blocks_give_the_features_of_the_whole(cuts: list[int], hop_size: float 
     assert_blocks_equal_whole(LogMel(), LONG_8K, RATE, cuts, hop_size)
 
 
-@pytest.mark.parametrize("res_type", ["kaiser_best", "soxr_hq"])
+@pytest.mark.parametrize("res_type", ["kaiser_best", pytest.param("soxr_hq", marks=needs("soxr"))])
 @STREAM_SETTINGS
 @given(cuts=CUTS)
 def test_blocks_of_resampled_recordings_give_the_features_of_the_whole(res_type: str, cuts: list[int]) -> None:

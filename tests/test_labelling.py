@@ -23,6 +23,7 @@ from sonyc_ml.label_files import write_labels
 from sonyc_ml.labelling import Rules, label_output, runs, window_spans
 from sonyc_ml.output import Output
 from sonyc_ml.store import write_output
+from tests.conftest import floats
 from tests.test_store import PROVENANCE
 
 LABELS = ("dog", "siren")
@@ -69,7 +70,7 @@ def labelled(draw: st.DrawFn) -> tuple[Output, Rules]:
     n_windows = draw(st.integers(0, 30))
     window_size_s = draw(st.sampled_from([0.29, 1.0, 3.0]))
     hop_size_s = window_size_s * draw(st.sampled_from([0.1, 0.5, 1.0, 2.5]))
-    scores = draw(st.lists(st.floats(0, 1, width=32), min_size=n_windows, max_size=n_windows))
+    scores = draw(st.lists(floats(0, 1, width=32), min_size=n_windows, max_size=n_windows))
     lead_s = draw(st.sampled_from([0.0, 0.25 * hop_size_s]))
     output = heard(
         "a.wav", [[score] for score in scores], labels=("dog",), window_size_s=window_size_s, hop_size_s=hop_size_s
@@ -77,7 +78,7 @@ def labelled(draw: st.DrawFn) -> tuple[Output, Rules]:
     made = replace(output.provenance, n_samples=8000 * n_windows)
     output = replace(output, timestamps=output.timestamps - lead_s, provenance=made)
     seconds = st.sampled_from([0.0, 0.3, 1.0, 4.0])
-    return output, Rules(threshold=draw(st.floats(0, 1)), merge_s=draw(seconds), min_duration_s=draw(seconds))
+    return output, Rules(threshold=draw(floats(0, 1)), merge_s=draw(seconds), min_duration_s=draw(seconds))
 
 
 @given(labelled())

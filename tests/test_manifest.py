@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sonyc_ml.errors import BundleError
 from sonyc_ml.manifest import Golden, Head, Input, Manifest, parse_manifest, version_numbers
+from tests.conftest import floats
 
 DIGEST = "0" * 64
 LEAST = Manifest(1, "a", "1.0.0", 8000, 1.0, 0.1, Input("pickled"), {"a.tflite": DIGEST})
@@ -177,7 +178,7 @@ def test_versions_are_compared_as_numbers() -> None:
 
 
 PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=12,
 )

@@ -35,7 +35,7 @@ from sonyc_ml.journal import Embedded, Journal
 from sonyc_ml.journal_file import FILE_NAME
 from sonyc_ml.metrics import Metrics, write_textfile
 from sonyc_ml.serving import Server
-from tests.conftest import ROOT, write_recording
+from tests.conftest import ROOT, floats, write_recording
 from tests.test_daemon import StartWatch, watch
 
 __all__ = ["watch"]
@@ -153,7 +153,7 @@ def test_the_text_is_exactly_the_format() -> None:
     ]
 
 
-@given(st.text(), st.floats(allow_nan=False))
+@given(st.text(), floats(allow_nan=False))
 def test_any_label_and_number_comes_back(label: str, number: float) -> None:
     """Whatever a name is made of, a reader gets it back, and the number to the last bit."""
     text = render([Family("a", "gauge", label or "a", [({"x": label}, number)])])

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sonyc_ml.audio import read_recording
 from sonyc_ml.features import KaiserBest, LogMel, Soxr, make_resampler, n_resampled
-from tests.conftest import examples, require_shared
+from tests.conftest import examples, needs, require_shared
 from tests.oracle import RECORDINGS, oracle
 
 Floats = npt.NDArray[np.float32]
@@ -152,7 +152,7 @@ def test_soxr_equals_librosas(res_type: str, sr: int, target_sr: int, n_samples:
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=MAX_DIFFERENCE)
 
 
-@pytest.mark.parametrize("res_type", ["kaiser_best", "soxr_hq"])
+@pytest.mark.parametrize("res_type", ["kaiser_best", pytest.param("soxr_hq", marks=needs("soxr"))])
 @examples(25)
 @given(n_samples=st.integers(1, 150_000), cuts=st.lists(st.integers(0, 150_000), max_size=5))
 def test_blocks_are_resampled_as_the_whole(res_type: str, n_samples: int, cuts: list[int]) -> None:
@@ -206,4 +206,9 @@ def test_the_resampler_is_kept_between_recordings() -> None:
     extractor(noise(2000), 48000)
     assert isinstance(extractor._resampler, KaiserBest)
     assert extractor._resampler.sr == 48000
+
+
+@needs("soxr")
+def test_soxr_is_taken_where_it_is_asked_for() -> None:
+    """It is not the usual one."""
     assert isinstance(make_resampler(48000, 8000, "soxr_hq"), Soxr)

@@ -32,6 +32,7 @@ from sonyc_ml.store import (
     write_atomically,
     write_output,
 )
+from tests.conftest import floats
 
 PROVENANCE = Provenance(
     recording="street/a: \N{GREEK SMALL LETTER ALPHA}, #1.wav",
@@ -53,7 +54,7 @@ PROVENANCE = Provenance(
 )
 IDENTITY = (PROVENANCE.recording_bytes, PROVENANCE.recording_mtime_ns)
 
-matrices = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=st.floats(width=32))
+matrices = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=floats(width=32))
 
 
 def an_output(embedding: npt.NDArray[np.float32] | None = None, provenance: Provenance = PROVENANCE) -> Output:
@@ -129,7 +130,7 @@ def test_csv_numbers_round_trip(
     tmp_path_factory: pytest.TempPathFactory, embedding: npt.NDArray[np.float32], data: st.DataObject
 ) -> None:
     """The text of every number, NaN and infinity too, gives back just that float32."""
-    scores = data.draw(hnp.arrays(np.float32, (len(embedding), 2), elements=st.floats(0, 1, width=32)))
+    scores = data.draw(hnp.arrays(np.float32, (len(embedding), 2), elements=floats(0, 1, width=32)))
     output = replace(an_output(embedding), scores=scores)
     write_output(output, path := tmp_path_factory.getbasetemp() / "numbers.csv")
     _, rows = read_csv(path)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sonyc_ml.features import LogMel
 from sonyc_ml.timeline import NONE, MelScale, Spectrogram, Timeline, envelope, shown_values, shown_windows
+from tests.conftest import floats
 
 SAMPLE_RATE = 8000
 
@@ -106,7 +107,7 @@ def _spectrogram(timeline: Timeline, starts_s: npt.NDArray[np.float64], extracto
 
 
 @given(
-    samples=st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=200),
+    samples=st.lists(floats(-1, 1, width=32), min_size=1, max_size=200),
     n_columns=st.integers(1, 60),
     lengths=st.lists(st.integers(1, 50), min_size=1, max_size=10),
 )

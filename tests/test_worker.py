@@ -339,7 +339,10 @@ def test_a_name_that_is_not_utf8(node: Node) -> None:
 
 def test_a_time_that_no_clock_can_mean(node: Node) -> None:
     """A file from the year 2286, beyond 63 bits of nanoseconds, costs at most itself."""
-    os.utime(node.write("a.wav"), ns=(10**19,) * 2)
+    try:
+        os.utime(node.write("a.wav"), ns=(10**19,) * 2)
+    except OverflowError:
+        pytest.skip("this system does not know such a time")
     if (node.recordings / "a.wav").stat().st_mtime_ns != 10**19:
         pytest.skip("this disk does not know such a time")
     node.write("b.wav")

@@ -97,6 +97,8 @@ class Processor:
         Of its folders of libraries.
     from_debian : frozenset of str
         Packages of Python's that are Debian's there, for PyPI has no wheels.
+    without : frozenset of str
+        What some tests want and PyPI has no wheels of, nor of what it needs; they skip themselves.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Processor:
     boards: tuple[Board, ...]
     triplet: str
     from_debian: frozenset[str]
+    without: frozenset[str] = frozenset()
 
     @property
     def has_litert(self) -> bool:
@@ -117,11 +120,12 @@ class Processor:
         return [*tags, f"manylinux2014_{self.machine}", f"linux_{self.machine}"]
 
     def requirements(self, *extras: str) -> list[Requirement]:
-        """What pyproject.toml requires there, without what is Debian's."""
+        """What pyproject.toml requires of PyPI there."""
         project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         groups = [project["dependencies"], *(project["optional-dependencies"][extra] for extra in extras)]
         required = [Requirement(text) for group in groups for text in group]
-        return [one for one in required if one.name not in self.from_debian and self._wants(one.marker)]
+        absent = self.from_debian | self.without
+        return [one for one in required if one.name not in absent and self._wants(one.marker)]
 
     def _wants(self, marker: Marker | None) -> bool:
         return marker is None or marker.evaluate({"platform_machine": self.machine, "extra": ""})
@@ -130,7 +134,9 @@ class Processor:
 PROCESSORS = {
     "arm64": Processor("arm64", "aarch64", "aarch64", (PI_5, PI_4, PI_3), "aarch64-linux-gnu", frozenset()),
     "armhf": Processor(
-        "armhf", "armv7l", "arm", (PI_2,), "arm-linux-gnueabihf", frozenset({"numpy", "cffi", "systemd-python"})
+        *("armhf", "armv7l", "arm", (PI_2,), "arm-linux-gnueabihf"),
+        frozenset({"numpy", "cffi", "systemd-python"}),
+        frozenset({"distributed", "duckdb", "matplotlib", "moto", "pandas", "pyarrow", "s3fs", "scikit-learn"}),
     ),
 }
 
