@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from sonyc_ml.store import read_provenance, write_output
 from tests import networks, wavs
 from tests.conftest import ROOT, examples, require_shared, vouch
 from tests.networks import Spec
-from tests.oracle import RECORDINGS, SAMPLES, long_if_street, oracle
+from tests.oracle import RECORDINGS, SAMPLES, STREET, long_if_street, oracle
 
 Floats = npt.NDArray[np.float32]
 
@@ -92,13 +92,24 @@ def waveform(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- the numbers are right --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", long_if_street(SAMPLES))
-def test_reference_kernels_give_the_oracles_embedding(name: str, sonyc_bundle: Path) -> None:
+# Together: where a feature lies at the edge of a quantisation step its last bit, the processor's own, decides.
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param(SAMPLES, marks=pytest.mark.long, id="all"),
+        pytest.param([name for name in SAMPLES if name not in STREET], id="short"),
+    ],
+)
+def test_reference_kernels_give_the_oracles_embedding(names: Sequence[str], sonyc_bundle: Path) -> None:
     """From the oracle's samples, 99.5 % of all values are the oracle's, and none is more than a step away."""
-    model, expected = AudioModel(sonyc_bundle, reference_kernels=True), oracle(name)
-    embedding = model.get_embedding(expected["y"], 8000)
-    assert embedding.shape == expected["embedding"].shape
-    difference = np.abs(embedding - expected["embedding"])
+    model = AudioModel(sonyc_bundle, reference_kernels=True)
+    differences = []
+    for name in names:
+        expected = oracle(name)
+        embedding = model.get_embedding(expected["y"], 8000)
+        assert embedding.shape == expected["embedding"].shape
+        differences.append(np.abs(embedding - expected["embedding"]).ravel())
+    difference = np.concatenate(differences)
     assert (difference < EQUAL).mean() >= 0.995
     assert difference.max() <= STEP + EQUAL
 
