@@ -285,8 +285,8 @@ def _construct(runtime: ModuleType, network: bytes, num_threads: int, reference_
 def _reference_kernels(runtime: ModuleType) -> Any:
     """Choose the fastest kernels that give everybody's numbers.
 
-    On ARM the convolutions of LiteRT 2.3 that are optimised for it round otherwise, by up to 2 steps in a third of all
-    values of SONYC's network; its plain ones are a fifth as fast, and equal to tflite-runtime's bit for bit.
+    On ARM the convolutions of LiteRT 2.3 that are optimised for it round otherwise: a third of all values of SONYC's
+    network are up to 2 steps off. Its plain ones are a fifth as fast, and give there what they give on x86.
     """
     rounds_otherwise = runtime.__name__.startswith("ai_edge_litert") and platform.machine() not in X86
     resolvers = runtime.OpResolverType
