@@ -4,11 +4,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sonyc_ml.audio import read_recording
     from sonyc_ml.features import get_features
-    from sonyc_ml.loading import load_model
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
-    from sonyc_ml.reading import iter_outputs, read_embeddings
+    from sonyc_ml.model.loading import load_model
+    from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+    from sonyc_ml.sound.files import read_recording
 
 __all__ = [
     "AudioModel",
@@ -24,10 +24,10 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "get_features": "features",
-    "iter_outputs": "reading",
-    "load_model": "loading",
-    "read_embeddings": "reading",
-    "read_recording": "audio",
+    "iter_outputs": "outputs.reading",
+    "load_model": "model.loading",
+    "read_embeddings": "outputs.reading",
+    "read_recording": "sound.files",
 }
 
 

@@ -640,6 +640,6 @@ def _n_samples(name: str, seconds: float, sample_rate: int) -> int:
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parent.parent)  # run as a file: find the package it belongs to
-    from sonyc_ml.exporter import main
+    from sonyc_ml.cli import main
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(["features", *sys.argv[1:]]))

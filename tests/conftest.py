@@ -19,9 +19,10 @@ import pytest
 import soundfile
 from hypothesis import strategies as st
 
-from sonyc_ml import exporter, maker
-from sonyc_ml.manifest import Input, Manifest
-from tests import networks
+from sonyc_ml.authoring import export as exporter
+from sonyc_ml.authoring import make as maker
+from sonyc_ml.bundles.manifest import Input, Manifest
+from tests.support import networks
 
 hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a processor is emulated
     "few", max_examples=10, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]

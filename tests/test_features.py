@@ -25,7 +25,7 @@ from sonyc_ml.features import (
     overlapping,
 )
 from tests.conftest import examples, needs
-from tests.oracle import SAMPLES, oracle
+from tests.support.oracle import SAMPLES, oracle
 
 Floats = npt.NDArray[np.float32]
 

@@ -18,9 +18,9 @@ from node import CHECK_OUT, CURRENT, PYTHON, SHARED, Node
 from processors import ROOT, SkippedError
 from suite import run_tests
 
-from sonyc_ml.crash import FAULTS
-from sonyc_ml.store import read_output
-from tests.container import wait_for
+from sonyc_ml.node.crash import FAULTS
+from sonyc_ml.outputs.files import read_output
+from tests.support.container import wait_for
 
 DEFAULT = "quantized_default_int8"
 BUNDLE = f"{CURRENT}/bundle/{DEFAULT}.tflite"
@@ -75,7 +75,7 @@ def exchange(node: Node) -> str:
     here = node.work / "made-on-x86"
     here.mkdir()
     shutil.copy(network, here / name)
-    _make_bundle([sys.executable, "-m", "sonyc_ml.cli"], here / name)
+    _make_bundle([sys.executable, "-m", "sonyc_ml"], here / name)
     node.userland.copy(here, f"{WORK}/made-on-x86")
     there = f"{WORK}/made-on-arm"
     node.userland.copy(network, f"{there}/{name}")
@@ -85,7 +85,7 @@ def exchange(node: Node) -> str:
     require(proved.returncode == 0, f"made on x86: {proved.stderr.strip()}")
     back = node.work / "made-on-arm"
     shutil.copytree(node.userland.root / there.lstrip("/"), back)
-    command = [sys.executable, "-m", "sonyc_ml.cli", "bundle", "verify", back / name]
+    command = [sys.executable, "-m", "sonyc_ml", "bundle", "verify", back / name]
     proved_here = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     require(proved_here.returncode == 0, f"made on ARM: {proved_here.stderr.strip()}")
     return f"x86 to ARM: {_golden_line(proved.stdout)}; ARM to x86: {_golden_line(proved_here.stdout)}"
@@ -163,7 +163,7 @@ def batch(node: Node) -> str:
     inside = ("embed", f"{WORK}/recordings", "--model", BUNDLE, "--output", f"{WORK}/embedded")
     node.userland.run("sonyc-ml", *inside, *arguments)
     bundle = ROOT / "models" / f"{DEFAULT}.tflite"
-    command = [sys.executable, "-m", "sonyc_ml.cli", "embed", folder, "--model", bundle, "--output", here, *arguments]
+    command = [sys.executable, "-m", "sonyc_ml", "embed", folder, "--model", bundle, "--output", here, *arguments]
     subprocess.run(command, check=True, cwd=ROOT)
     cosines, equal = [], []
     for path in sorted(here.glob("*.npz")):

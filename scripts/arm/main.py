@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="also the tests that no processor changes")
     parser.add_argument("--only", action="append", choices=list(CHECKS), help="this check alone; may be given again")
     parser.add_argument(
-        "--tests", nargs="+", default=(), metavar="FILE", help="these of the tests, as in test_model.py"
+        "--tests", nargs="+", default=(), metavar="FILE", help="these of the tests, as in model/test_kinds.py"
     )
     parser.add_argument(
         "--table", action="store_true", help="print how far each processor and runtime is off the oracle"

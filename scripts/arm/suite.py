@@ -18,14 +18,23 @@ WANTED = "not timing and not librosa and not x86"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--hypothesis-profile=few", "--dist=worksteal")
 REPORT = "/opt/work/tests.xml"
 # In the quick form: what depends most on the processor.
-QUICK = ("test_crash.py", "test_soxr.py", "test_smoke.py")
+QUICK = ("node/test_crash.py", "parity/test_soxr.py", "journeys/test_smoke.py")
 # What no processor changes, and what starts one process after another, each of which takes seconds of emulation:
 # commands and their texts (the checks beside this one use the commands), pictures, what others serve or read.
 # `--all` has them too, and what is marked as long.
 ELSEWHERE = (
-    *("alerts", "bad_files", "cli", "cli_embed", "cli_node", "cluster", "components", "container", "dataset", "docs"),
-    *("doctor", "example", "exporter", "lock", "metrics", "mqtt", "own_class", "plot", "remote", "scripts"),
-    *("service", "timeline", "timetable", "wheels"),
+    *("analysis/bins", "analysis/columns", "analysis/components", "analysis/plots", "authoring/describe"),
+    *("authoring/export", "base/lock", "batch/dask", "batch/parquet_parts", "batch/remote", "cli/embed", "cli/main"),
+    *("cli/node", "journeys/container", "journeys/docs", "journeys/example", "journeys/scripts", "journeys/service"),
+    *(
+        "journeys/wheels",
+        "model/own_class",
+        "node/alerts",
+        "node/doctor",
+        "node/metrics",
+        "node/mqtt",
+        "sound/bad_files",
+    ),
 )
 TIMEOUT_S = 3000
 N_SLOWEST = 5
@@ -60,7 +69,7 @@ def run_tests(node: Node) -> Outcome:
     if node.is_quick:
         files = QUICK
     elif not files:
-        files = [name for name in all_files() if name.removeprefix("test_").removesuffix(".py") not in ELSEWHERE]
+        files = [name for name in all_files() if name.replace("test_", "").removesuffix(".py") not in ELSEWHERE]
         wanted += " and not long"
     outcome = Outcome(failures=_run(node, ("-m", wanted, *(f"tests/{name}" for name in files))))
     _read(node.userland.root / REPORT.lstrip("/"), outcome)
@@ -68,8 +77,9 @@ def run_tests(node: Node) -> Outcome:
 
 
 def all_files() -> list[str]:
-    """Every file of tests."""
-    return sorted(path.name for path in (ROOT / "tests").glob("test_*.py"))
+    """Every file of tests, by its path in ``tests/``."""
+    tests = ROOT / "tests"
+    return sorted(str(path.relative_to(tests)) for path in tests.rglob("test_*.py"))
 
 
 def _run(node: Node, arguments: Iterable[str]) -> list[str]:
@@ -97,7 +107,7 @@ def _run(node: Node, arguments: Iterable[str]) -> list[str]:
 def _read(path: Path, outcome: Outcome) -> None:
     for case in _cases(path):
         name = f"{case.get('classname', '').removeprefix('tests.')}.{case.get('name')}"
-        outcome.times_s[name.partition(".")[0]] += float(case.get("time", 0))
+        outcome.times_s[".".join(name.split(".")[:2])] += float(case.get("time", 0))
         bad = [child for child in case if child.tag in ("failure", "error")]
         kind = "failed" if bad else "skipped" if case.find("skipped") is not None else "passed"
         outcome.counts[kind] += 1

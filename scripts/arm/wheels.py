@@ -58,7 +58,7 @@ def _install_tests(processor: Processor, required: Sequence[str], folder: Path) 
     if processor.has_litert:
         _run(*into, "--no-deps", *(str(one) for one in processor.requirements(*EXTRAS) if one.name == "soxr"))
         return
-    # tests/networks.py writes networks by LiteRT's schema, a file of Python's that needs nothing of LiteRT.
+    # tests/support/networks.py writes networks by LiteRT's schema, a file of Python's that needs nothing of LiteRT.
     with zipfile.ZipFile(_any_litert(folder)) as wheel, wheel.open(SCHEMA) as schema:
         (folder / Path(SCHEMA).name).write_bytes(schema.read())
     _run(*into, "--no-deps", "flatbuffers")

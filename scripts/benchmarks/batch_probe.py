@@ -38,7 +38,7 @@ def _accuracies(dataset: Path, esc10: Path) -> tuple[list[float], int]:
     import probe
     from clips import N_FOLDS, clips_left_out
 
-    from sonyc_ml.reading import iter_outputs
+    from sonyc_ml.outputs.reading import iter_outputs
 
     left_out = clips_left_out(esc10)
     embeddings, folds, classes = [], [], []

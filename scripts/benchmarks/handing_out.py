@@ -8,7 +8,7 @@ from typing import Any
 
 from serving import serve, settings
 
-from sonyc_ml.spool import Spool
+from sonyc_ml.node.spool.spool import Spool
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import environments
 import soundfile
 
-from sonyc_ml.audio import EXTENSIONS
-from sonyc_ml.bundle import read_bundle
+from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.features import LogMel
+from sonyc_ml.sound.files import EXTENSIONS
 
 SHARED = environments.ROOT.parent / "shared" / "data"
 NETWORK = SHARED / "models" / "quantized_default_int8.tflite"
@@ -81,7 +81,7 @@ def _with_extractor(network: Path, work: Path) -> Path:
         return network
     copy = Path(shutil.copy(network, work))
     for words in (("features", "export", copy.with_suffix(".pkl")), ("bundle", "make", copy)):
-        command: list[str | Path] = [environments.ours(), "-m", "sonyc_ml.cli", *words]
+        command: list[str | Path] = [environments.ours(), "-m", "sonyc_ml", *words]
         subprocess.run(command, env=environments.variables(), stdout=subprocess.DEVNULL, check=True)
     return copy
 

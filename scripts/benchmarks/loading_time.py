@@ -14,10 +14,10 @@ from typing import Any
 from figures import Figure, Spread, progress, spread
 from inputs import MissingError
 
-from sonyc_ml.bundle import Bundle
-from sonyc_ml.integrity import make_signature
-from sonyc_ml.loading import load_model, make_model
-from sonyc_ml.manifest import parse_manifest
+from sonyc_ml.bundles.bundle import Bundle
+from sonyc_ml.bundles.integrity import make_signature
+from sonyc_ml.bundles.manifest import parse_manifest
+from sonyc_ml.model.loading import load_model, make_model
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT = ROOT / "models" / "quantized_default_int8.tflite"

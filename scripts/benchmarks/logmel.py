@@ -7,7 +7,7 @@ from typing import Any
 
 from serving import serve, settings
 
-from sonyc_ml.process import keep_freed_memory, use_one_thread_a_worker
+from sonyc_ml.base.process import keep_freed_memory, use_one_thread_a_worker
 
 use_one_thread_a_worker()
 keep_freed_memory()
@@ -15,8 +15,8 @@ keep_freed_memory()
 import numpy as np  # noqa: E402
 import original  # noqa: E402
 
-from sonyc_ml.audio import read_recording  # noqa: E402
 from sonyc_ml.features import LogMel, make_resampler  # noqa: E402
+from sonyc_ml.sound.files import read_recording  # noqa: E402
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from serving import serve, settings, timed
 
-from sonyc_ml.process import keep_freed_memory, use_one_thread_a_worker
+from sonyc_ml.base.process import keep_freed_memory, use_one_thread_a_worker
 
 # As the command line does, before numpy is imported.
 use_one_thread_a_worker()
@@ -16,12 +16,12 @@ keep_freed_memory()
 
 import numpy as np  # noqa: E402
 
-from sonyc_ml.audio import open_recording  # noqa: E402
 from sonyc_ml.features import make_resampler  # noqa: E402
-from sonyc_ml.interpreter import BACKENDS  # noqa: E402
-from sonyc_ml.loading import load_model  # noqa: E402
 from sonyc_ml.model import Model  # noqa: E402
-from sonyc_ml.store import write_output  # noqa: E402
+from sonyc_ml.model.interpreter import BACKENDS  # noqa: E402
+from sonyc_ml.model.loading import load_model  # noqa: E402
+from sonyc_ml.outputs.files import write_output  # noqa: E402
+from sonyc_ml.sound.files import open_recording  # noqa: E402
 
 
 def main() -> None:

@@ -66,7 +66,7 @@ def n_numpy_modules_of_help() -> int:
     """How many modules of numpy ``sonyc-ml --help`` imports."""
     python = environments.ours()
     result = subprocess.run(
-        [python, "-X", "importtime", "-m", "sonyc_ml.cli", "--help"],
+        [python, "-X", "importtime", "-m", "sonyc_ml", "--help"],
         capture_output=True,
         text=True,
         env=environments.variables(),

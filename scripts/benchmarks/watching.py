@@ -83,4 +83,4 @@ class Watch:
 def command(python: Path) -> list[Path | str]:
     """How ``sonyc-ml`` is called: its script where the package is installed, else the module."""
     script = python.with_name("sonyc-ml")
-    return [script] if script.exists() else [python, "-m", "sonyc_ml.cli"]
+    return [script] if script.exists() else [python, "-m", "sonyc_ml"]

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from sonyc_ml import cli, journal, store, worker
-from sonyc_ml.journal import Embedded, Entry, Journal
+from sonyc_ml import cli
+from sonyc_ml.node import worker
+from sonyc_ml.node.journal import journal
+from sonyc_ml.node.journal.journal import Embedded, Entry, Journal
+from sonyc_ml.outputs import files as store
 
 
 def write_in_place() -> None:

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from rig import Node, Options, Row, as_root, has, record, sound
 
-from sonyc_ml.bundles import Bundles
-from sonyc_ml.config import Config, ModelConfig, OutputConfig, SpoolConfig
-from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Journal
-from sonyc_ml.store import output_path, write_output
-from sonyc_ml.worker import Worker
-from sonyc_ml.writers import is_being_written
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, SpoolConfig
+from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.spool.leases import is_being_written
+from sonyc_ml.node.worker import Worker
+from sonyc_ml.outputs.files import output_path, write_output
 
 N_TIMED, N_WRITTEN, N_TRACED = 200, 200, 20
 N_PARTS = 4  # of the time; the quietest counts, as others may be at the disk too

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
 
-from sonyc_ml.journal import Journal
-from sonyc_ml.spool import MISSING, POLLED, UNREADABLE, WATCHED
+from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.spool.spool import MISSING, POLLED, UNREADABLE, WATCHED
 
 BACK_S = 6.0  # the folder is looked at every 2 s, the daemon turns every 2 s, and a recording must settle
 PATIENCE_S = 20.0

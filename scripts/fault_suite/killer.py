@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from rig import Node, Options, Row, record, trial
 
-from sonyc_ml.journal import Journal
-from tests import networks, wavs
+from sonyc_ml.node.journal.journal import Journal
 from tests.conftest import vouch
+from tests.support import networks, wavs
 
 KILLER = "killed the process"
 CONTROL = Path(__file__).with_name("killer_control.py")

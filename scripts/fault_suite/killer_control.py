@@ -9,7 +9,7 @@ import dataclasses
 import sys
 
 from sonyc_ml.cli import main
-from sonyc_ml.journal import Entry, Journal
+from sonyc_ml.node.journal.journal import Entry, Journal
 
 take = Journal.take
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from rig import Node, Options, Row, output_identity, sound
 
+from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import SonycMLError
-from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Journal
+from sonyc_ml.node.journal.journal import Journal
 
 N_PARALLEL = 2
 KILLS_A_ROUND, N_ROUNDS = 100, 2

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
-    from sonyc_ml import exporter, maker
+    from sonyc_ml.authoring import export as exporter
+    from sonyc_ml.authoring import make as maker
     from tests import networks  # the path is set only now
 
     run: Callable[[Options], list[Row]] = importlib.import_module(ROWS[name]).run

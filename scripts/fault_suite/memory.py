@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rig import Node, Options, Row, record, sound, trial
 
-from sonyc_ml.journal import Journal
+from sonyc_ml.node.journal.journal import Journal
 
 N_WARM_UP, N_QUICK, N_LONG = 300, 2_000, 20_000
 N_BATCH = 100

@@ -14,14 +14,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml import store
-from sonyc_ml.bundles import Bundles
-from sonyc_ml.config import Config, load_config
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.lock import Lock
 from sonyc_ml.errors import JournalDamagedError, StoreError
-from sonyc_ml.identity import Identity
-from sonyc_ml.journal import open_journal
-from sonyc_ml.lock import Lock
-from sonyc_ml.worker import Worker
+from sonyc_ml.node.config import Config, load_config
+from sonyc_ml.node.journal.journal import open_journal
+from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.worker import Worker
+from sonyc_ml.outputs import files as store
 
 DIGITS = "0123456789abcdef"
 TEMPORARY = f".{DIGITS}.tmp"

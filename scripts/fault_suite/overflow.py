@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rig import Node, Options, Row, as_root, record, sound, trial
 
-from sonyc_ml.journal import Journal
+from sonyc_ml.node.journal.journal import Journal
 
 QUEUE_LENGTH = Path("/proc/sys/fs/inotify/max_queued_events")
 SHORT_QUEUE = 16
@@ -25,9 +25,9 @@ SCAN = """
 import sys, time
 from itertools import islice
 from pathlib import Path
-from sonyc_ml.daemon import N_FOUND
-from sonyc_ml.journal import Journal
-from sonyc_ml.spool import Spool
+from sonyc_ml.node.daemon import N_FOUND
+from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.spool.spool import Spool
 spool, journal = Spool(Path(sys.argv[1]), settle_s=0.05), Journal(Path(sys.argv[2]))
 spool.check()
 start_s = time.perf_counter()

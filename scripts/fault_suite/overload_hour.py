@@ -13,14 +13,14 @@ from typing import Any
 from memory import resident_mb
 from rig import Node, Options, Row, record, sound
 
-from sonyc_ml.bundles import Bundles
-from sonyc_ml.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
-from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Journal
-from sonyc_ml.output import Output
-from sonyc_ml.overload import CHECK_S
-from sonyc_ml.store import find_output, read_provenance
-from sonyc_ml.worker import Worker
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
+from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.overload import CHECK_S
+from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.worker import Worker
+from sonyc_ml.outputs.files import find_output, read_provenance
+from sonyc_ml.outputs.output import Output
 
 BEGIN_S = 1_700_000_000.0
 HOUR_S, EVERY_S = 3600.0, 10.0

@@ -22,8 +22,8 @@ from pathlib import Path
 from kills import settle
 from rig import Node, Options, Row, as_root, has, output_identity, sound
 
+from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import SonycMLError
-from sonyc_ml.identity import Identity
 
 N_PARALLEL = 2
 N_CUTS, N_LONG_CUTS, N_CONTROL_CUTS = 10, 200, 3

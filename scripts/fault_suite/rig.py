@@ -19,10 +19,10 @@ from typing import Any
 
 import numpy as np
 
+from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import StoreError
-from sonyc_ml.identity import Identity
-from sonyc_ml.journal import Entry, Journal
-from sonyc_ml.store import find_output
+from sonyc_ml.node.journal.journal import Entry, Journal
+from sonyc_ml.outputs.files import find_output
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAMPLE_RATE = 8000
@@ -89,7 +89,7 @@ class Node:
     settings : mapping of str to str
         TOML for further tables, as in ``{"spool": "rescan_s = 1.0"}``.
     program : list of str, optional
-        Runs in the place of ``python -m sonyc_ml.cli``; the arguments follow it.
+        Runs in the place of ``python -m sonyc_ml``; the arguments follow it.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class Node:
         self.folder, self.recordings, self.outputs = folder, folder / "recordings", folder / "embeddings"
         self.log_path = folder / "log"
         self.recordings.mkdir(parents=True, exist_ok=True)
-        self._program = program or [sys.executable, "-m", "sonyc_ml.cli"]
+        self._program = program or [sys.executable, "-m", "sonyc_ml"]
         tables = {"spool": f'folder = "{self.recordings}"\nsettle_s = 0.05', "model": f'path = "{bundle}"'}
         tables["output"] = f'folder = "{self.outputs}"'
         for name, lines in (settings or {}).items():

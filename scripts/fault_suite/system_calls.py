@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import one_recording
 from rig import Node, Options, Row, has, record, sound
 
-from sonyc_ml.config import load_config
+from sonyc_ml.node.config import load_config
 
 N_PARALLEL = 2
 PATIENCE_S = 60.0

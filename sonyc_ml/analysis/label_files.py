@@ -1,0 +1,189 @@
+"""Labels as other programs read them (Audacity, Raven, csv), to files or to a stream."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+from sonyc_ml.analysis.labels import Rules, Span, label_output
+from sonyc_ml.base.durable import atomic_file, write_atomically
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.output import Output, Provenance
+
+SUFFIXES = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}  # behind the recording's whole name
+RAVEN_HEADING = (
+    *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
+    *("Begin File", "Label", "Score"),
+)
+CSV_HEADING = ("recording", "start_s", "end_s", "start_time", "label", "score_mean", "score_max")
+NOT_IN_A_CELL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # tabs and whatever ends a line anywhere
+FORMATS = (*SUFFIXES, "csv")
+CSV_NAME = "labels.csv"
+
+
+class Sum(NamedTuple):
+    """How much was labelled."""
+
+    n_recordings: int
+    n_labels: int
+
+
+def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, folder: Path) -> Sum:
+    """Write labels into a folder: a file for each recording, or one csv of all, each whole or not at all.
+
+    A recording in which nothing is heard has a file too, without labels: one of other rules would stay there otherwise.
+
+    Parameters
+    ----------
+    outputs : iterable of Output
+        One is held at a time.
+    rules : Rules
+    label_format : {"audacity", "raven", "csv"}
+    folder : Path
+        Made where it is not there.
+
+    Raises
+    ------
+    ConfigError
+        An output has no scores, or lacks a class of the rules; two are of the same recording.
+    StoreError
+        A file cannot be written.
+    """
+    n_recordings = n_labels = 0
+    if label_format == "csv":
+        with atomic_file(folder / CSV_NAME) as file:
+            return write_csv(outputs, rules, file)
+    names = _Names(SUFFIXES[label_format])
+    for output in outputs:
+        spans = label_output(output, rules)
+        write_atomically(folder / names.free(output.provenance), _content(spans, output.provenance, label_format))
+        n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
+    return Sum(n_recordings, n_labels)
+
+
+def write_one(outputs: Iterable[Output], rules: Rules, label_format: str, stream: BinaryIO) -> Sum:
+    """Write the labels of the only recording there is, or a csv of all, to a stream.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`write_labels`; or there are several recordings, and the format has a file for each.
+    """
+    if label_format == "csv":
+        return write_csv(outputs, rules, stream)
+    n_labels, content = 0, b""
+    for n_before, output in enumerate(outputs):
+        if n_before:
+            raise ConfigError(f"{label_format} has a file for each recording, and there are several; give --output DIR")
+        spans = label_output(output, rules)
+        n_labels, content = len(spans), _content(spans, output.provenance, label_format)
+    stream.write(content)
+    return Sum(1, n_labels)
+
+
+def write_csv(outputs: Iterable[Output], rules: Rules, stream: BinaryIO) -> Sum:
+    """Write one row for each label of all recordings, as they come."""
+    n_recordings = n_labels = 0
+    stream.write(csv_heading())
+    for output in outputs:
+        spans = label_output(output, rules)
+        stream.write(csv_rows(spans, output.provenance))
+        n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
+    return Sum(n_recordings, n_labels)
+
+
+def _content(spans: list[Span], provenance: Provenance, label_format: str) -> bytes:
+    return audacity_track(spans) if label_format == "audacity" else raven_table(spans, provenance)
+
+
+class _Names:
+    """The names of the files: no two are the same, and none leads out of the folder."""
+
+    def __init__(self, suffix: str) -> None:
+        self._suffix = suffix
+        self._taken: dict[str, Identity] = {}
+
+    def free(self, provenance: Provenance) -> str:
+        """The name for a recording; of one whose name was used before, with its time in it, as its output has."""
+        name = provenance.recording
+        parts = PurePosixPath(name).parts
+        if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
+            raise ConfigError(f"an output is of a recording {name!r}, whose labels would lie outside the folder")
+        identity = Identity(name, provenance.recording_bytes, provenance.recording_mtime_ns)
+        if self._taken.get(name, identity) != identity:
+            name = f"{name}.{identity.stamp}"
+        if name in self._taken:
+            raise ConfigError(
+                f"there are two outputs of the same recording {provenance.recording}, whose labels would have the same "
+                "name; give the outputs of one bundle at a time"
+            )
+        self._taken[name] = identity
+        return f"{name}{self._suffix}"
+
+
+def audacity_track(spans: Iterable[Span]) -> bytes:
+    """A label track for Audacity: one line a label, without a heading."""
+    return _tabbed([f"{span.start_s:.6f}", f"{span.end_s:.6f}", span.label] for span in spans)
+
+
+def raven_table(spans: Iterable[Span], provenance: Provenance) -> bytes:
+    """A selection table for Raven; the selections are as high as the recording, as scores say nothing of pitch."""
+    name, high_hz = PurePosixPath(provenance.recording).name, f"{provenance.sample_rate / 2:.1f}"
+    rows: list[Sequence[str]] = [RAVEN_HEADING]
+    for number, span in enumerate(spans, 1):
+        times = (f"{span.start_s:.6f}", f"{span.end_s:.6f}")
+        rows.append(
+            [str(number), "Spectrogram 1", "1", *times, "0.0", high_hz, name, span.label, f"{span.score_max:.4f}"]
+        )
+    return _tabbed(rows)
+
+
+def csv_heading() -> bytes:
+    """The first row of the csv."""
+    return _csv([CSV_HEADING])
+
+
+def csv_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
+    """One row a label; ``start_time`` is empty where nobody knows when the recording begins."""
+    return _csv(
+        [
+            provenance.recording,
+            f"{span.start_s:.6f}",
+            f"{span.end_s:.6f}",
+            _later(provenance.start_time, span.start_s),
+            span.label,
+            f"{span.score_mean:.6g}",
+            f"{span.score_max:.6g}",
+        ]
+        for span in spans
+    )
+
+
+def _later(start_time: str, seconds: float) -> str:
+    """A time in ISO 8601 so much later, to the millisecond, in its own zone."""
+    if not start_time:
+        return ""
+    start = datetime.fromisoformat(start_time)
+    start = start if start.tzinfo else start.replace(tzinfo=UTC)
+    return (start + timedelta(milliseconds=round(seconds * 1e3))).isoformat(timespec="milliseconds")
+
+
+def _tabbed(rows: Iterable[Sequence[str]]) -> bytes:
+    lines = ("\t".join(NOT_IN_A_CELL.sub(" ", cell) for cell in row) for row in rows)
+    return _encoded("".join(f"{line}\n" for line in lines))
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return _encoded(text.getvalue())
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # a recording's name need not be UTF-8

@@ -1,0 +1,1 @@
+"""A recording, or a day of outputs, as a picture."""

@@ -1,0 +1,362 @@
+"""The picture of a day, or of all there is in a folder: classes over the hours, gaps, and a map of the embeddings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, tzinfo
+from typing import Any
+
+import matplotlib.dates
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
+
+from sonyc_ml.analysis.plots import style as drawing
+from sonyc_ml.analysis.plots.bins import (
+    Bins,
+    Timetable,
+    bin_edges,
+    longest_pause_s,
+    merged,
+    read_timetable,
+    span_of_day,
+)
+from sonyc_ml.analysis.plots.components import Components, Floats, Indices, Numbers, principal_components
+from sonyc_ml.base.human import count, span
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.output import Output, Provenance
+
+DAY_S = 86400
+N_COMPONENTS = 8  # rows of the heat map where there are no scores
+FINEST = 2000  # shares of the span: shorter pauses are not seen
+ROOM_FOR_TWO_INCH = 5.5  # of the figure's width, for two maps side by side
+MOST_MARKS = 500  # of a map that is drawn as lines; more of them are an image
+DIMMEST = 0.5  # exponent of the colours: a faint score is seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """What the picture of a span shows.
+
+    Attributes
+    ----------
+    start_s, end_s : float
+        In seconds since 1970.
+    day : date or None
+        The day that it is; None for all there is.
+    zone : tzinfo
+        Of the hours.
+    bins : Bins
+    starts_s, ends_s : np.ndarray [shape=(n_recordings,), dtype=float64]
+        Of each recording that is shown, within the span, in seconds since 1970.
+    n_others : int
+        Recordings in the span that are not shown, because another bundle embedded them.
+    labels : tuple of str
+        Of the scores.
+    provenance : Provenance
+        Of one of the outputs, for the names of what made them.
+    """
+
+    start_s: float
+    end_s: float
+    day: date | None
+    zone: tzinfo
+    bins: Bins
+    starts_s: Numbers
+    ends_s: Numbers
+    n_others: int
+    labels: tuple[str, ...]
+    provenance: Provenance
+
+
+def look_at(
+    read: Callable[[], Iterable[Output]], zone: tzinfo, day: date | None = None, *, whole: bool = False
+) -> Span:
+    """Collect what there is to show of a folder of outputs.
+
+    Parameters
+    ----------
+    read : callable
+        Gives the outputs, one after another; called twice.
+    zone : tzinfo
+        Whose day and hours are meant.
+    day : date, optional
+        Which day; the one with the most recordings where not given.
+    whole : bool
+        Whether all there is is meant rather than a day.
+
+    Raises
+    ------
+    ConfigError
+        There are no outputs, or none on that day.
+    """
+    timetable = read_timetable(read())
+    if not len(timetable.starts_s):
+        raise ConfigError("there are no outputs there")
+    if whole:
+        day, start_s, end_s = None, float(timetable.starts_s.min()), float(timetable.ends_s.max())
+    else:
+        day = day or _fullest(timetable, zone)
+        start_s, end_s = span_of_day(day, zone)
+    there = timetable.within(start_s, end_s)
+    if not there.any():
+        days = ", ".join(f"{other} ({n})" for other, n in timetable.days(zone).most_common(5))
+        raise ConfigError(f"there are no recordings on {day}; there are on {days}")
+    number = int(np.bincount(timetable.bundle[there]).argmax())  # embeddings of two bundles are not comparable
+    chosen = there & (timetable.bundle == number)
+    starts_s, ends_s = timetable.starts_s[chosen], timetable.ends_s[chosen]
+    bins = Bins(bin_edges(start_s, end_s, starts_s, timetable.hop_size_s))
+    last = _fill(bins, read(), timetable.bundles[number])
+    return Span(
+        start_s=start_s,
+        end_s=end_s,
+        day=day,
+        zone=zone,
+        bins=bins,
+        starts_s=np.maximum(starts_s, start_s),
+        ends_s=np.minimum(ends_s, end_s),
+        n_others=int((there & ~chosen).sum()),
+        labels=last.labels,
+        provenance=last.provenance,
+    )
+
+
+def _fullest(timetable: Timetable, zone: tzinfo) -> date:
+    """The day with the most recordings, the first of several."""
+    days = timetable.days(zone)
+    return min(days, key=lambda day: (-days[day], day))
+
+
+def _fill(bins: Bins, outputs: Iterable[Output], bundle: str) -> Output:
+    """Add a bundle's outputs to bins; returns the last."""
+    last = None
+    for output in outputs:
+        if output.provenance.bundle_sha256 == bundle:
+            bins.add(output)
+            last = output
+    if last is None or not bins.n_windows.any():
+        raise ConfigError("the recordings there have no window in that time")
+    return last
+
+
+def draw(span_: Span, width_inch: float = drawing.WIDTH_INCH, height_inch: float | None = None) -> Figure:
+    """Draw when there were recordings, the heat map, and the map."""
+    heat = _heat(span_)
+    has_map = span_.bins.map.n_seen > 2
+    heights = [0.13, max(0.9, 0.145 * len(heat.rows)), *([2.2] if has_map else [])]
+    figure = drawing.new_figure(width_inch, height_inch or sum(heights) + 1.35)
+    rows = GridSpec(len(heights), 1, figure=figure, height_ratios=heights)
+    strips = GridSpecFromSubplotSpec(2, 2, rows[:2, 0], height_ratios=heights[:2], width_ratios=(60, 1))
+    coverage = figure.add_subplot(strips[0, 0])
+    axes = figure.add_subplot(strips[1, 0], sharex=coverage)
+    _draw_coverage(span_, coverage)
+    _draw_heat(span_, heat, axes, figure.add_subplot(strips[1, 1]))
+    if has_map:
+        _draw_maps(span_, figure, rows[2, 0])
+    sound_s = float((merged(span_.starts_s, span_.ends_s) @ (-1, 1)).sum())
+    subtitle = f"{count(len(span_.starts_s))}, {span(sound_s)} of sound"
+    drawing.with_heading(figure, _title(span_), subtitle, _footnote(span_, heat))
+    return figure
+
+
+def _draw_maps(span_: Span, figure: Figure, place: SubplotSpec) -> None:
+    """The map by class, and by hour where there is room for both or there are no classes."""
+    embeddings, kinds, times_s = (np.array(values) for values in zip(*span_.bins.map.kept, strict=True))
+    units = on_unit_sphere(embeddings)
+    components = principal_components(units, 2)
+    points = components.coordinates(units)
+    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
+    has_classes = bool((kinds >= 0).all())
+    has_hours = not has_classes or figure.get_figwidth() >= ROOM_FOR_TWO_INCH
+    widths = [*((29, 9) if has_classes else ()), *((29, 1) if has_hours else ())]
+    cells = GridSpecFromSubplotSpec(1, len(widths), place, width_ratios=widths)
+    panels = [figure.add_subplot(cells[0, column]) for column in range(len(widths))]
+    if has_classes:
+        _label_map(panels[0], components, "Embeddings, by likeliest class")
+        _draw_classes(panels[0], panels[1], points, kinds, span_.labels)
+    if has_hours:
+        _label_map(panels[-2], components, "Embeddings, by time of day")
+        _draw_hours(panels[-2], panels[-1], points, hours_of_day(times_s, span_.zone))
+
+
+def _draw_hours(axes: Axes, bar: Axes, points: Numbers, hours: Numbers) -> None:
+    """Points by the hour, in colours that end as they begin."""
+    look: dict[str, Any] = {
+        "cmap": drawing.HOURS,
+        "vmin": 0,
+        "vmax": 24,
+        "s": drawing.MARK_SIZE,
+        "linewidths": 0.25,
+        "edgecolors": drawing.GREY,
+        "rasterized": len(points) > MOST_MARKS,
+    }
+    marks = axes.scatter(points[:, 0], points[:, 1], c=hours, **look)
+    drawing.colour_bar(bar, marks, "Hour", (0, 6, 12, 18, 24))
+
+
+def _label_map(axes: Axes, components: Components, title: str) -> None:
+    shares = [*components.shares, 0.0][:2]
+    axes.set_title(title, fontsize=7.5, fontweight="normal")
+    axes.set_xlabel(f"Component 1 ({shares[0]:.0%} of variance)")
+    axes.set_ylabel(f"Component 2 ({shares[1]:.0%})")
+    axes.set_aspect("equal", "datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+
+
+def _draw_classes(axes: Axes, legend: Axes, points: Numbers, kinds: Indices, labels: Sequence[str]) -> None:
+    """Points by class, the most frequent classes with a colour and a mark of their own."""
+    names = drawing.class_names(labels, max(len(labels), int(kinds.max()) + 1))
+    frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(len(drawing.CLASS_COLOURS))]
+    look: dict[str, Any] = {
+        "s": drawing.MARK_SIZE,
+        "linewidths": 0.25,
+        "edgecolors": "white",
+        "rasterized": len(points) > MOST_MARKS,
+    }
+    rest = ~np.isin(kinds, frequent)
+    if rest.any():
+        axes.scatter(points[rest, 0], points[rest, 1], c=drawing.PALE, marker=".", label="other", **look)
+    for kind, colour, mark in zip(sorted(frequent), drawing.CLASS_COLOURS, drawing.CLASS_MARKS, strict=False):
+        axes.scatter(
+            points[kinds == kind, 0],
+            points[kinds == kind, 1],
+            c=colour,
+            marker=mark,
+            label=drawing.shortened(names[kind]),
+            **look,
+        )
+    legend.set_axis_off()
+    handles, texts = axes.get_legend_handles_labels()
+    legend.legend(handles, texts, loc="center left", fontsize=6.5, frameon=False, borderaxespad=0, handletextpad=0.1)
+
+
+def on_unit_sphere(points: npt.NDArray[np.floating]) -> Numbers:
+    """Points at the distance 1 from the origin, so that distances between them are those of their angles."""
+    lengths = np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
+    return points / np.where(lengths == 0, 1, lengths)
+
+
+def hours_of_day(times_s: Numbers, zone: tzinfo) -> Numbers:
+    """Hours since midnight in a time zone, in [0, 24), of times in seconds since 1970."""
+    times = (datetime.fromtimestamp(time_s, zone) for time_s in times_s.tolist())
+    return np.array([time.hour + time.minute / 60 + time.second / 3600 for time in times])
+
+
+@dataclass(frozen=True, slots=True)
+class Heat:
+    """The rows of a heat map: what they are called, which are in bold, and `(n_rows, n_bins)` values."""
+
+    names: list[str]
+    bold: list[bool]
+    rows: Floats
+    label: str
+    is_score: bool
+    notes: list[str]
+
+
+def _heat(span_: Span) -> Heat:
+    """Mean scores, or else principal components of the mean embeddings."""
+    scores, embedding = span_.bins.means("scores"), span_.bins.means("embedding")
+    if scores is not None:
+        peaks = np.nanmax(scores, axis=0)
+        rows, names = drawing.loudest(peaks), drawing.class_names(span_.labels, len(peaks))
+        bold = [bool(peaks[row] >= drawing.LIKELY) for row in rows]
+        return Heat(
+            [names[row] for row in rows], bold, scores[:, rows].T, "Mean score", True, drawing.what_classes(peaks)
+        )
+    if embedding is None:
+        raise ConfigError("the outputs hold neither embeddings nor scores")
+    points = on_unit_sphere(np.array([point for point, _, _ in span_.bins.map.kept]))
+    components = principal_components(points, N_COMPONENTS)
+    levels = components.coordinates(on_unit_sphere(embedding)).T
+    levels /= np.maximum(np.nanstd(levels, axis=1), 1e-12)[:, None]
+    names = [f"component {n + 1} ({share:.0%})" for n, share in enumerate(components.shares)]
+    return Heat(
+        names,
+        [False] * len(names),
+        levels.astype(np.float32),
+        "Std. deviations",
+        False,
+        ["principal components of the embeddings"],
+    )
+
+
+def _days(times_s: npt.ArrayLike) -> Numbers:
+    """Seconds since 1970 as matplotlib counts time: in days."""
+    return np.asarray(times_s, np.float64) / DAY_S
+
+
+def _draw_coverage(span_: Span, axes: Axes) -> None:
+    drawing.hatch_ground(axes)
+    pause_s = max((span_.end_s - span_.start_s) / FINEST, longest_pause_s(span_.starts_s))
+    spans = _days(merged(span_.starts_s, span_.ends_s, pause_s))
+    bars = [(start, end - start) for start, end in spans]
+    axes.broken_barh(bars, (0, 1), facecolor=drawing.INK, edgecolor=drawing.INK, linewidth=0.5)
+    axes.set_ylim(0, 1)
+    axes.set_yticks([0.5], ["recordings"])
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelbottom=False)
+    axes.spines[["top", "right"]].set_visible(True)
+
+
+def _draw_heat(span_: Span, heat: Heat, axes: Axes, bar: Axes) -> None:
+    drawing.hatch_ground(axes)
+    edges = _days(span_.bins.edges_s)
+    n_rows = len(heat.rows)
+    extent = (float(edges[0]), float(edges[-1]), n_rows, 0)
+    if heat.is_score:
+        norm = PowerNorm(DIMMEST, 0, 1)
+        image = drawing.draw_image(axes, heat.rows, extent, cmap=drawing.SCORES, norm=norm)
+        drawing.colour_bar(bar, image, heat.label, (0, 0.05, 0.2, 0.5, 1))
+    else:
+        image = drawing.draw_image(axes, heat.rows, extent, cmap=drawing.EMBEDDING, vmin=-2.5, vmax=2.5)
+        drawing.colour_bar(bar, image, heat.label, extend="both")
+    drawing.name_rows(axes, heat.names, heat.bold)
+    axes.set_xlim(*_days([span_.start_s, span_.end_s]))
+    _label_hours(span_, axes)
+
+
+def _label_hours(span_: Span, axes: Axes) -> None:
+    dates: Any = matplotlib.dates  # which has no types
+    zone = datetime.fromtimestamp(span_.start_s, span_.zone).tzname() or str(span_.zone)
+    if span_.day is not None:
+        step = 2 if axes.figure.bbox.width / axes.figure.dpi >= ROOM_FOR_TWO_INCH else 6
+        axes.xaxis.set_major_locator(dates.HourLocator(byhour=range(0, 24, step), tz=span_.zone))
+        axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M", tz=span_.zone))
+        axes.set_xlabel(f"Time of day ({zone})")
+        return
+    locator = dates.AutoDateLocator(tz=span_.zone, maxticks=8)
+    axes.xaxis.set_major_locator(locator)
+    formatter = dates.ConciseDateFormatter(locator, tz=span_.zone, show_offset=False)
+    formatter.formats = ["%Y", "%Y-%m", "%Y-%m-%d", "%H:%M", "%H:%M", "%H:%M:%S"]
+    formatter.zero_formats = ["", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d", "%H:%M", "%H:%M"]
+    axes.xaxis.set_major_formatter(formatter)
+    axes.set_xlabel(f"Time ({zone})")
+
+
+def _title(span_: Span) -> str:
+    if span_.day is not None:
+        return span_.day.isoformat()
+    first, last = (datetime.fromtimestamp(time_s, span_.zone).date() for time_s in (span_.start_s, span_.end_s))
+    return f"{first.isoformat()} to {last.isoformat()}"
+
+
+def _footnote(span_: Span, heat: Heat) -> list[str]:
+    provenance = span_.provenance
+    width_s = span_.bins.edges_s[1] - span_.bins.edges_s[0]
+    parts = [
+        f"Bundle {provenance.bundle} (SHA-256 {provenance.bundle_sha256[:8]})",
+        f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s",
+        f"bins of {span(width_s)}",
+        "hatched: not recorded",
+        *heat.notes,
+    ]
+    if span_.n_others:
+        parts.append(f"without {count(span_.n_others)} of other bundles")
+    return parts

@@ -1,0 +1,1 @@
+"""How bundles are made: extractors exported, heads, manifests."""

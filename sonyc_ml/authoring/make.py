@@ -1,0 +1,162 @@
+"""Bundles: made from a network, an extractor and some words; trusted; verified."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.bundles import golden
+from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
+from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
+from sonyc_ml.errors import BundleError
+from sonyc_ml.model import Model
+from sonyc_ml.model.loading import check_golden, make_described, make_model
+
+
+def make_bundle(
+    path: str | Path,
+    *,
+    version: str = "1.0.0",
+    description: str = "",
+    licence: str = "",
+    input_kind: str | None = None,
+    outputs: Mapping[str, int | str] | None = None,
+    head: str = "",
+    labels: tuple[str, ...] = (),
+    tolerances: Mapping[str, float] | None = None,
+    **parameters: Any,
+) -> Manifest:
+    """Write ``NAME.json`` and the golden vector beside ``NAME.tflite``. **This runs the extractor.**
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tflite``; ``NAME.pkl`` and the head lie in the same folder.
+    version, description, licence : str
+        For the manifest.
+    input_kind : {"pickled", "log_mel", "pcm"}, optional
+        What the network reads; ``pickled`` where there is a ``NAME.pkl`` and this is not given.
+    outputs : mapping, optional
+        Which output of the network is what; see :class:`~sonyc_ml.model.Model`.
+    head : str
+        File name of the network that reads the embedding.
+    labels : tuple of str
+        Of the scores.
+    tolerances : mapping, optional
+        ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`.
+    **parameters
+        Of the extractor: those of ``LogMel`` or ``PCMWindows``.
+
+    Returns
+    -------
+    Manifest
+
+    Raises
+    ------
+    BundleError
+        The parts do not fit each other.
+    """
+    path = _network_path(path)
+    kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "log_mel")
+    names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
+    files = {name: _read(path.with_name(name)) for name in names}
+    extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
+    draft = Manifest(
+        schema_version=1,
+        name=path.stem,
+        version=version,
+        description=description,
+        licence=licence,
+        sample_rate=0,
+        window_size_s=0,
+        hop_size_s=0,
+        input=Input(kind, parameters),
+        outputs=dict(outputs or {}),
+        labels=labels,
+        head=Head(head) if head else None,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        pickle=_versions(extractor) if extractor else {},
+    )
+    model = make_model(Bundle(path.stem, path, draft, files, ""))
+    golden_path = path.with_suffix(".golden.npz")
+    vector = _golden_vector(model)
+    write_atomically(golden_path, vector)
+    manifest = dataclasses.replace(
+        draft,
+        sample_rate=model.extractor.sample_rate,
+        window_size_s=model.extractor.window_size_s,
+        hop_size_s=model.extractor.hop_size_s,
+        outputs=dict(model.outputs),
+        files=draft.files | {golden_path.name: hashlib.sha256(vector).hexdigest()},
+        golden=Golden(golden_path.name, **(tolerances or {})),
+    )
+    write_atomically(path.with_suffix(".json"), manifest.text().encode())
+    return manifest
+
+
+def trust(path: str | Path) -> Manifest:
+    """Vouch for the files of a bundle as they are now: write their digests into its manifest, making one if need be.
+
+    Raises
+    ------
+    BundleError
+        A file is not there, or the parts do not fit each other.
+    """
+    path = _network_path(path)
+    manifest_path = path.with_suffix(".json")
+    if not manifest_path.exists():
+        return make_bundle(path, version="0.0.0", description="Trusted as it was found.")
+    manifest = parse_manifest(_read(manifest_path), str(manifest_path))
+    names = set(manifest.files) | {path.name}
+    if manifest.input.kind == "pickled":
+        names.add(path.with_suffix(".pkl").name)
+    files = {name: hashlib.sha256(_read(path.with_name(name))).hexdigest() for name in sorted(names)}
+    manifest = dataclasses.replace(manifest, files=files)
+    write_atomically(manifest_path, manifest.text().encode())
+    return manifest
+
+
+def verify(path: str | Path, trusted_keys: str | Path | None = None) -> tuple[Bundle, dict[str, float]]:
+    """Check everything about a bundle: owners, modes, digests, the signature where keys are given, the golden vector.
+
+    Returns
+    -------
+    bundle : Bundle
+    differences : dict of str to float
+        How far off the golden vector is on this machine; see :func:`sonyc_ml.bundles.golden.compare`.
+
+    Raises
+    ------
+    BundleError
+        What is wrong.
+    """
+    bundle = read_bundle(path, trusted_keys=trusted_keys)
+    if bundle.manifest is None:
+        raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
+    return bundle, check_golden(make_described(bundle))
+
+
+def _golden_vector(model: Model) -> bytes:
+    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
+    return golden.pack(y, sr, model.get_features(y, sr), model.get_outputs(y, sr))
+
+
+def _versions(extractor: Description) -> dict[str, str]:
+    return {"python": extractor.python, "dill": extractor.dill, "numpy": extractor.numpy}
+
+
+def _network_path(path: str | Path) -> Path:
+    if Path(path).suffix != ".tflite":
+        raise BundleError(f"{path}: a bundle is named by its network, NAME.tflite")
+    return Path(path)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error

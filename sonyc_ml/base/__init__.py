@@ -1,0 +1,1 @@
+"""What knows nothing of sound: durable files, locks, identities, strict tables, text for people, the process."""

@@ -1,0 +1,133 @@
+"""The outputs of a batch: which are there already, where the next ones go, and what becomes of them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
+from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.batch.events import Embedded
+from sonyc_ml.batch.ledger import Ledger, Row
+from sonyc_ml.outputs.files import output_path, read_output
+from sonyc_ml.outputs.output import Provenance
+
+STATE_FOLDER = ".sonyc-ml"
+BY_ITS_NAME = "."  # the path of an output that lies where its name says
+
+
+class Collection(Protocol):
+    """What a batch asks of the outputs it makes.
+
+    Recordings are numbered in their order. Of each the batch tells once what became of it, in whatever order: `find`
+    or `take` returned or was given its output, or it was `skip`-ped.
+    """
+
+    def find(self, number: int, identity: Identity) -> Row | None:
+        """The output of just this recording, made in just this way, if it is there."""
+
+    def path(self, name: str) -> Path:
+        """Where the output of a recording is to be written."""
+
+    def take(self, number: int, embedded: Embedded) -> None:
+        """An output was written there."""
+
+    def skip(self, number: int) -> None:
+        """There is none."""
+
+    def finish(self) -> None:
+        """That was the last one."""
+
+
+class Files:
+    """One file for each recording, npz or csv.
+
+    Parameters
+    ----------
+    folder : Path
+    output_format : {"npz", "csv"}
+    fingerprint : str
+        Of the way they are made; see :class:`sonyc_ml.outputs.output.Provenance`.
+    ledger : Ledger
+    """
+
+    def __init__(self, folder: Path, output_format: str, fingerprint: str, ledger: Ledger) -> None:
+        self._folder, self._format, self._fingerprint, self._ledger = folder, output_format, fingerprint, ledger
+        clear_up(folder)
+
+    def find(self, number: int, identity: Identity) -> Row | None:  # noqa: ARG002  files have no order
+        """See :class:`Collection`."""
+        path = self.path(identity.name)
+        try:
+            state = state_of(os.stat(path))  # noqa: PTH116
+        except OSError:
+            return None
+        row = self._ledger.get(identity.name)
+        if row is None or row.output_state != state:  # a batch that was killed wrote it, or the daemon did
+            row = _row_of_file(path, state)
+            if row is None or row.name != identity.name:
+                return None
+            self._ledger.put(row)
+        return row if row.made_of == (*identity[1:], self._fingerprint) else None
+
+    def path(self, name: str) -> Path:
+        """See :class:`Collection`."""
+        return output_path(name, self._folder, self._format)
+
+    def take(self, number: int, embedded: Embedded) -> None:  # noqa: ARG002
+        """See :class:`Collection`."""
+        self._ledger.put(new_row(embedded, self._fingerprint)._replace(path=BY_ITS_NAME))
+
+    def skip(self, number: int) -> None:
+        """See :class:`Collection`."""
+
+    def finish(self) -> None:
+        """See :class:`Collection`."""
+        clear_up(self._folder)
+
+
+def new_row(embedded: Embedded, fingerprint: str, place: str = "") -> Row:
+    """An output that has just been made, as one that waits."""
+    return Row(
+        embedded.recording,
+        embedded.n_bytes,
+        embedded.mtime_ns,
+        fingerprint,
+        "",
+        "",
+        place,
+        embedded.output_bytes,
+        embedded.output_mtime_ns,
+        embedded.duration_s,
+    )
+
+
+def row_of(provenance: Provenance, path: str, place: str, state: tuple[int, int]) -> Row:
+    """An output that was found at `path`, in this state; as one that waits where the path is empty."""
+    return Row(
+        provenance.recording,
+        provenance.recording_bytes,
+        provenance.recording_mtime_ns,
+        provenance.fingerprint,
+        path,
+        "",
+        place,
+        *state,
+        provenance.n_samples / provenance.sample_rate,
+    )
+
+
+def _row_of_file(path: Path, state: tuple[int, int]) -> Row | None:
+    """What a file that is not known holds, if it is a whole output."""
+    try:
+        return row_of(read_output(path).provenance, BY_ITS_NAME, "", state)
+    except (ValueError, OSError):
+        return None
+
+
+def clear_up(folder: Path) -> None:
+    """Remove what a process that was killed was writing, before the batch or in it."""
+    for below, _, names in os.walk(folder):
+        if any(TEMPORARY_NAME.fullmatch(name) for name in names):
+            remove_temporaries(Path(below))

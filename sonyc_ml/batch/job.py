@@ -1,0 +1,158 @@
+"""What is to be done with every recording of a batch, and doing it with one; the same wherever it is done."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.batch.events import Embedded, Failed, Outcome
+from sonyc_ml.batch.remote import fetch
+from sonyc_ml.batch.sources import Task
+from sonyc_ml.errors import BundleError, ConfigError, RecordingError, UnavailableRecordingError, word_for
+from sonyc_ml.model import Model
+from sonyc_ml.model.loading import load_model
+from sonyc_ml.outputs import parquet
+from sonyc_ml.outputs.files import write_output
+from sonyc_ml.outputs.output import Output
+from sonyc_ml.sound.start_time import PATTERNS, StartTimes
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """How recordings are embedded; goes to other processes and machines.
+
+    Attributes
+    ----------
+    model_path : str
+        ``NAME.tflite``, as whoever embeds finds it.
+    parameters : mapping
+        Keywords of :func:`sonyc_ml.model.loading.load_model`.
+    salvage : bool
+        Whether to embed what there is of truncated recordings.
+    start_patterns : tuple of str
+    time_zone : str
+        See :class:`sonyc_ml.sound.start_time.StartTimes`.
+    """
+
+    model_path: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    salvage: bool = False
+    start_patterns: tuple[str, ...] = PATTERNS
+    time_zone: str = "UTC"
+
+    def start_times(self) -> StartTimes:
+        """What tells when recordings begin.
+
+        Raises
+        ------
+        ConfigError
+        """
+        try:
+            return _start_times(self.start_patterns, self.time_zone)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+
+    def load_model(self, *, golden: str | None = None) -> Model:
+        """Load the bundle, and prove it as the parameters or `golden` say.
+
+        Raises
+        ------
+        BundleError, ConfigError
+        """
+        try:
+            return load_model(self.model_path, **{**self.parameters, **({} if golden is None else {"golden": golden})})
+        except (ValueError, TypeError) as error:  # here, a mistake in the call is one of the user's
+            raise ConfigError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One recording to embed.
+
+    Attributes
+    ----------
+    number : int
+        Of the recording in the batch, from 0.
+    task : Task
+    output : Path
+        Where to.
+    local : Path, optional
+        A copy of a remote recording that was fetched already.
+    """
+
+    number: int
+    task: Task
+    output: Path
+    local: Path | None = None
+
+
+def carry_out(order: Order, job: Job, model: Model, progress: Callable[[], None] | None = None) -> Outcome:
+    """Embed one recording and write its output; whatever is wrong with the recording costs only itself.
+
+    Raises
+    ------
+    StoreError
+        The output cannot be written, nor can the next ones.
+    """
+    start_s = time.perf_counter()
+    task = order.task
+    try:
+        output = _embed(order, job, model, progress)
+    except (RecordingError, UnavailableRecordingError, BundleError) as error:
+        return Failed(task.name, task.source, word_for(error), str(error))
+    except Exception as error:  # noqa: BLE001  a mistake of an extractor's, or too little memory
+        detail = f"{task.source}: embedding it failed: {type(error).__name__}: {error}"
+        return Failed(task.name, task.source, "failed", detail)
+    try:
+        write_as_named(output, order.output)
+    except RecordingError as error:  # its name is too long for a file
+        return Failed(task.name, task.source, word_for(error), str(error))
+    status, provenance = order.output.stat(), output.provenance
+    return Embedded(
+        recording=task.name,
+        output=str(order.output),
+        n_bytes=provenance.recording_bytes,
+        mtime_ns=provenance.recording_mtime_ns,
+        output_bytes=status.st_size,
+        output_mtime_ns=status.st_mtime_ns,
+        n_windows=len(output.timestamps),
+        start_time=provenance.start_time,
+        duration_s=provenance.n_samples / provenance.sample_rate,
+        elapsed_s=time.perf_counter() - start_s,
+    )
+
+
+@lru_cache(maxsize=1)
+def _start_times(patterns: tuple[str, ...], time_zone: str) -> StartTimes:
+    """Kept, for patterns are compiled."""
+    return StartTimes(patterns, time_zone)
+
+
+def write_as_named(output: Output, path: Path) -> None:
+    """Write an output in the format of its path's suffix: npz, csv, or arrow for one that waits for its part."""
+    if path.suffix == ".arrow":
+        parquet.write_waiting(output, path)
+    else:
+        write_output(output, path)
+
+
+def _embed(order: Order, job: Job, model: Model, progress: Callable[[], None] | None) -> Output:
+    local = order.local
+    if local is None and order.task.remote_state is not None:
+        local = fetch(order.task.source, Path(tempfile.gettempdir()), order.task.remote_state[1])
+    try:
+        return model.embed_file(
+            local or order.task.source,
+            name=order.task.name,
+            salvage=job.salvage,
+            start_times=_start_times(job.start_patterns, job.time_zone),
+            progress=progress,
+        )
+    finally:
+        if local is not None:
+            local.unlink(missing_ok=True)

@@ -1,0 +1,238 @@
+"""A Parquet dataset in parts, filled in the order of the recordings."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
+from sonyc_ml.batch.events import Embedded
+from sonyc_ml.batch.ledger import Ledger, Row
+from sonyc_ml.batch.partitions import Place
+from sonyc_ml.outputs import parquet
+from sonyc_ml.outputs.files import output_path
+from sonyc_ml.outputs.output import Provenance
+
+WAITING_FOLDER = "waiting"
+PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
+PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
+PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
+
+
+@dataclass(slots=True)
+class _OpenPart:
+    """A part that is being filled."""
+
+    rows: list[Row] = field(default_factory=list)
+    n_bytes: int = 0
+
+
+class Parts:
+    """A Parquet dataset in parts. Outputs wait in files of their own until a part is full or the batch is through.
+
+    Parts are filled in the order of the recordings, whichever is embedded first, so that the same recordings make the
+    same parts however often the batch was interrupted. A part that holds an output which is made anew is replaced;
+    what else it holds waits for another one.
+
+    Parameters
+    ----------
+    folder : Path
+    place : Place
+        Which partition a recording belongs to.
+    fingerprint, ledger
+        See :class:`Files`.
+    part_bytes : int
+        Of the outputs in a part, as they wait for it.
+
+    Raises
+    ------
+    ConfigError
+        There is no pyarrow.
+    StoreError, OSError
+        The folder cannot be read.
+    """
+
+    def __init__(
+        self, folder: Path, place: Place, fingerprint: str, ledger: Ledger, part_bytes: int = PART_BYTES
+    ) -> None:
+        parquet.check_installed()
+        self._part_bytes = part_bytes
+        self._folder, self._place, self._fingerprint, self._ledger = folder, place, fingerprint, ledger
+        self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
+        self._next = 0
+        self._early: dict[int, Row | None] = {}  # told out of order
+        self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their place
+        clear_up(folder)
+        self._reconcile()
+
+    def find(self, number: int, identity: Identity) -> Row | None:
+        """See :class:`Collection`."""
+        row = self._ledger.get(identity.name)
+        if row is None or (row.is_waiting and row.output_state != self._waiting_state(row.name)):
+            row = self._found_waiting(identity.name)
+        if row is None or row.made_of != (*identity[1:], self._fingerprint):
+            return None
+        self._tell(number, row if row.is_waiting else None)
+        return row
+
+    def path(self, name: str) -> Path:
+        """See :class:`Collection`."""
+        return output_path(name, self._waiting_folder, "arrow")
+
+    def take(self, number: int, embedded: Embedded) -> None:
+        """See :class:`Collection`."""
+        place = self._place(embedded.recording, embedded.start_time)
+        old = self._ledger.get(embedded.recording)
+        replaces = (old.path or old.replaces) if old is not None else ""
+        row = new_row(embedded, self._fingerprint, place)._replace(replaces=replaces)
+        self._ledger.put(row)
+        self._tell(number, row)
+
+    def skip(self, number: int) -> None:
+        """See :class:`Collection`."""
+        self._tell(number, None)
+
+    def finish(self) -> None:
+        """See :class:`Collection`."""
+        for place in sorted(self._open):
+            self._publish(place, self._open[place].rows)
+        self._open.clear()
+        left: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
+        for row in self._ledger.waiting():  # out of parts that were replaced, or left by a batch of other inputs
+            if row.output_state == self._waiting_state(row.name):
+                left[row.place, row.fingerprint].append(row)
+            else:
+                self._ledger.forget(row.name)
+        for (place, _), rows in sorted(left.items()):
+            self._publish(place, rows)
+        shutil.rmtree(self._waiting_folder, ignore_errors=True)
+        clear_up(self._folder)
+
+    def _tell(self, number: int, row: Row | None) -> None:
+        """Bring what became of the recordings into their order, and fill parts."""
+        self._early[number] = row
+        while self._next in self._early:
+            row = self._early.pop(self._next)
+            self._next += 1
+            if row is None:
+                continue
+            part = self._open[row.place]
+            part.rows.append(row)
+            part.n_bytes += row.output_bytes
+            if part.n_bytes >= self._part_bytes:
+                self._publish(row.place, self._open.pop(row.place).rows)
+            elif sum(len(part.rows) for part in self._open.values()) >= PART_RECORDINGS:
+                fullest = max(sorted(self._open), key=lambda place: len(self._open[place].rows))
+                self._publish(fullest, self._open.pop(fullest).rows)
+
+    def _publish(self, place: str, rows: Sequence[Row]) -> None:
+        """Make a part of outputs that wait, and remove those that it replaces."""
+        path = self._new_path(place)
+        parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
+        published = [row._replace(path=path, replaces="") for row in rows]
+        replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
+        # What else they hold, which was not made anew.
+        unpacked = [row for other in sorted(replaced) for row in self._unpack(other, self._names_in(other))]
+        self._ledger.put_part(path, state_of((self._folder / path).stat()), [*published, *unpacked], replaced)
+        for row in rows:
+            self.path(row.name).unlink(missing_ok=True)
+        self._remove(replaced)
+
+    def _unpack(self, path: str, names: set[str]) -> list[Row]:
+        """Let outputs of a part wait for another one."""
+        rows: list[Row] = []
+        if not names:
+            return rows
+        with suppress(parquet.DamagedPartError):  # then they are embedded anew, the next time
+            for output in parquet.read_part(self._folder / path):
+                if output.provenance.recording in names:
+                    waiting = self.path(output.provenance.recording)
+                    parquet.write_waiting(output, waiting)
+                    rows.append(self._waiting_row(output.provenance, state_of(waiting.stat())))
+        return rows
+
+    def _remove(self, paths: Iterable[str]) -> None:
+        """Remove parts that were replaced, and then the memory of them: a crash between leaves no part to take up."""
+        for path in paths:
+            (self._folder / path).unlink(missing_ok=True)
+            self._ledger.forget_part(path)
+
+    def _new_path(self, place: str) -> str:
+        above = f"{place}/" if place else ""
+        names = [PART_NAME.fullmatch(path) for path in self._ledger.parts()]
+        numbers = [int(found["number"]) for found in names if found and found["above"] == above]
+        return f"{above}part-{max(numbers, default=-1) + 1:05}.parquet"
+
+    def _waiting_state(self, name: str) -> tuple[int, int] | None:
+        try:
+            return state_of(self.path(name).stat())
+        except OSError:
+            return None
+
+    def _found_waiting(self, name: str) -> Row | None:
+        """An output that a batch which was killed left waiting."""
+        state = self._waiting_state(name)
+        if state is None:
+            return None
+        with suppress(parquet.DamagedPartError, OSError):
+            row = self._waiting_row(parquet.read_waiting(self.path(name)).provenance, state)
+            if row.name == name:
+                self._ledger.put(row)
+                return row
+        return None
+
+    def _waiting_row(self, provenance: Provenance, state: tuple[int, int]) -> Row:
+        return row_of(provenance, "", self._place(provenance.recording, provenance.start_time), state)
+
+    # What is on the disk and what the ledger knows, after a crash
+
+    def _reconcile(self) -> None:
+        """Make the ledger agree with the parts that are there."""
+        self._remove(self._ledger.parts(replaced=True))
+        known, there = self._ledger.parts(), dict(self._parts_there())
+        for path in known:
+            if known[path] != there.get(path):
+                self._ledger.forget_part(path)
+        unknown = [path for path in there if known.get(path) != there[path]]
+        for path in sorted(unknown, key=lambda path: (there[path][1], path)):  # the newest has the last word
+            self._take_up(path, there[path])
+
+    def _take_up(self, path: str, state: tuple[int, int]) -> None:
+        """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
+        try:
+            recordings = parquet.read_description(self._folder / path).recordings
+        except parquet.DamagedPartError:
+            self._remove([path])
+            return
+        place = path.rpartition("part-")[0].rstrip("/")
+        rows = [row_of(provenance, path, place, (0, 0)) for provenance, _ in recordings]
+        names = {row.name for row in rows}
+        before = [row for row in map(self._ledger.get, names) if row is not None]
+        known = self._ledger.parts()
+        others = {row.path or row.replaces for row in before} & known.keys()
+        if any(known[other][1] > state[1] for other in others):  # it is the older one
+            left = self._unpack(path, names - {row.name for row in before})
+            self._ledger.put_part(path, state, left)
+            self._remove([path])
+            return
+        unpacked = [row for other in sorted(others) for row in self._unpack(other, self._names_in(other) - names)]
+        self._ledger.put_part(path, state, [*rows, *unpacked], others)
+        self._remove(others)
+
+    def _names_in(self, path: str) -> set[str]:
+        return {row.name for row in self._ledger.in_part(path)}
+
+    def _parts_there(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        for folder, folders, names in os.walk(self._folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            for name in names:
+                if PART_NAME.fullmatch(name):
+                    path = Path(folder, name)
+                    yield path.relative_to(self._folder).as_posix(), state_of(path.stat())

@@ -1,0 +1,169 @@
+"""Files, folders, patterns, lists and remote addresses to the recordings that they mean."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.batch import remote
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.sound.files import EXTENSIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A recording to embed.
+
+    Attributes
+    ----------
+    source : str
+        Its path, or its address where it is remote.
+    name : str
+        What its output is called by, with ``/`` between its parts.
+    remote_state : tuple of int, optional
+        Size and time (in nanoseconds) of what is remote, as its store tells them.
+    """
+
+    source: str
+    name: str
+    remote_state: tuple[int, int] | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it has to be fetched before it is read."""
+        return self.remote_state is not None
+
+    def identity(self) -> Identity:
+        """What tells this state of it from others.
+
+        Raises
+        ------
+        OSError
+            It is gone, or cannot be looked at.
+        """
+        state = state_of(os.stat(self.source)) if self.remote_state is None else self.remote_state  # noqa: PTH116
+        return Identity(self.name, *state)
+
+
+class Sources:
+    """The recordings of several inputs, found anew each time they are gone through; memory does not hold them.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        Files; folders, which are searched with their sub-folders; patterns such as ``archive/**/2026*.wav``; addresses
+        such as ``s3://bucket/folder``.
+    listed : iterable of str
+        More of them, read from a list: files and addresses.
+    root : str, optional
+        Files and patterns are named by their path from here. Without it a file given as an input is named by its own
+        name, one of a list by the path as it is listed, one of a pattern by its path below the part without wildcards.
+
+    Raises
+    ------
+    ConfigError
+        An input is not there, or none was given.
+    """
+
+    def __init__(self, inputs: Sequence[str], listed: Iterable[str] = (), root: str | None = None) -> None:
+        self._inputs, self._listed, self._root = tuple(inputs), tuple(listed), root
+        if not (self._inputs or self._listed):
+            raise ConfigError("there is nothing to embed: give recordings, folders or a list of them")
+        for given in self._inputs:
+            if not (remote.is_remote(given) or os.path.lexists(given) or glob.has_magic(given)):
+                raise ConfigError(f"{given} does not exist")
+
+    def __iter__(self) -> Iterator[Task]:
+        for given in self._inputs:
+            yield from self._found(given)
+        for path in self._listed:
+            if remote.is_remote(path):
+                for address, _, state in remote.find(path, EXTENSIONS):
+                    yield Task(address, _listed_name(address.partition("://")[2]), state)
+            else:
+                yield self._named(path, _listed_name(path))
+
+    @property
+    def has_remote(self) -> bool:
+        """Whether some of them have to be fetched."""
+        return any(map(remote.is_remote, (*self._inputs, *self._listed)))
+
+    def count(self) -> int:
+        """How many there are.
+
+        Raises
+        ------
+        ConfigError
+            Two of them would have the same output.
+        """
+        if len(self._inputs) == 1 and not self._listed:  # cannot meet itself
+            return sum(1 for _ in self)
+        sources: dict[str, str] = {}
+        for task in self:
+            other = sources.setdefault(task.name, task.source)
+            if other != task.source:
+                raise ConfigError(
+                    f"{other} and {task.source} would have the same output, {task.name}; give the folder above them, "
+                    "or --root"
+                )
+        return len(sources)
+
+    def __str__(self) -> str:
+        shown = [*self._inputs, *(["the list"] if self._listed else [])]
+        return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")
+
+    def _found(self, given: str) -> Iterator[Task]:
+        if remote.is_remote(given):
+            for address, name, state in remote.find(given, EXTENSIONS):
+                yield Task(address, name, state)
+        elif os.path.isdir(given):  # noqa: PTH112
+            yield from _walk(given)
+        elif os.path.lexists(given):
+            yield self._named(given, os.path.basename(given))  # noqa: PTH119
+        else:
+            start = _fixed_part(given)
+            for path in sorted(glob.iglob(given, recursive=True)):  # noqa: PTH207
+                if os.path.isfile(path) and _is_recording(os.path.basename(path)):  # noqa: PTH113, PTH119
+                    yield self._named(path, os.path.relpath(path, start))
+
+    def _named(self, path: str, name: str) -> Task:
+        if self._root is not None:
+            name = os.path.relpath(path, self._root)
+            if name.startswith(".."):
+                raise ConfigError(f"{path} does not lie in {self._root}, the --root that names are counted from")
+        return Task(path, PurePosixPath(name).as_posix())
+
+
+def _walk(root: str) -> Iterator[Task]:
+    """The recordings of a folder in the order of their paths; what is hidden is left alone."""
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = os.path.relpath(folder, root)
+        above = "" if inside == "." else f"{inside}/"
+        for name in sorted(names):
+            if _is_recording(name):
+                yield Task(os.path.join(folder, name), above + name)
+
+
+def _is_recording(file_name: str) -> bool:
+    return file_name.lower().endswith(EXTENSIONS) and not file_name.startswith(".")
+
+
+def _fixed_part(pattern: str) -> str:
+    """The folder that a pattern's wildcards begin below."""
+    fixed: list[str] = []
+    for part in pattern.split("/")[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return "/".join(fixed) or ("/" if pattern.startswith("/") else ".")
+
+
+def _listed_name(path: str) -> str:
+    """A path of a list as a name: as it is listed, but never out of the folder of the outputs."""
+    parts = [part for part in os.path.normpath(path).split("/") if part not in ("", "..", ".")]
+    return "/".join(parts)

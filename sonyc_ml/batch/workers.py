@@ -1,0 +1,249 @@
+"""Who embeds the recordings of a batch: one process, or several, each with a network of its own on one thread."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
+from functools import cache
+from typing import Any, Protocol
+
+from sonyc_ml.base import process
+from sonyc_ml.batch.events import Failed, Outcome
+from sonyc_ml.batch.job import Job, Order, carry_out
+from sonyc_ml.model import Model
+
+N_AHEAD = 2  # orders a worker: one at hand, one that waits for it
+PATIENCE_S = 1.0  # how long recordings at hand may take to end when the batch is stopped
+PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
+
+
+class Crew(Protocol):
+    """What a batch asks of those who embed."""
+
+    n_workers: int
+
+    @property
+    def has_room(self) -> bool:
+        """Whether it takes another order now."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no order."""
+
+    def submit(self, order: Order) -> None:
+        """Give it an order."""
+
+    def finished(self) -> Sequence[tuple[Order, Outcome]]:
+        """Wait for orders that are carried out, at least one.
+
+        Raises
+        ------
+        StoreError
+            Outputs cannot be written.
+        """
+
+    def close(self) -> None:
+        """Stop: what is at hand may end if it does so soon."""
+
+
+class Alone:
+    """One process, the one that asks, does it itself.
+
+    Parameters
+    ----------
+    job : Job
+    model : Model
+        Of the job.
+    """
+
+    n_workers = 1
+
+    def __init__(self, job: Job, model: Model) -> None:
+        self._job, self._model = job, model
+        self._orders: list[Order] = []
+
+    @property
+    def has_room(self) -> bool:
+        """See :class:`Crew`."""
+        return not self._orders
+
+    @property
+    def is_idle(self) -> bool:
+        """See :class:`Crew`."""
+        return not self._orders
+
+    def submit(self, order: Order) -> None:
+        """See :class:`Crew`."""
+        self._orders.append(order)
+
+    def finished(self) -> Sequence[tuple[Order, Outcome]]:
+        """See :class:`Crew`."""
+        order = self._orders.pop()
+        return [(order, carry_out(order, self._job, self._model))]
+
+    def close(self) -> None:
+        """See :class:`Crew`."""
+
+
+class Processes:
+    """Several processes. One that dies of a recording costs that recording; the others at hand are done again.
+
+    Parameters
+    ----------
+    job : Job
+        Its bundle is good: this process has loaded it.
+    n_workers : int > 1
+    """
+
+    def __init__(self, job: Job, n_workers: int) -> None:
+        self.n_workers = n_workers
+        self._packed = pickle.dumps(job)
+        self._pool = _make_pool(n_workers)
+        self._running: dict[Future[Outcome], Order] = {}
+
+    @property
+    def has_room(self) -> bool:
+        """See :class:`Crew`."""
+        return len(self._running) < N_AHEAD * self.n_workers
+
+    @property
+    def is_idle(self) -> bool:
+        """See :class:`Crew`."""
+        return not self._running
+
+    def submit(self, order: Order) -> None:
+        """See :class:`Crew`."""
+        read_ahead(order)
+        try:
+            with _not_interrupted():
+                self._running[self._pool.submit(carry_out_packed, order, self._packed)] = order
+        except BrokenProcessPool:
+            # `finished` finds that out of those that run, and begins anew.
+            self._running[_broken()] = order
+
+    def finished(self) -> Sequence[tuple[Order, Outcome]]:
+        """See :class:`Crew`."""
+        done = wait(self._running, return_when=FIRST_COMPLETED).done
+        if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
+            return self._begin_anew()
+        return [(self._running.pop(future), future.result()) for future in done]
+
+    def close(self) -> None:
+        """See :class:`Crew`."""
+        workers = _workers_of(self._pool)
+        manager: Any = self._pool._executor_manager_thread  # noqa: SLF001  gone once it is told to shut down
+        self._pool.shutdown(wait=False, cancel_futures=True)  # what it cancels itself, it does not stumble over later
+        if wait(self._running, timeout=PATIENCE_S).not_done:
+            for worker in workers:
+                worker.kill()
+        if manager is not None:  # it ends when they have
+            manager.join()
+
+    def _begin_anew(self) -> list[tuple[Order, Outcome]]:
+        """A process has died, and the others with it: do what was at hand one by one, to find out of what."""
+        wait(self._running)
+        running, self._running = self._running, {}
+        _end(self._pool)
+        ended = []
+        for future, order in running.items():
+            is_done = not future.cancelled() and future.exception() is None
+            ended.append((order, future.result() if is_done else self._try_alone(order)))
+        self._pool = _make_pool(self.n_workers)
+        return ended
+
+    def _try_alone(self, order: Order) -> Outcome:
+        pool = _make_pool(1)
+        try:
+            return pool.submit(carry_out_packed, order, self._packed).result()
+        except BrokenProcessPool:
+            detail = f"{order.task.source}: the process was killed while it embedded this recording"
+            return Failed(order.task.name, order.task.source, "killed the process", detail)
+        finally:
+            _end(pool)
+
+
+def _make_pool(n_workers: int) -> ProcessPoolExecutor:
+    # Not forked: threads of numpy and of the runtime would be lost on the way.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+
+
+def read_ahead(order: Order) -> None:
+    """Let the kernel read a recording from the disk before its turn comes."""
+    if not order.task.is_remote:
+        with suppress(OSError):  # whoever reads it says so
+            descriptor = os.open(order.task.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
+
+
+def _broken() -> Future[Outcome]:
+    future: Future[Outcome] = Future()
+    future.set_exception(BrokenProcessPool("it was broken before"))
+    return future
+
+
+def _end(pool: ProcessPoolExecutor) -> None:
+    """End a pool's processes, those that hang too: what they write is written whole or not at all."""
+    for worker in _workers_of(pool):
+        worker.kill()
+    pool.shutdown(cancel_futures=True)
+
+
+def _workers_of(pool: ProcessPoolExecutor) -> list[Any]:
+    return list((pool._processes or {}).values())  # noqa: SLF001  it tells nobody else
+
+
+@contextmanager
+def _not_interrupted() -> Iterator[None]:
+    """Let processes that begin here not hear Ctrl-C before they have left the group it is told to."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+# In the processes
+
+
+def _begin(parent: int) -> None:
+    """End when the batch does, and leave what is said to its group, such as Ctrl-C, to it."""
+    os.setpgid(0, 0)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT,))
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
+    process.keep_freed_memory()
+
+
+def carry_out_packed(order: Order, packed: bytes) -> Outcome:
+    """Embed one recording in a process that knows nothing yet: the job comes pickled, and its models are kept."""
+    job, spare = _job_and_models(packed)
+    try:
+        model = spare.get_nowait()
+    except queue.Empty:
+        model = job.load_model(golden="never")  # who gave the order has proved it
+    try:
+        return carry_out(order, job, model)
+    finally:
+        spare.put(model)
+
+
+@cache
+def _job_and_models(packed: bytes) -> tuple[Job, queue.SimpleQueue[Model]]:
+    """A job and the models that no thread uses just now."""
+    job: Job = pickle.loads(packed)  # noqa: S301  it comes from the process that began this one
+    return job, queue.SimpleQueue()

@@ -1,0 +1,1 @@
+"""The files of a model, and who says that they may be trusted."""

@@ -1,0 +1,114 @@
+"""A golden vector: proof that this machine computes what the bundle's maker computed."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.bundles.manifest import Golden
+from sonyc_ml.errors import BundleMismatchError
+
+Floats = npt.NDArray[np.float32]
+
+SAMPLE_RATE = 22050  # resampled by most extractors, so that the resampler is proved too
+N_SAMPLES = 29767  # a little over 1.3 s, so that the padding is as well
+
+
+def golden_signal() -> Floats:
+    """A signal that reaches every part of a bundle: a chirp over steps of noise, with silence at its end."""
+    time_s = np.arange(N_SAMPLES) / SAMPLE_RATE
+    chirp = 0.3 * np.sin(2 * np.pi * (50 + 2500 * time_s) * time_s)
+    noise = np.random.default_rng(2016).normal(0, 1, N_SAMPLES) * np.where(time_s % 0.4 < 0.2, 0.1, 0.001)
+    signal = np.where(time_s < 1.2, chirp + noise, 0)
+    pcm = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)  # what is stored is what is heard
+    return (pcm / np.float32(32768)).astype(np.float32)
+
+
+def pack(y: Floats, sample_rate: int, features: Floats, outputs: dict[str, Floats]) -> bytes:
+    """A golden vector as the content of its ``.npz``."""
+    arrays: dict[str, Any] = {"y": y, "sample_rate": np.array(sample_rate), "features": features, **outputs}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    return content.getvalue()
+
+
+def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a golden vector.
+
+    Raises
+    ------
+    BundleMismatchError
+        The file is no golden vector.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            named = {name: arrays[name] for name in arrays.files}
+    except Exception as error:  # a damaged file fails in a dozen ways
+        raise BundleMismatchError(f"{source} is not an .npz of arrays: {error}") from error
+    missing = {"y", "sample_rate", "features"} - set(named)
+    if missing:
+        raise BundleMismatchError(f"{source} is no golden vector: it has no {', '.join(sorted(missing))}")
+    for name, array in named.items():
+        if array.dtype.kind not in "iuf" or (name == "sample_rate" and array.size != 1):
+            raise BundleMismatchError(
+                f"{source} is no golden vector: its {name} is {array.dtype} of shape {array.shape}"
+            )
+    return named
+
+
+def compare(
+    golden: Golden, wanted: dict[str, npt.NDArray[Any]], features: Floats, outputs: dict[str, Floats]
+) -> dict[str, float]:
+    """Compare what was computed here with the golden vector.
+
+    Returns
+    -------
+    dict of str to float
+        How far off each part is: ``features_db``, ``cosine``, ``scores``.
+
+    Raises
+    ------
+    BundleMismatchError
+        A part is further off than the manifest allows; says how far.
+    """
+    computed = {"features": features, **outputs}
+    for name, array in computed.items():
+        if name not in wanted:
+            raise BundleMismatchError(f"the golden vector has no {name}: make the bundle again")
+        if wanted[name].shape != array.shape:
+            raise BundleMismatchError(
+                f"the golden vector has {name} of shape {wanted[name].shape}, this machine computes {array.shape}"
+            )
+    found = {"features_db": float(np.abs(features - wanted["features"]).max())}
+    if "embedding" in outputs:
+        found["cosine"] = _lowest_cosine(outputs["embedding"], wanted["embedding"])
+    if "scores" in outputs:
+        found["scores"] = float(np.abs(outputs["scores"] - wanted["scores"]).max())
+    _refuse(found, golden)
+    return found
+
+
+def _refuse(found: dict[str, float], golden: Golden) -> None:
+    what = "this machine does not compute what the bundle's golden vector says"
+    advice = "use the Python, runtime and kernels it was made with, or make the bundle again here"
+    if not found["features_db"] <= golden.features_db:
+        raise BundleMismatchError(
+            f"{what}: features differ by up to {found['features_db']:.3g}, allowed are {golden.features_db:g}; {advice}"
+        )
+    if not found.get("cosine", 1.0) >= golden.cosine:
+        raise BundleMismatchError(
+            f"{what}: an embedding's cosine is as low as {found['cosine']:.6f}, allowed is {golden.cosine:g}; {advice}"
+        )
+    if not found.get("scores", 0.0) <= golden.scores:
+        raise BundleMismatchError(
+            f"{what}: scores differ by up to {found['scores']:.3g}, allowed are {golden.scores:g}; {advice}"
+        )
+
+
+def _lowest_cosine(a: Floats, b: Floats) -> float:
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    both_zero = ~a.any(axis=1) & ~b.any(axis=1)
+    return float(np.where(both_zero, 1.0, (a * b).sum(axis=1) / np.maximum(norms, 1e-30)).min())

@@ -1,0 +1,193 @@
+"""``NAME.json``: what a bundle is, which files belong to it, and how to prove that it computes what it should."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sonyc_ml.base.strict import build
+from sonyc_ml.errors import BundleError
+
+SCHEMA = "https://json-schema.org/draft/2020-12/schema"
+INPUT_KINDS = ("pickled", "log_mel", "pcm")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
+CLASS = re.compile(r"\w+(\.\w+)*:\w+")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters."""
+
+    kind: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in INPUT_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(INPUT_KINDS)}, not {self.kind!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A second network, which reads the embedding and gives the scores."""
+
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A short signal and what the bundle makes of it, and how far another machine may be off.
+
+    Attributes
+    ----------
+    file : str
+        ``.npz`` with ``y``, ``sample_rate``, ``features`` and the outputs by name.
+    features_db : float
+        Largest difference of a feature, in its own unit: dB for log-mel.
+    cosine : float
+        Lowest cosine between an embedding and its golden one.
+    scores : float
+        Largest difference of a score.
+    """
+
+    file: str
+    features_db: float = 5e-3
+    cosine: float = 0.9997
+    scores: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("features_db", "cosine", "scores"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A bundle's manifest; the file has the same keys, ``class_`` without its underscore.
+
+    Attributes
+    ----------
+    schema_version : int
+        Of this description; 1.
+    name, version : str
+        The bundle's; the version is ``MAJOR.MINOR.PATCH``.
+    description, licence : str
+    sample_rate : int
+        At which windows are cut (in Hz).
+    window_size_s, hop_size_s : float
+        Length of a window, default distance between two (in seconds).
+    input : Input
+    outputs : dict
+        Which output of the network is the ``embedding``, which the ``scores``, by number or name.
+    labels : tuple of str
+        Of the scores.
+    head : Head or None
+    class_ : str
+        ``module:name`` of a model class of the user's own; its parameters are those of its dataclass.
+    parameters : dict
+    files : dict
+        SHA-256 of every file, by its name in the manifest's folder.
+    pickle : dict
+        Versions that made the pickle.
+    golden : Golden or None
+    """
+
+    schema_version: int
+    name: str
+    version: str
+    sample_rate: int
+    window_size_s: float
+    hop_size_s: float
+    input: Input
+    files: dict[str, str]
+    description: str = ""
+    licence: str = ""
+    outputs: dict[str, int | str] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    head: Head | None = None
+    class_: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    pickle: dict[str, str] = field(default_factory=dict)
+    golden: Golden | None = None
+
+    def __post_init__(self) -> None:
+        if self.schema_version != 1:
+            raise ValueError(f"schema_version must be 1, not {self.schema_version}; a newer sonyc-ml may know it")
+        if not self.name:
+            raise ValueError("name must not be empty: outputs name their bundle by it")
+        if not VERSION.fullmatch(self.version):
+            raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
+        for key in ("sample_rate", "window_size_s", "hop_size_s"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key} must be a number of 0 or more, not {getattr(self, key)}")
+        if self.class_ and not CLASS.fullmatch(self.class_):
+            raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
+        for name, digest in self.files.items():
+            if not name or "/" in name or name.startswith(".") or not name.isprintable():
+                raise ValueError(f"files.{name} must be a file in the manifest's own folder")
+            if not SHA256.fullmatch(digest):
+                raise ValueError(f"files.{name} must be a SHA-256 in hexadecimal, not {digest!r}")
+        head_file, golden_file = self.head.network if self.head else "", self.golden.file if self.golden else ""
+        for what, name in (("head.network", head_file), ("golden.file", golden_file)):
+            if name and name not in self.files:
+                raise ValueError(f"{what} names {name!r}, which is not among files")
+
+    @property
+    def version_numbers(self) -> tuple[int, ...]:
+        """The version for comparing."""
+        return version_numbers(self.version)
+
+    def text(self) -> str:
+        """The manifest as its file holds it."""
+        table = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
+
+
+def parse_manifest(content: bytes, source: str) -> Manifest:
+    """Read a manifest.
+
+    Parameters
+    ----------
+    content : bytes
+        Of ``NAME.json``.
+    source : str
+        Its path, for messages.
+
+    Raises
+    ------
+    BundleError
+        Says which key, and what it takes.
+    """
+    try:
+        table = json.loads(content, parse_constant=_refuse_constant)
+        json.dumps(table, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown, or name a file
+    except (ValueError, RecursionError) as error:
+        raise BundleError(f"{source} is not JSON: {_printable(error)}") from error
+    if not isinstance(table, Mapping):
+        raise BundleError(f"{source} must hold a JSON object")
+    try:
+        return build(Manifest, table)
+    except ValueError as error:
+        raise BundleError(f"{source}: {_printable(error)}") from error
+
+
+def version_numbers(version: str) -> tuple[int, ...]:
+    """A version for comparing: 1.10.0 is newer than 1.9.0."""
+    return tuple(int(number) for number in version.split("."))
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _printable(error: Exception) -> str:
+    """A message in one line; keys and values in it are whatever somebody wrote into a file."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
+
+
+def _says_something(value: Any) -> bool:
+    return value not in (None, "", (), {})

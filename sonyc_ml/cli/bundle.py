@@ -1,0 +1,165 @@
+"""``sonyc-ml bundle …``: make, trust, sign, verify and show bundles."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.base.human import names_in
+from sonyc_ml.cli.flags import parse_outputs
+from sonyc_ml.errors import ConfigError
+
+OK = 0
+
+EPILOG = """\
+examples:
+  sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
+  sonyc-ml bundle make models/yamnet.tflite --input_kind pcm --target_sr 16000 --outputs scores=0
+  sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
+  sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
+  sonyc-ml bundle verify models/NAME.tflite --trusted_keys trusted_keys
+
+A bundle is NAME.tflite with its manifest NAME.json, which holds the SHA-256 of every file, and a golden vector that
+proves the numbers on any machine. Nothing is unpickled that the manifest does not vouch for."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``bundle`` to a parser's commands."""
+    parser = commands.add_parser(
+        "bundle",
+        help="make, trust, sign, verify and show bundles",
+        description="Make, trust, sign, verify and show bundles.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    actions = parser.add_subparsers(required=True, metavar="ACTION")
+    _add_make(actions)
+    _add(actions, "trust", _trust, "vouch for the files as they are now")
+    sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
+    sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
+    verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
+    verify.add_argument("--trusted_keys", type=Path, metavar="FILE", help="public keys, one a line")
+    verify.add_argument("--json", action="store_true", help="for programs")
+    info = _add(actions, "info", _info, "show the manifest as a card")
+    info.add_argument("--json", action="store_true", help="for programs")
+
+
+def _add_make(actions: Any) -> None:
+    make = _add(actions, "make", _make, "write the manifest and the golden vector; runs the extractor")
+    make.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (default 1.0.0)")
+    make.add_argument("--description", default="", metavar="TEXT", help="what it is")
+    make.add_argument("--licence", default="", metavar="NAME", help="of the network")
+    make.add_argument("--head", default="", metavar="FILE", help="network that reads the embedding, in the same folder")
+    make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one a line")
+    make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is what: scores=0,embedding=1")
+    make.add_argument(
+        "--input_kind",
+        choices=("pickled", "log_mel", "pcm"),
+        help="what the network reads (default: NAME.pkl, if there)",
+    )
+    for flag, kind, metavar, text in (
+        ("--duration", float, "SECONDS", "length of a window"),
+        ("--hop_size", float, "SECONDS", "distance between windows"),
+        ("--target_sr", int, "HZ", "sample rate"),
+        ("--n_fft", int, "SAMPLES", "length of a frame, of log_mel"),
+        ("--n_mels", int, "N", "number of mel bands, of log_mel"),
+        ("--mel_hop_len", int, "SAMPLES", "distance between frames, of log_mel"),
+        ("--fmin", float, "HZ", "lowest frequency, of log_mel"),
+        ("--fmax", float, "HZ", "highest frequency, of log_mel"),
+        ("--res_type", str, "NAME", "resampler"),
+    ):
+        make.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+    for flag, text in (
+        ("--tolerance_db", "how far features may be off the golden vector (default 0.005)"),
+        ("--tolerance_cosine", "lowest cosine to a golden embedding (default 0.9997)"),
+        ("--tolerance_scores", "how far scores may be off (default 0.05)"),
+    ):
+        make.add_argument(flag, type=float, metavar="X", help=text)
+
+
+def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = actions.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+    )
+    parser.add_argument("path", type=Path, metavar="NAME.tflite")
+    parser.set_defaults(run=run)
+    return parser
+
+
+PARAMETERS = ("duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_len", "fmin", "fmax", "res_type")
+
+
+def _make(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415  imports numpy
+
+    tolerances = {
+        "features_db": parsed.tolerance_db,
+        "cosine": parsed.tolerance_cosine,
+        "scores": parsed.tolerance_scores,
+    }
+    try:
+        manifest = make_bundle(
+            parsed.path,
+            version=parsed.version,
+            description=parsed.description,
+            licence=parsed.licence,
+            input_kind=parsed.input_kind,
+            outputs=parse_outputs(parsed.outputs) if parsed.outputs else None,
+            head=parsed.head,
+            labels=names_in(parsed.labels),
+            tolerances={name: value for name, value in tolerances.items() if value is not None},
+            **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
+        )
+    except (ValueError, TypeError) as error:  # here, a mistake in the call is one of the user's
+        raise ConfigError(str(error)) from error
+    path = parsed.path.with_suffix(".json")
+    print(f"{path}: {manifest.name} {manifest.version}, vouches for {_listing(manifest.files)}")
+    return OK
+
+
+def _trust(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.authoring.make import trust  # noqa: PLC0415
+
+    manifest = trust(parsed.path)
+    for name, digest in manifest.files.items():
+        print(f"{digest}  {name}")
+    print(f"trusted: {parsed.path.with_suffix('.json')} vouches for them; a signature over it has to be made again")
+    return OK
+
+
+def _sign(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.bundles.integrity import make_signature  # noqa: PLC0415
+
+    print(f"signed: {make_signature(parsed.path.with_suffix('.json'), parsed.key.expanduser())}")
+    return OK
+
+
+def _verify(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.authoring.make import verify  # noqa: PLC0415
+
+    bundle, differences = verify(parsed.path, parsed.trusted_keys)
+    if parsed.json:
+        print(json.dumps({"bundle": bundle.name, "sha256": bundle.sha256, "golden": differences}))
+        return OK
+    assert bundle.manifest is not None  # the golden vector is in it
+    print(f"{bundle.name} {bundle.manifest.version}, SHA-256 {bundle.sha256}")
+    print(f"files:   {_listing(bundle.files)} are what the manifest vouches for")
+    print(f"signed:  {'by a trusted key' if parsed.trusted_keys else 'not asked; give --trusted_keys'}")
+    print(f"golden:  {', '.join(f'{name} {value:.6g}' for name, value in differences.items())}, within tolerance")
+    return OK
+
+
+def _info(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.authoring.describe import card  # noqa: PLC0415
+
+    text, table = card(parsed.path)
+    print(json.dumps(table, indent=2) if parsed.json else text)
+    return OK
+
+
+def _listing(names: Any) -> str:
+    return ", ".join(names)

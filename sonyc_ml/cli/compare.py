@@ -1,0 +1,73 @@
+"""``sonyc-ml compare``: how far the numbers of two folders of outputs lie apart."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.cli.flags import add_command, mistakes_told, outputs_in, until_reader_leaves
+from sonyc_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sonyc_ml.analysis.compare import Tolerances
+
+OK, DIFFERENT = 0, 1
+COMPARE_EPILOG = """\
+examples:
+  sonyc-ml compare before/ after/
+  sonyc-ml compare before/ after/ --model NAME.tflite
+  sonyc-ml compare a.wav.npz b.wav.npz --exact --json
+
+Recordings are matched by name, in whatever order and format they are. Where the outputs come from (bundle, versions,
+parameters) and whether the recordings were the same files is told too, but only numbers decide.
+Exit status: 0 the same within the tolerances, 1 they differ or recordings are missing, 2 they cannot be compared."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``compare`` to a parser's commands."""
+    parser = add_command(
+        commands, "compare", _compare, "say how far the numbers of two folders lie apart", COMPARE_EPILOG
+    )
+    parser.add_argument("a", type=Path, metavar="A", help="a folder of outputs, or one output")
+    parser.add_argument("b", type=Path, metavar="B", help="another")
+    parser.add_argument(
+        "--model", type=Path, metavar="NAME.tflite", help="the bundle whose golden vector's tolerances are the defaults"
+    )
+    parser.add_argument(
+        "--cosine", type=float, metavar="X", help="lowest cosine of two embeddings (default the bundle's, or 0.9997)"
+    )
+    parser.add_argument(
+        "--scores", type=float, metavar="X", help="largest difference of two scores (default the bundle's, or 0.05)"
+    )
+    parser.add_argument("--exact", action="store_true", help="every value must be the same number")
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def _compare(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.analysis.compare import compare  # noqa: PLC0415  imports numpy
+    from sonyc_ml.cli.compare_text import comparison_text  # noqa: PLC0415
+
+    with mistakes_told():
+        tolerances = _tolerances(parsed)
+        one_each = parsed.a.is_file() and parsed.b.is_file()
+        comparison = compare(outputs_in([parsed.a]), outputs_in([parsed.b]), tolerances, one_each=one_each)
+    table = {"a": str(parsed.a), "b": str(parsed.b), **comparison.table()}
+    with until_reader_leaves():
+        print(json.dumps(table, indent=2) if parsed.json else comparison_text(table), flush=True)
+    return OK if comparison.same else DIFFERENT
+
+
+def _tolerances(parsed: argparse.Namespace) -> Tolerances:
+    """What the flags say; else what the bundle named allows another machine."""
+    from sonyc_ml.analysis.compare import Tolerances  # noqa: PLC0415  imports numpy
+    from sonyc_ml.bundles.bundle import read_bundle  # noqa: PLC0415
+
+    given = {name: getattr(parsed, name) for name in ("cosine", "scores") if getattr(parsed, name) is not None}
+    if parsed.model is not None:
+        manifest = read_bundle(parsed.model).manifest
+        if manifest is None or manifest.golden is None:
+            raise ConfigError(f"{parsed.model} has no golden vector, and so no tolerances: give --cosine and --scores")
+        given = {"cosine": manifest.golden.cosine, "scores": manifest.golden.scores} | given
+    return Tolerances(exact=parsed.exact, **given)

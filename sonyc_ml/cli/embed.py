@@ -1,0 +1,166 @@
+"""``sonyc-ml embed``: arguments to a batch, and its events to the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+from sonyc_ml.errors import ConfigError, SonycMLError
+
+if TYPE_CHECKING:
+    from sonyc_ml.batch.run import Batch
+    from sonyc_ml.batch.sources import Sources
+
+OK, SOME_FAILED, NOTHING_DONE = 0, 1, 2
+SIGNALLED = 128  # and the signal's number, as shells have it
+
+EPILOG = """\
+examples:
+  sonyc-ml embed recordings/ --model models/NAME.tflite --output embeddings/
+  sonyc-ml embed night.flac --model models/NAME.tflite --output . --format csv --hop_size 0.5
+  sonyc-ml embed 'archive/*/2026-11/**/*.wav' --model models/NAME.tflite --output embeddings/ --format parquet
+  find archive -name '*.wav' -size +1M | sonyc-ml embed --files_from - --model models/NAME.tflite --output embeddings/
+  sonyc-ml embed s3://bucket/node-12 --model models/NAME.tflite --output embeddings/
+  sonyc-ml embed recordings/ --model yamnet.tflite --outputs scores=0 --target_sr 16000 --output scores/
+
+A folder is searched with its sub-folders; recordings/sub/a.wav becomes embeddings/sub/a.wav.npz. Recordings that are
+embedded already, in just this way, are left alone: the same command goes on where it was interrupted. What could not be
+embedded is listed in failures.csv in the folder of the outputs.
+Exit status: 0 all embedded, 1 some could not be, 2 nothing could be done."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``embed`` to a parser's commands."""
+    parser = add_command(commands, "embed", _run, "embed recordings, folders and archives of them", EPILOG)
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a recording, folder, quoted pattern or address")
+    _add_input_flags(parser)
+    _add_output_flags(parser)
+    _add_work_flags(parser)
+    add_model_flags(parser, required=True)
+
+
+def _add_input_flags(parser: argparse.ArgumentParser) -> None:
+    flags = parser.add_argument_group("recordings")
+    flags.add_argument("--files_from", metavar="FILE", help="more inputs, one a line; - for standard input")
+    flags.add_argument("--root", metavar="DIR", help="outputs of single files are named by their path from here")
+    flags.add_argument("--salvage", action="store_true", help="embed what there is of truncated recordings")
+    flags.add_argument(
+        "--start_pattern", action="append", metavar="PATTERN", help="how names tell when a recording begins"
+    )
+    flags.add_argument("--time_zone", default="UTC", metavar="ZONE", help="of times that do not tell theirs")
+
+
+def _add_output_flags(parser: argparse.ArgumentParser) -> None:
+    flags = parser.add_argument_group("outputs")
+    flags.add_argument("--output", required=True, type=Path, metavar="DIR", help="where embeddings are written")
+    flags.add_argument(
+        "--format",
+        default="npz",
+        choices=("npz", "csv", "parquet"),
+        help="one npz or csv a recording, or a Parquet dataset (default npz)",
+    )
+    flags.add_argument(
+        "--partition", default="day", metavar="KEYS", help="of a Parquet dataset: day, node, node,day or none"
+    )
+
+
+def _add_work_flags(parser: argparse.ArgumentParser) -> None:
+    flags = parser.add_argument_group("work")
+    flags.add_argument("--workers", type=int, metavar="N", help="processes at the same time (default: one a core)")
+    flags.add_argument("--scheduler", metavar="ADDRESS", help="let a Dask cluster do it: tcp://HOST:8786")
+    flags.add_argument("--strict", action="store_true", help="end at the first recording that cannot be embedded")
+    flags.add_argument("--quiet", action="store_true", help="say only what went wrong")
+    flags.add_argument("--verbose", action="store_true", help="a line for each recording")
+    flags.add_argument("--json", action="store_true", help="for programs: an event a line, on standard output")
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    batch = _batch(parsed)
+
+    from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
+    from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
+
+    with Progress(parsed) as progress, _signals(), closing(embed_recordings(batch)) as events:
+        try:
+            for event in events:
+                progress.show(event)
+        except _Stop as stop:
+            progress.stopped()
+            return SIGNALLED + stop.number
+        except SonycMLError as error:
+            progress.close()
+            print(f"sonyc-ml: error: {error}", file=sys.stderr)
+            return SOME_FAILED if progress.n_good else NOTHING_DONE
+    if not progress.n_failed:
+        return OK
+    return SOME_FAILED if progress.n_good else NOTHING_DONE
+
+
+def _batch(parsed: argparse.Namespace) -> Batch:
+    if parsed.workers is not None and parsed.workers < 1:
+        raise ConfigError(f"--workers must be at least 1, not {parsed.workers}")
+
+    from sonyc_ml.batch.job import Job  # noqa: PLC0415
+    from sonyc_ml.batch.partitions import parse_keys  # noqa: PLC0415
+    from sonyc_ml.batch.run import Batch  # noqa: PLC0415  imports numpy
+    from sonyc_ml.sound.start_time import PATTERNS  # noqa: PLC0415
+
+    patterns = tuple(parsed.start_pattern or PATTERNS)
+    parameters = model_parameters(parsed)
+    return Batch(
+        sources=_sources(parsed),
+        job=Job(str(parsed.model), parameters, parsed.salvage, patterns, parsed.time_zone),
+        folder=parsed.output,
+        output_format=parsed.format,
+        partition=parse_keys(parsed.partition),
+        workers=parsed.workers or len(os.sched_getaffinity(0)),
+        scheduler=parsed.scheduler,
+        strict=parsed.strict,
+    )
+
+
+def _sources(parsed: argparse.Namespace) -> Sources:
+    from sonyc_ml.batch.sources import Sources  # noqa: PLC0415
+
+    listed: list[str] = []
+    if parsed.files_from:
+        try:
+            content = sys.stdin.buffer.read() if parsed.files_from == "-" else Path(parsed.files_from).read_bytes()
+        except OSError as error:
+            raise ConfigError(f"{parsed.files_from}: {error.strerror}") from error
+        separator = b"\0" if b"\0" in content else b"\n"  # as find -print0 writes it, for names that hold anything
+        listed = [os.fsdecode(line.rstrip(b"\r")) for line in content.split(separator) if line.strip()]
+    return Sources(parsed.inputs, listed, parsed.root)
+
+
+class _Stop(BaseException):
+    """Told to stop; not an error of anything that runs."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM stop the batch once; a second one ends it as it stands."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_DFL)
+        raise _Stop(number)
+
+    previous = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,150 @@
+"""What several commands share: how one is added, the flags that name a model, how mistakes and readers are met."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sonyc_ml.outputs.output import Output
+
+
+def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, with_path: bool = True) -> None:
+    """Add the flags that name a model and say how it runs; `with_path`, with ``--model``, which may be `required`."""
+    flags = parser.add_argument_group("model")
+    if with_path:
+        flags.add_argument(
+            "--model",
+            required=required,
+            type=Path,
+            metavar="NAME.tflite",
+            help="the network; its manifest is NAME.json",
+        )
+    flags.add_argument(
+        "--input_kind",
+        choices=("pickled", "log_mel", "pcm"),
+        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: the manifest tells)",
+    )
+    flags.add_argument(
+        "--trusted_keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
+    )
+    flags.add_argument(
+        "--golden", choices=("once", "always", "never"), help="when to prove the bundle's numbers (default once)"
+    )
+    flags.add_argument(
+        "--hop_size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
+    )
+    flags.add_argument("--duration", type=float, metavar="SECONDS", help="length of a window (default: the model's)")
+    flags.add_argument("--target_sr", type=int, metavar="HZ", help="sample rate of a network that reads samples")
+    flags.add_argument(
+        "--outputs",
+        metavar="KIND=N,…",
+        help="which output is the embedding and which the scores, as in scores=0,embedding=1",
+    )
+    flags.add_argument("--channel", type=int, metavar="N", help="channel to read, from 0 (default: the mean of all)")
+    flags.add_argument("--num_threads", type=int, metavar="N", help="threads of the network (default 1)")
+    flags.add_argument(
+        "--batch_size", type=int, metavar="N", help="windows at once, where the network allows (default 1)"
+    )
+    flags.add_argument("--backend", choices=("litert", "tflite-runtime"), help="runtime (default: the one installed)")
+    flags.add_argument(
+        "--reference_kernels", action="store_true", default=None, help="no delegate: slower, equal on every machine"
+    )
+
+
+MODEL_FLAGS = (
+    "input_kind",
+    "trusted_keys",
+    "golden",
+    "hop_size",
+    "duration",
+    "target_sr",
+    "channel",
+    "num_threads",
+    "batch_size",
+    "backend",
+    "reference_kernels",
+)
+
+
+def model_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
+    """Keywords for ``load_model`` from the flags that were given."""
+    parameters = {name: getattr(parsed, name) for name in MODEL_FLAGS if getattr(parsed, name) is not None}
+    if parsed.outputs:
+        parameters["outputs"] = parse_outputs(parsed.outputs)
+    return parameters
+
+
+def parse_outputs(text: str) -> dict[str, int | str]:
+    """``scores=0,embedding=1`` to a mapping."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(equals for _, equals, _ in pairs):
+        raise ConfigError(f"--outputs takes KIND=NUMBER, as in scores=0,embedding=1, not {text!r}")
+    return {kind.strip(): output.strip() for kind, _, output in pairs}
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str | None = None
+) -> argparse.ArgumentParser:
+    """Add a command.
+
+    Parameters
+    ----------
+    commands : action of argparse
+        What the program's parser takes commands into.
+    name : str
+    run : callable
+        Carries it out; returns the exit status.
+    text : str
+        What it does, in lower case without a full stop.
+    epilog : str, optional
+        What is shown behind its flags.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=f"{text[0].upper()}{text[1:]}.",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def outputs_in(paths: Iterable[Path]) -> Iterator[Output]:
+    """The outputs of files and folders; there must be one in each."""
+    from sonyc_ml.outputs.reading import iter_outputs  # noqa: PLC0415  imports numpy
+
+    for path in paths:
+        is_empty = True
+        for output in iter_outputs(path):
+            is_empty = False
+            yield output
+        if is_empty:
+            raise ConfigError(f"there are no outputs in {path}")
+
+
+@contextmanager
+def mistakes_told() -> Iterator[None]:
+    """What is wrong with a flag or an output is the user's to hear, without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise ConfigError(str(error)) from error
+
+
+@contextmanager
+def until_reader_leaves() -> Iterator[None]:
+    """Write to standard output for as long as somebody reads it: `| head` ends quietly."""
+    try:
+        yield
+    except BrokenPipeError:  # who reads has read enough; what is left must not be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

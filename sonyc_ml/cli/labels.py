@@ -1,0 +1,97 @@
+"""``sonyc-ml labels``: what was heard, and when."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.cli.flags import add_command, mistakes_told, outputs_in, until_reader_leaves
+from sonyc_ml.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sonyc_ml.analysis.labels import Rules
+
+
+LABELS_EPILOG = """\
+examples:
+  sonyc-ml labels embeddings/ --format audacity --output labels/
+  sonyc-ml labels embeddings/ --format csv --threshold 0.6,siren=0.3 --merge 1 --min_duration 0.5
+  sonyc-ml labels embeddings/a.wav.npz --format raven --classes dog,siren > a.Table.1.selections.txt
+
+audacity and raven have a file for each recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt), csv one for
+all (DIR/labels.csv). Spans of a class are merged first, then the short ones are left out. Windows that overlap stand
+for one hop around their middles.
+Exit status: 0, or 2 if an output is damaged, has no scores, or lacks a class that is named."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``labels`` to a parser's commands."""
+    parser = add_command(commands, "labels", _labels, "write what was heard, and when, as labels", LABELS_EPILOG)
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
+    parser.add_argument("--format", required=True, choices=("audacity", "raven", "csv"), help="of the labels")
+    parser.add_argument(
+        "--output", default="-", metavar="DIR", help="where labels are written; - is the terminal (default -)"
+    )
+    parser.add_argument(
+        "--threshold",
+        default="0.5",
+        metavar="X,LABEL=X,…",
+        help="a window counts from this score on, for classes their own (default 0.5)",
+    )
+    parser.add_argument(
+        "--merge", type=float, default=0.0, metavar="SECONDS", help="spans no further apart become one (default 0)"
+    )
+    parser.add_argument(
+        "--min_duration", type=float, default=0.0, metavar="SECONDS", help="shorter ones are left out (default 0)"
+    )
+    parser.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one a line")
+
+
+def _labels(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.analysis.label_files import write_labels, write_one  # noqa: PLC0415  imports numpy
+    from sonyc_ml.base.human import count  # noqa: PLC0415
+
+    with mistakes_told():
+        rules = _rules(parsed)
+        outputs = outputs_in(parsed.inputs)
+        if parsed.output == "-":
+            with until_reader_leaves():
+                write_one(outputs, rules, parsed.format, sys.stdout.buffer)
+                sys.stdout.buffer.flush()
+        else:
+            n = write_labels(outputs, rules, parsed.format, Path(parsed.output))
+            print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}")
+    return 0
+
+
+def _rules(parsed: argparse.Namespace) -> Rules:
+    from sonyc_ml.analysis.labels import Rules  # noqa: PLC0415
+    from sonyc_ml.base.human import names_in  # noqa: PLC0415
+
+    thresholds = _thresholds(parsed.threshold)
+    return Rules(
+        threshold=thresholds.pop("", 0.5),
+        thresholds=thresholds,
+        classes=names_in(parsed.classes),
+        merge_s=parsed.merge,
+        min_duration_s=parsed.min_duration,
+    )
+
+
+def _thresholds(text: str) -> dict[str, float]:
+    """``0.6,siren=0.3`` to a mapping, with that of all others under an empty name; a label may hold commas."""
+    thresholds: dict[str, float] = {}
+    label = ""
+    for part in text.split(","):
+        label = f"{label},{part}" if label else part
+        name, _, value = label.rpartition("=")
+        try:
+            thresholds[name.strip()] = float(value)
+        except ValueError:
+            continue  # the label goes on behind the comma
+        label = ""
+    if label or not text:
+        raise ConfigError(f"--threshold takes X and LABEL=X, as in 0.5 or 0.6,siren=0.3, not {text!r}")
+    return thresholds

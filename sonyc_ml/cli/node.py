@@ -1,0 +1,266 @@
+"""``sonyc-ml status``, ``explain``, ``audit``, ``list``, ``retry``, ``reload``: a node is asked, and told."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.cli.flags import add_command
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.node.config_file import read_tables, usual_config
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.journal.journal import Journal
+    from sonyc_ml.node.operate.retry import Choice
+
+OK, ATTENTION, CANNOT_TELL = 0, 1, 2
+
+STATE_FOLDER = ".sonyc-ml"  # as in sonyc_ml.node.config, which takes a tenth of the time that a status takes
+MAX_REFUSALS = 10  # that are told one by one
+STATES = ("quarantined", "shed", "pending", "done")
+WHERE = """\
+The journal is found by --config, --output or --state; without these, by $SONYC_ML_CONFIG, else by
+$XDG_CONFIG_HOME/sonyc-ml/sonyc-ml.toml, else by /etc/sonyc-ml/sonyc-ml.toml. Times are in UTC."""
+EPILOGS = {
+    "status": """\
+examples:
+  sonyc-ml status
+  sonyc-ml status --output embeddings/ --json
+
+Works while the daemon runs and when it does not.
+Exit status: 0 all is well, 1 something wants attention (the daemon does not run, is in trouble, misses its folder or
+its recordings, has a backlog older than 10 minutes, a failed reload, or a disk with less than 2 % free), 2 cannot
+tell.""",
+    "explain": """\
+examples:
+  sonyc-ml explain recordings/2026/a.wav
+  sonyc-ml explain 2026/a.wav --output embeddings/
+
+FILE is absolute, relative to the current folder, or relative to the folder that is watched; it need not be there any
+more. Exit status: 0 known, 1 not known, 2 cannot tell.""",
+    "audit": """\
+examples:
+  sonyc-ml audit --since 24h
+  sonyc-ml audit --since 2026-11-20 --until 2026-11-21 --gap 300 --json
+
+Recordings count by the time they begin; where that is not known (of what is pending or quarantined), by the time of
+their file. Exit status: 0, or 2 if it cannot tell.""",
+    "list": """\
+examples:
+  sonyc-ml list
+  sonyc-ml list pending --limit 0
+  sonyc-ml list quarantined --since 7d --json
+
+The latest first. Exit status: 0, or 2 if it cannot tell.""",
+    "retry": """\
+examples:
+  sonyc-ml retry recordings/2026/a.wav
+  sonyc-ml retry --quarantined --reason unreadable
+  sonyc-ml retry --all --dry-run
+
+The daemon takes them up within two seconds, or when it is started. What is done is done again only once its output was
+removed. Exit status: 0 all of them, 1 some were refused, 2 all were, or it cannot tell.""",
+    "reload": """\
+examples:
+  sonyc-ml reload
+
+The daemon finishes the recording at hand, reads its configuration again, and verifies and loads its bundles. If one is
+no good, the old ones run on. Exit status: 0 the new ones run, 1 the old ones run on, 2 the daemon does not run or does
+not answer.""",
+}
+
+
+def add_commands(commands: Any) -> None:
+    """Add the commands to a parser's."""
+    _add(commands, "status", _status, "say what the daemon does, and what wants attention")
+    explain = _add(commands, "explain", _explain, "say where a recording is, and why")
+    explain.add_argument("file", type=Path, metavar="FILE")
+    audit = _add(commands, "audit", _audit, "add up what was recorded, embedded and lost, and name the gaps")
+    audit.add_argument("--since", default="24h", metavar="WHEN", help="24h, 7d, or a time (default 24h)")
+    audit.add_argument("--until", metavar="WHEN", help="a time as with --since (default now)")
+    audit.add_argument("--gap", type=float, default=60.0, metavar="SECONDS", help="longer pauses are gaps (default 60)")
+    listing = _add(commands, "list", _list, "list recordings and why they are where they are")
+    listing.add_argument("state", nargs="?", choices=STATES, help="default: quarantined and shed")
+    listing.add_argument("--since", default="", metavar="WHEN", help="24h, 7d, or a time (default: all)")
+    listing.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many, 0 for all (default 50)")
+    retry = _add(commands, "retry", _retry, "try recordings again that were given up")
+    retry.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    retry.add_argument("--quarantined", action="store_true", help="all that are quarantined")
+    retry.add_argument("--shed", action="store_true", help="all that were shed")
+    retry.add_argument("--all", action="store_true", help="all of both")
+    retry.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
+    retry.add_argument("--dry-run", action="store_true", help="only say what would be tried again")
+    reload = _add(commands, "reload", _reload, "tell the daemon to load its bundles anew, and wait for the outcome")
+    reload.add_argument(
+        "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (default 60)"
+    )
+
+
+def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    parser = add_command(commands, name, run, text, f"{EPILOGS[name]}\n\n{WHERE}")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
+    where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
+    where.add_argument("--state", type=Path, metavar="DIR", dest="state_folder", help="where the journal lies")
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.cli.node_text import status_text  # noqa: PLC0415
+    from sonyc_ml.node.operate.status import status  # noqa: PLC0415
+
+    with _journal(parsed) as journal:
+        answer = status(journal)
+    _show(parsed, answer, status_text)
+    return ATTENTION if answer["attention"] else OK
+
+
+def _explain(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.cli.node_text import explain_text  # noqa: PLC0415
+    from sonyc_ml.node.operate.explain import explain  # noqa: PLC0415
+
+    with _journal(parsed) as journal:
+        answer = explain(journal, parsed.file)
+    _show(parsed, answer, explain_text)
+    return OK if answer["known"] else ATTENTION
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.cli.node_text import audit_text  # noqa: PLC0415
+    from sonyc_ml.node.operate.audit import audit  # noqa: PLC0415
+
+    now_s = time.time()
+    since_s = _moment("--since", parsed.since, now_s)
+    until_s = _moment("--until", parsed.until, now_s) if parsed.until else now_s
+    if since_s >= until_s:
+        raise ConfigError(f"--since {parsed.since} must be earlier than --until {parsed.until or 'now'}")
+    if not parsed.gap >= 0:
+        raise ConfigError(f"--gap must not be below 0, and is {parsed.gap:g}")
+    with _journal(parsed) as journal:
+        answer = audit(journal, since_s, until_s, parsed.gap, clock=lambda: now_s)
+    _show(parsed, answer, audit_text)
+    return OK
+
+
+def _list(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.cli.node_text import listing_text  # noqa: PLC0415
+    from sonyc_ml.node.operate.listing import listing  # noqa: PLC0415
+
+    if parsed.limit < 0:
+        raise ConfigError(f"--limit must not be below 0, and is {parsed.limit}")
+    since_s = _moment("--since", parsed.since, time.time()) if parsed.since else 0.0
+    states = (parsed.state,) if parsed.state else ("quarantined", "shed")
+    with _journal(parsed) as journal:
+        answer = listing(journal, states, since_s=since_s, limit=parsed.limit or None)
+    _show(parsed, answer, listing_text)
+    return OK
+
+
+def _retry(parsed: argparse.Namespace) -> int:
+    with _journal(parsed) as journal:
+        choice = _choice(parsed, journal)
+    if choice.entries and not parsed.dry_run:
+        with _journal(parsed, read_only=False) as journal:
+            journal.retry(choice.entries)
+    answer = {
+        "retried": [entry.identity.name for entry in choice.entries],
+        "refused": [{"name": name, "why": why} for name, why in choice.refused],
+        "dry_run": parsed.dry_run,
+    }
+    _show(parsed, answer, _retry_text)
+    if not choice.refused:
+        return OK
+    return ATTENTION if choice.entries else CANNOT_TELL
+
+
+def _choice(parsed: argparse.Namespace, journal: Journal) -> Choice:
+    from sonyc_ml.node.operate.retry import choose_all, choose_files  # noqa: PLC0415
+
+    is_selected = parsed.quarantined or parsed.shed or parsed.all or parsed.reason is not None
+    if bool(parsed.files) == is_selected:
+        raise ConfigError("say what to try again: either FILEs, or --quarantined, --shed, --reason WORD or --all")
+    if parsed.files:
+        return choose_files(journal, parsed.files)
+    named = [state for state in ("quarantined", "shed") if getattr(parsed, state) or parsed.all]
+    return choose_all(journal, named or ("quarantined", "shed"), parsed.reason)
+
+
+def _retry_text(answer: dict[str, Any]) -> str:
+    from sonyc_ml.base.human import count  # noqa: PLC0415
+    from sonyc_ml.cli.node_text import lines  # noqa: PLC0415
+
+    verb = "would be" if answer["dry_run"] else "will be"
+    n = len(answer["retried"])
+    parts = [f"not {refused['name']}: {refused['why']}" for refused in answer["refused"][:MAX_REFUSALS]]
+    if len(answer["refused"]) > MAX_REFUSALS:
+        parts.append(f"not {count(len(answer['refused']) - MAX_REFUSALS)} more; --json tells them all")
+    if answer["dry_run"]:
+        parts += answer["retried"]
+    return lines([*parts, f"{count(n)} {verb} tried again" if n else "nothing to try again"])
+
+
+def _reload(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.node.operate.reload import reload  # noqa: PLC0415
+
+    if not parsed.timeout > 0:
+        raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
+    folder = _state_folder(parsed)
+    outcome = reload(folder, parsed.timeout)
+    if outcome is None:
+        raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
+    _show(parsed, outcome, lambda answer: answer["detail"] if answer["ok"] else f"not reloaded: {answer['detail']}")
+    return OK if outcome["ok"] else ATTENTION
+
+
+def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:
+    try:
+        print(json.dumps(answer, indent=2) if parsed.json else text(answer), flush=True)
+    except BrokenPipeError:  # who reads has read enough; what is left must not be flushed at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _moment(flag: str, text: str, now_s: float) -> float:
+    from sonyc_ml.base.human import moment  # noqa: PLC0415
+
+    try:
+        return moment(text, now_s)
+    except ValueError as error:
+        raise ConfigError(f"{flag}: {error}") from error
+
+
+@contextmanager
+def _journal(parsed: argparse.Namespace, *, read_only: bool = True) -> Iterator[Journal]:
+    from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415
+
+    journal = Journal(_state_folder(parsed), read_only=read_only)
+    try:
+        yield journal
+    finally:
+        journal.close()
+
+
+# Which journal
+
+
+def _state_folder(parsed: argparse.Namespace) -> Path:
+    if parsed.state_folder is not None:
+        folder: Path = parsed.state_folder
+        return folder
+    if parsed.output is not None:
+        return Path(parsed.output, STATE_FOLDER)
+    path = parsed.config or usual_config("--config FILE, --output DIR or --state DIR")
+    tables = read_tables(path)
+    for table, below in (("state", ""), ("output", STATE_FOLDER)):
+        named = tables.get(table, {})
+        value = named.get("folder") if isinstance(named, dict) else None
+        if isinstance(value, str):
+            return Path(path.parent, value, below)
+    raise ConfigError(f"{path} has neither state.folder nor output.folder; give --output DIR or --state DIR")

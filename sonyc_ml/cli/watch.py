@@ -1,0 +1,73 @@
+"""``sonyc-ml watch``: arguments to the daemon."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+
+OK = 0
+
+EPILOG = """\
+examples:
+  sonyc-ml watch recordings/ --model models/NAME.tflite --output embeddings/
+  sonyc-ml watch --config /etc/sonyc-ml/sonyc-ml.toml
+
+What is given here wins over the configuration file. Recordings that are in the folder already are embedded too; those
+whose output exists are left alone. What became of each is kept in DIR/.sonyc-ml: ask sonyc-ml status, explain and
+audit. SIGTERM and Ctrl-C finish the recording at hand, a second one stops now. SIGHUP (sonyc-ml reload) loads the
+bundles anew, as does replacing their files; the old ones run on if the new ones are no good. On a terminal each
+recording is told; elsewhere only --verbose does so."""
+
+
+def add_commands(commands: Any) -> None:
+    """Add ``watch`` to a parser's commands."""
+    parser = add_command(commands, "watch", _run, "embed each recording of a folder as it is finished", EPILOG)
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="where recordings appear")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/sonyc-ml.toml")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where embeddings are written")
+    parser.add_argument("--format", choices=("npz", "csv"), help="of the embeddings (default npz)")
+    parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
+    parser.add_argument("--verbose", action="store_true", help="say more")
+    add_model_flags(parser)
+
+
+def _run(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.node.config import load_config  # noqa: PLC0415
+
+    config = load_config(parsed.config, _overrides(parsed))
+
+    from sonyc_ml.node.daemon import Daemon  # noqa: PLC0415  imports numpy
+
+    _log_to_stderr(verbose=parsed.verbose)
+    Daemon(config, reread=lambda: load_config(parsed.config, _overrides(parsed))).run()
+    return OK
+
+
+def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    tables: dict[str, dict[str, Any]] = {
+        "model": {"path": parsed.model, **model_parameters(parsed)},
+        "spool": {"folder": parsed.folder, "extensions": parsed.extensions and parsed.extensions.split(",")},
+        "output": {"folder": parsed.output, "format": parsed.format},
+    }
+    return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
+
+
+def _log_to_stderr(*, verbose: bool) -> None:
+    import logging  # noqa: PLC0415
+
+    from sonyc_ml.node.systemd import journal_handler  # noqa: PLC0415
+
+    handler = journal_handler()  # keeps the fields of each record, and its time
+    if sys.stderr.isatty():  # who looks on sees each recording; a log says little when all is well
+        logging.getLogger("sonyc_ml.node.worker").setLevel(logging.DEBUG)
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S%z",
+        handlers=None if handler is None else [handler],
+    )
+    logging.getLogger("watchdog").setLevel(logging.WARNING)

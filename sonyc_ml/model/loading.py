@@ -1,0 +1,186 @@
+"""A bundle's files to the model that they make: read, checked, built, and proved by the golden vector."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.bundle import Bundle, read_bundle
+from sonyc_ml.bundles.golden import compare, unpack
+from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
+from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError
+from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
+from sonyc_ml.model.interpreter import Interpreter
+from sonyc_ml.model.versions import resampler
+
+GOLDEN_CHOICES = ("once", "always", "never")
+
+# Keywords that say how a network runs, and not what it computes: the golden vector holds with any of them.
+RUNNING = frozenset({"num_threads", "batch_size", "backend", "reference_kernels", "channel", "hop_size"})
+
+
+def load_model(
+    path: str | Path,
+    *,
+    input_kind: str | None = None,
+    trusted_keys: str | Path | None = None,
+    golden: str = "once",
+    **parameters: Any,
+) -> Model:
+    """Load a bundle as the kind of model it is.
+
+    Parameters
+    ----------
+    path : str or Path
+        ``NAME.tflite``.
+    input_kind : {"pickled", "log_mel", "pcm"}, optional
+        What the network reads. Where not given: what the manifest says; without one, samples if the input is a row of
+        numbers, else the built-in log-mel features.
+    trusted_keys : str or Path, optional
+        Public keys; where given, only a bundle signed by one of them is loaded.
+    golden : {"once", "always", "never"}
+        When to check the golden vector: once for each bundle, runtime, Python and processor, or at every load.
+    **parameters
+        Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
+        :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
+
+    Returns
+    -------
+    AudioModel, SpecModel, PCMModel or a class of the user's own
+
+    Raises
+    ------
+    BundleError
+        It cannot be used; its branches say why.
+    """
+    for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
+        if value not in known:
+            raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
+    state = BundleState()
+    bundle = read_bundle(path, trusted_keys=trusted_keys, state=state)
+    model = make_described(bundle, input_kind=input_kind, **parameters)
+    is_as_made = input_kind is None and RUNNING.issuperset(parameters)
+    if golden != "never" and is_as_made and bundle.manifest is not None and bundle.manifest.golden is not None:
+        key = golden_key(model)
+        if golden == "always" or not state.was_golden(key):
+            check_golden(model)
+            state.remember_golden(key)
+    if trusted_keys is not None and bundle.manifest is not None:
+        # Only now: a version that does not run here must not stand in the way of the one that did.
+        state.remember_version(bundle.manifest.name, bundle.manifest.version)
+    return model
+
+
+def make_described(bundle: Bundle, *, input_kind: str | None = None, **parameters: Any) -> Model:
+    """Build a model as :func:`make_model` does; a mistake that only the manifest can have made is a BundleError."""
+    try:
+        return make_model(bundle, input_kind=input_kind, **parameters)
+    except (ValueError, TypeError) as error:
+        if bundle.manifest is None or input_kind is not None or parameters:
+            raise
+        raise BundleError(f"{bundle.path.with_suffix('.json')}: {error}") from error
+
+
+def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: Any) -> Model:
+    """Build the model of a bundle that was read; see :func:`load_model`."""
+    manifest = bundle.manifest
+    if manifest is not None and manifest.class_ and input_kind is None:
+        return _make_own_model(bundle, manifest, parameters)
+    kind = input_kind or (manifest.input.kind if manifest else _kind_by_shape(bundle, parameters.get("backend")))
+    from_manifest: Mapping[str, Any] = manifest.input.parameters if manifest and kind == manifest.input.kind else {}
+    kinds: dict[str, type[Model]] = {"pickled": AudioModel, "log_mel": SpecModel, "pcm": PCMModel}
+    return kinds[kind](bundle, **{**from_manifest, **parameters})
+
+
+def golden_key(model: Model) -> str:
+    """What a golden vector's result depends on, as far as this machine goes."""
+    kernels = "reference kernels" if not model.interpreter.delegated()[0] else "XNNPACK"
+    parts = (
+        model.bundle.sha256,
+        model.interpreter.backend,
+        kernels,
+        f"numpy {np.__version__}",
+        resampler(model.extractor.res_type),
+        _python_and_processor(),
+    )
+    return " ".join(parts)
+
+
+def _python_and_processor() -> str:
+    """A card moved to another board is another machine."""
+    known = ("model name", "CPU part", "Features", "flags", "Model")
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    told = sorted({line for line in lines if line.startswith(known)})
+    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    return f"Python {platform.python_version()} {platform.machine()} {digest}"
+
+
+def check_golden(model: Model) -> dict[str, float]:
+    """Compute the golden vector of a model's bundle here and compare.
+
+    Returns
+    -------
+    dict of str to float
+        How far off each part is; see :func:`sonyc_ml.bundles.golden.compare`.
+
+    Raises
+    ------
+    BundleMismatchError
+        Further than the manifest allows, or there is no golden vector.
+    """
+    manifest = model.bundle.manifest
+    if manifest is None or manifest.golden is None:
+        raise BundleError(f"{model.bundle.name} has no golden vector; make one with `sonyc-ml bundle make`")
+    name = manifest.golden.file
+    wanted = unpack(model.bundle.files[name], name)
+    try:
+        y, sr = wanted["y"], int(wanted["sample_rate"].item())
+        features = model.get_features(y, sr, manifest.hop_size_s)
+        outputs = model.get_outputs(y, sr, manifest.hop_size_s)
+    except (RecordingError, ValueError, TypeError, OverflowError) as error:
+        raise BundleMismatchError(f"{name} cannot be computed here: {error}") from error
+    return compare(manifest.golden, wanted, features, outputs)
+
+
+def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str, Any]) -> Model:
+    """Import the class that a manifest names; only now, and only because the manifest is vouched for."""
+    module_name, _, name = manifest.class_.partition(":")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # importing foreign code can raise anything
+        raise BundleError(
+            f"{bundle.name} needs the class {manifest.class_}, which cannot be imported here "
+            f"({type(error).__name__}: {error}): install its package"
+        ) from error
+    if not (isinstance(found, type) and issubclass(found, Model) and hasattr(found, "make_extractor")):
+        raise BundleError(
+            f"{manifest.class_} is not a class derived from sonyc_ml.model.Model that defines make_extractor"
+        )
+    own: dict[str, Any] = {}
+    if hasattr(found, "Parameters"):
+        if not (isinstance(found.Parameters, type) and dataclasses.is_dataclass(found.Parameters)):
+            raise BundleError(f"{manifest.class_}.Parameters is not a dataclass")
+        try:
+            own["parameters"] = build(found.Parameters, manifest.parameters, "parameters.")
+        except ValueError as error:
+            raise BundleError(f"{bundle.path.with_suffix('.json')}: {error}") from error
+    elif manifest.parameters:
+        raise BundleError(f"{bundle.name} has parameters, and {manifest.class_} has no dataclass Parameters for them")
+    return found(bundle, **own, **parameters)
+
+
+def _kind_by_shape(bundle: Bundle, backend: str | None) -> str:
+    shape = Interpreter(bundle.network, backend=backend).inputs[0].shape
+    return "pcm" if sum(size != 1 for size in shape[1:] or shape) == 1 else "log_mel"

@@ -1,0 +1,1 @@
+"""A sensor node: the daemon, and what an operator asks of it."""

@@ -1,0 +1,315 @@
+"""A TOML file to frozen dataclasses: every key known, every type checked, every default written once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sonyc_ml.base.strict import build
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.node.config_file import read_tables
+from sonyc_ml.sound.start_time import StartTimes
+
+STATE_FOLDER = ".sonyc-ml"
+PATHS = (
+    ("model", "path"),
+    ("model", "trusted_keys"),
+    ("spool", "folder"),
+    ("output", "folder"),
+    ("retention", "folder"),
+    ("state", "folder"),
+    ("metrics", "socket"),
+    ("metrics", "textfile"),
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """``[model]``: the bundle and how it runs; see :func:`sonyc_ml.model.loading.load_model`."""
+
+    path: Path = field(metadata={"flag": "--model NAME.tflite"})
+    trusted_keys: Path | None = None
+    golden: str = "once"
+    input_kind: str | None = None
+    duration: float | None = None
+    hop_size: float | None = None
+    target_sr: int | None = None
+    outputs: dict[str, int | str] = field(default_factory=dict)
+    channel: int | None = None
+    num_threads: int = 1
+    batch_size: int = 1
+    reference_kernels: bool = False
+    backend: str | None = None
+
+    def parameters(self) -> dict[str, Any]:
+        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that say something."""
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
+        return {name: value for name, value in values.items() if value not in (None, {})}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputConfig:
+    """``[output]``: where embeddings go."""
+
+    folder: Path = field(metadata={"flag": "--output DIR"})
+    format: str = "npz"
+
+    def __post_init__(self) -> None:
+        if self.format not in ("npz", "csv"):
+            raise ValueError(f"format must be npz or csv, not {self.format!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolConfig:
+    """``[spool]``: where recordings appear; see :class:`sonyc_ml.node.spool.spool.Spool`."""
+
+    folder: Path = field(metadata={"flag": "the FOLDER"})
+    extensions: tuple[str, ...] = (".wav",)
+    recursive: bool = True
+    settle_s: float = 2.0
+    discovery: str = "auto"
+    rescan_s: float = 300.0
+    poll_s: float = 10.0
+    quiet_after_s: float = 900.0
+
+    def __post_init__(self) -> None:
+        for extension in self.extensions:
+            if not extension.startswith(".") or extension != extension.lower():
+                raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
+        _check_choice(self, discovery=("auto", "inotify", "polling"))
+        _check_above_zero(self, "settle_s", "rescan_s", "poll_s")
+        _check_not_negative(self, "quiet_after_s")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingsConfig:
+    """``[recordings]``: what is done with odd ones, and when they begin."""
+
+    unfinished: str = "salvage"
+    abandoned_s: float = 600.0
+    max_attempts: int = 3
+    start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
+    time_zone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        _check_choice(self, unfinished=("salvage", "quarantine"))
+        _check_above_zero(self, "abandoned_s", "max_attempts")
+        for key, given in (("start_patterns", (self.start_patterns,)), ("time_zone", ((), self.time_zone))):
+            try:
+                StartTimes(*given)
+            except ValueError as error:
+                raise ValueError(f"{key}: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class OverloadConfig:
+    """``[overload]``: what gives when recordings come faster than they are embedded: :mod:`sonyc_ml.node.overload`."""
+
+    policy: str = "oldest-first"
+    max_age_s: float = 7 * 86400.0
+    max_recordings: int = 1_000_000
+    hop_sizes_s: tuple[float, ...] = (0.2, 0.5, 1.0)
+    lags_s: tuple[float, ...] = (60.0, 300.0, 900.0)
+
+    def __post_init__(self) -> None:
+        _check_choice(self, policy=("oldest-first", "newest-first", "stretch-hop"))
+        _check_above_zero(self, "max_age_s", "max_recordings")
+        if len(self.hop_sizes_s) != len(self.lags_s):
+            raise ValueError("hop_sizes_s and lags_s must have as many numbers: a hop for each lag")
+        for name in ("hop_sizes_s", "lags_s"):
+            values = getattr(self, name)
+            if any(value <= 0 for value in values) or list(values) != sorted(values):
+                raise ValueError(f"{name} must be above 0 and rise, not {list(values)}")
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionConfig:
+    """``[retention]``: what becomes of recordings that are done; see :mod:`sonyc_ml.node.retention.sweep`."""
+
+    policy: str = "keep"
+    folder: Path | None = None
+    after_s: float = 0.0
+    free_low: float = 0.0
+    free_high: float = 0.0
+    states: tuple[str, ...] = ("done",)
+    every_s: float = 600.0
+    history_days: float = 90.0
+
+    def __post_init__(self) -> None:
+        _check_choice(self, policy=("keep", "move", "delete"))
+        _check_above_zero(self, "every_s", "history_days")
+        _check_not_negative(self, "after_s")
+        if self.policy == "move" and self.folder is None:
+            raise ValueError("folder is missing: say where recordings are moved to")
+        if not 0 <= self.free_low <= self.free_high < 1:
+            raise ValueError("free_low and free_high must be shares of the disk, from 0 to below 1, the low one first")
+        for state in self.states:
+            if state not in ("done", "quarantined", "shed"):
+                raise ValueError(
+                    f"states may be done, quarantined and shed, not {state!r}: what is pending is never touched"
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessConfig:
+    """``[process]``: how it lives with other things on a small computer."""
+
+    nice: int = 0
+    memory_mb: int | None = None
+    summary_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.nice not in range(-20, 20):
+            raise ValueError(f"nice must be from -20 to 19, not {self.nice}")
+        if self.memory_mb is not None and self.memory_mb < 64:
+            raise ValueError(f"memory_mb must be at least 64, not {self.memory_mb}: the libraries alone need so much")
+        _check_above_zero(self, "summary_s")
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsConfig:
+    """``[metrics]``: figures for Prometheus; see :mod:`sonyc_ml.node.telemetry.metrics`."""
+
+    port: int | None = None
+    socket: Path | None = None
+    textfile: Path | None = None
+    every_s: float = 15.0
+
+    def __post_init__(self) -> None:
+        if self.port is not None and not 0 < self.port < 65536:
+            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
+        _check_above_zero(self, "every_s")
+
+
+@dataclass(frozen=True, slots=True)
+class MqttConfig:
+    """``[mqtt]``: state, lag and scores to a broker; see :mod:`sonyc_ml.node.telemetry.mqtt`."""
+
+    host: str | None = None
+    port: int = 1883
+    topic: str = "sonyc-ml"
+    username: str | None = None
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    every_s: float = 60.0
+    max_waiting: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0 < self.port < 65536:
+            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
+        if not self.topic or set(self.topic) & set("+#") or self.topic.startswith("/"):
+            raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
+        if (self.password_file is None) != (self.username is None):
+            raise ValueError("username and password_file belong together; give both, or neither")
+        _check_above_zero(self, "every_s", "max_waiting")
+
+
+@dataclass(frozen=True, slots=True)
+class StateConfig:
+    """``[state]``: where the journal lies."""
+
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything ``sonyc-ml watch`` is told."""
+
+    spool: SpoolConfig
+    model: tuple[ModelConfig, ...]
+    output: OutputConfig
+    recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
+    overload: OverloadConfig = field(default_factory=OverloadConfig)
+    retention: RetentionConfig = field(default_factory=RetentionConfig)
+    process: ProcessConfig = field(default_factory=ProcessConfig)
+    state: StateConfig = field(default_factory=StateConfig)
+    metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    mqtt: MqttConfig = field(default_factory=MqttConfig)
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
+        names = [model.path.stem for model in self.model]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"model: two bundles are called {name}; their outputs would have the same name")
+        moved_to = self.retention.folder
+        if moved_to is not None and moved_to.absolute().is_relative_to(self.spool.folder.absolute()):
+            raise ValueError("retention.folder lies in spool.folder: what is moved there would be found as new")
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the journal lies: with the outputs that it is an index of, where nothing else is said."""
+        return self.state.folder or self.output.folder / STATE_FOLDER
+
+    def output_folder(self, model: ModelConfig) -> Path:
+        """Where a bundle's outputs go: a folder of its own where there are several."""
+        return self.output.folder / model.path.stem if len(self.model) > 1 else self.output.folder
+
+
+def _check_choice(config: object, **known: tuple[str, ...]) -> None:
+    for name, choices in known.items():
+        if getattr(config, name) not in choices:
+            raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(config, name)!r}")
+
+
+def _check_above_zero(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > 0:  # nan is neither
+            raise ValueError(f"{name} must be above 0, not {getattr(config, name):g}")
+
+
+def _check_not_negative(config: object, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{name} must not be below 0, and is {getattr(config, name):g}")
+
+
+def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:
+    """Read a configuration; what the command line says wins.
+
+    Parameters
+    ----------
+    path : Path or None
+        Of the TOML file, if there is one. Paths in it are relative to its folder.
+    overrides : mapping
+        Values by table and key, as in ``{"spool": {"folder": "recordings"}}``.
+
+    Raises
+    ------
+    ConfigError
+        Says which key, and what it takes.
+    """
+    tables = read_tables(path) if path is not None else {}
+    if path is not None:
+        _resolve_paths(tables, path.parent)
+    for name, values in overrides.items():
+        tables[name] = _overridden(name, tables.get(name, {}), values)
+    try:
+        return build(Config, tables)
+    except ValueError as error:
+        raise ConfigError(f"{path or 'the command line'}: {error}") from error
+
+
+def _overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
+    """A table with what the command line says; of several bundles it can say nothing."""
+    if not isinstance(table, list):
+        return {**table, **values} if isinstance(table, dict) else table
+    if len(table) == 1 and isinstance(table[0], dict):
+        return [{**table[0], **values}]
+    if values:
+        raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
+    return table
+
+
+def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    for name, key in PATHS:
+        entry = tables.get(name)
+        for table in entry if isinstance(entry, list) else [entry]:
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = str(folder / table[key])

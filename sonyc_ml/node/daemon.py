@@ -1,0 +1,304 @@
+"""The daemon's life: start, embed each recording as it is finished, whatever happens, stop."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import islice
+from types import FrameType
+
+from sonyc_ml.base import process
+from sonyc_ml.base.lock import Lock
+from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
+from sonyc_ml.node.config import Config
+from sonyc_ml.node.crash import LoadingMark, refuse_to_crash
+from sonyc_ml.node.events import Event, Listener
+from sonyc_ml.node.journal.file import is_disk_trouble, set_aside
+from sonyc_ml.node.journal.journal import Journal, open_journal
+from sonyc_ml.node.reporter import Bulletin
+from sonyc_ml.node.retention.thread import RetentionThread
+from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.spool.spool import Spool
+from sonyc_ml.node.systemd import Service
+from sonyc_ml.node.telemetry.metrics import Metrics
+from sonyc_ml.node.telemetry.mqtt import MqttPublisher
+from sonyc_ml.node.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+N_FOUND = 1000  # recordings that the journal takes up at a time
+BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
+CLOCK_JUMP_S = 10.0  # a clock that is disciplined drifts less
+IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is seen
+
+
+class Daemon:
+    """Embeds the recordings of a folder until it is told to stop.
+
+    Parameters
+    ----------
+    config : Config
+        See :mod:`sonyc_ml.node.config`.
+    reread : callable, optional
+        Reads the configuration again when the daemon is told to reload; it stays the same where not given.
+    """
+
+    def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
+        self._config = config
+        self._reread = reread or (lambda: config)
+        self._counts: Counter[str] = Counter()
+        self._service = Service()
+        self._bulletin = Bulletin(config, self._counts, self._service)
+        self._listeners: list[Listener] = [self._bulletin.hear]
+        self._spool = _make_spool(config)
+        self._stopped = self._reload_wanted = False
+        self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
+        self._backoff_s, self._resume_s = 0.0, -math.inf
+        self._clock_offset_s = time.time() - time.monotonic()
+
+    def run(self) -> None:
+        """Run until SIGTERM or Ctrl-C, which finish the recording at hand; a second one stops now. SIGHUP reloads.
+
+        Raises
+        ------
+        BundleError, ConfigError, StoreError
+            It cannot start.
+        CrashError
+            It would be killed again by what it loads.
+        KeyboardInterrupt
+            Stopped by a second signal.
+        """
+        with self._signals(), ExitStack() as house:
+            self._startup(house)
+            self._main_loop()
+            self._service.stopping()
+            self._bulletin.stopped()
+
+    def _startup(self, house: ExitStack) -> None:
+        """Open everything; the house closes it again in the opposite order, whatever happens."""
+        config = self._config
+        _live_modestly(config)
+        self._bundles = _load_bundles(config)
+        self._open_state(house)
+        self._listeners.append(house.enter_context(Metrics(config, lambda: self._bulletin.facts)).hear)
+        self._listeners.append(house.enter_context(MqttPublisher(config)).hear)
+        self._retention = house.enter_context(RetentionThread(config))
+        house.callback(self._spool.close)
+        self._bulletin.started(self._bundles)
+        self._spool.check()
+        self._bulletin.folder_is(self._spool.state)
+        names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
+        self._service.ready(f"watching {self._spool.folder}")
+        logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
+
+    def _open_state(self, house: ExitStack) -> None:
+        """Open lock and journal; where the disk is full, wait until it is not: to give up would not free it."""
+        is_told = False
+        while True:
+            with ExitStack() as opened:
+                try:
+                    opened.callback(Lock(self._config.state_folder).release)
+                    self._open_journal()
+                except StoreError as error:
+                    if not is_disk_trouble(error) or self._stopped:
+                        raise
+                    if not is_told:
+                        logger.error("%s; waiting for the disk", error)
+                        is_told = True
+                else:
+                    opened.callback(self._close_journal)
+                    house.enter_context(opened.pop_all())
+                    return
+            time.sleep(BACKOFF_S)
+
+    def _open_journal(self) -> None:
+        self._journal: Journal = open_journal(self._config.state_folder)
+        self._bulletin.publish_in(self._journal)
+        self._worker = Worker(
+            self._config,
+            self._journal,
+            self._bundles,
+            self._spool.is_being_written,
+            self._counts,
+            tell=self._hear,
+            progress=self._service.beat,
+        )
+        try:
+            self._worker.start()
+        except StoreError:
+            self._journal.close()  # it lacks the outputs, and is opened again
+            raise
+
+    def _hear(self, event: Event) -> None:
+        for listener in self._listeners:
+            listener(event)
+
+    def _close_journal(self) -> None:
+        self._journal.close()  # it may have become another one
+
+    def _main_loop(self) -> None:
+        while not self._stopped:
+            self._spool.wait(self._patience_s())
+            self._look_after_itself()
+            self._service.beat()
+            try:
+                if not self._must_wait():
+                    self._turn()
+            except JournalDamagedError as error:
+                self._renew_journal(error)
+            except StoreError as error:
+                self._back_off(error)
+
+    def _must_wait(self) -> bool:
+        return self._stopped or time.monotonic() < self._resume_s
+
+    def _patience_s(self) -> float:
+        """How long there is nothing to do but to wait for recordings (in seconds)."""
+        if time.monotonic() < self._resume_s:
+            return self._resume_s - time.monotonic()
+        return IDLE_S if self._due_s is None else min(IDLE_S, max(0.0, self._due_s - time.time()))
+
+    def _turn(self) -> None:
+        """Take up what was found, and embed one recording.
+
+        Where nothing was found and nothing waits, as in most turns of a quiet night, the journal is only asked.
+        """
+        n_known = self._journal.n_added
+        found = self._spool.found()
+        while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:
+            self._journal.add(chunk)
+        self._bulletin.folder_is(self._spool.state)
+        is_busy = False
+        if chunk or self._due_s is not None:
+            self._worker.shed_excess()
+            is_busy = self._worker.step(chunk)
+        self._due_s = 0.0 if is_busy else self._journal.next_due_s()
+        self._bulletin.found(self._journal.n_added - n_known)
+        if self._backoff_s:
+            self._backoff_s = 0.0
+            self._bulletin.out_of_trouble()
+
+    def _look_after_itself(self) -> None:
+        self._follow_clock()
+        if not self._journal.is_in_place():
+            self._renew_journal(JournalDamagedError(f"the journal {self._journal.path} was removed"))
+        if self._reload_wanted or self._bundles.were_replaced():
+            self._reload()
+        self._bulletin.summarise()
+
+    def _follow_clock(self) -> None:
+        """A node without a clock of its own learns the time after its start; nothing is older for that."""
+        offset_s = time.time() - time.monotonic()
+        jump_s = offset_s - self._clock_offset_s
+        if abs(jump_s) > CLOCK_JUMP_S:
+            with suppress(StoreError):  # again at the next turn
+                self._journal.shift(jump_s)
+                self._clock_offset_s = offset_s
+                self._bulletin.clock_was_set(jump_s)
+
+    # When the disk does not do as it should
+
+    def _back_off(self, error: StoreError) -> None:
+        """Nothing can be written for now, and trying at once would only wear the disk."""
+        self._spool.rescan()  # what was found may not have been taken up
+        if not self._backoff_s:
+            self._bulletin.in_trouble(error)
+        self._backoff_s = min(MAX_BACKOFF_S, max(BACKOFF_S, 2 * self._backoff_s))
+        self._resume_s = time.monotonic() + self._backoff_s
+        self._due_s = 0.0  # whatever could not be written waits
+        logger.debug("%s; trying again in %.0f s", error, self._backoff_s)
+
+    def _renew_journal(self, error: JournalDamagedError) -> None:
+        logger.error("%s; it is made again from the folder and the outputs", error)
+        self._journal.close()
+        self._spool.rescan()
+        try:
+            set_aside(self._config.state_folder)
+            self._open_journal()
+        except StoreError as trouble:
+            self._back_off(trouble)
+
+    # A new bundle
+
+    def _reload(self) -> None:
+        """Read the configuration again and switch to its bundles, if they are good."""
+        self._reload_wanted = False
+        try:
+            wanted = self._reread()
+            config = dataclasses.replace(self._config, model=wanted.model)
+            self._bundles.reload(config)
+        except SonycMLError as error:
+            self._bulletin.not_reloaded(error)
+            return
+        self._retention.reconfigure(config)
+        self._bulletin.reloaded(
+            self._bundles, "; what changed beside [model] needs a restart" if wanted != config else ""
+        )
+
+    # Signals
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """SIGTERM and SIGINT stop, SIGHUP reloads; handlers only set flags."""
+        handlers: dict[int, Callable[[int, FrameType | None], None]] = {
+            signal.SIGTERM: self._on_stop,
+            signal.SIGINT: self._on_stop,
+            signal.SIGHUP: self._on_reload,
+        }
+        previous = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
+        if self._stopped:
+            raise KeyboardInterrupt
+        self._stopped = True
+        self._spool.wake()
+
+    def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
+        self._reload_wanted = True
+        self._spool.wake()
+
+
+def _load_bundles(config: Config) -> Bundles:
+    """Load the bundles; where the last start was killed at it, find out in a child first whether they do it."""
+    with LoadingMark(config.state_folder) as mark:
+        if mark.was_left:
+            logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
+            refuse_to_crash(lambda: Bundles(config), ", ".join(str(settings.path) for settings in config.model))
+        return Bundles(config)
+
+
+def _make_spool(config: Config) -> Spool:
+    settings = config.spool
+    return Spool(
+        settings.folder,
+        settings.extensions,
+        recursive=settings.recursive,
+        settle_s=settings.settle_s,
+        discovery=settings.discovery,
+        rescan_s=settings.rescan_s,
+        poll_s=settings.poll_s,
+    )
+
+
+def _live_modestly(config: Config) -> None:
+    if config.process.memory_mb is not None:
+        try:
+            process.limit_memory(config.process.memory_mb)
+        except (ValueError, OverflowError, OSError) as error:
+            raise ConfigError(f"process.memory_mb = {config.process.memory_mb} cannot be had: {error}") from error
+    if config.process.nice:
+        try:
+            process.be_nice(config.process.nice)
+        except OSError as error:
+            logger.warning("process.nice = %d: %s; use systemd's Nice= instead", config.process.nice, error.strerror)

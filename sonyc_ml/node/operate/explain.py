@@ -1,0 +1,117 @@
+"""Where a recording is, and why."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from sonyc_ml.base.human import count, iso, span
+from sonyc_ml.base.lock import holder
+from sonyc_ml.node.journal.journal import Entry, Facts, Journal
+from sonyc_ml.node.operate.listing import plain
+from sonyc_ml.node.operate.status import recording_at_work
+from sonyc_ml.node.operate.whereabouts import find_entries, find_outputs, state_of_file, why_unknown
+
+Answer: TypeAlias = dict[str, Any]
+
+FATES = {
+    "moved": "was moved by retention",
+    "deleted": "was deleted by retention",
+    "gone": "is gone, removed by somebody else",
+    "overwritten": "was overwritten by another recording",
+}
+
+
+def explain(journal: Journal, file: Path, now_s: float | None = None) -> Answer:
+    """Where a recording is, and why.
+
+    Parameters
+    ----------
+    journal : Journal
+    file : Path
+        See :func:`sonyc_ml.node.operate.whereabouts.find_entries`.
+    now_s : float, optional
+        In seconds since 1970; the clock's where not given.
+
+    Returns
+    -------
+    dict
+        ``known``; ``recordings``: each that had the name, the newest first, with its ``sentences``; ``why``: sentences
+        where it is not known.
+    """
+    now_s = time.time() if now_s is None else now_s
+    facts, pid = journal.facts(), holder(journal.path.parent)
+    daemon = facts.get("daemon", {})
+    name, entries = find_entries(journal, daemon, file)
+    return {
+        "file": str(file),
+        "name": name,
+        "known": bool(entries),
+        "recordings": [_recording(journal, entry, facts, pid, now_s) for entry in entries],
+        "why": [] if entries else why_unknown(name, facts, pid, now_s),
+    }
+
+
+def _recording(journal: Journal, entry: Entry, facts: Facts, pid: int | None, now_s: float) -> Answer:
+    daemon = facts.get("daemon", {})
+    outputs = find_outputs(daemon, entry.identity) if entry.state == "done" else []
+    file = state_of_file(Path(daemon["folder"]), entry.identity) if "folder" in daemon else None
+    sentences = {
+        "pending": lambda: _pending(journal, entry, facts, pid, now_s),
+        "done": lambda: _done(entry, outputs),
+        "quarantined": lambda: _given_up(entry, "quarantined", file),
+        "shed": lambda: _given_up(entry, "shed", file),
+    }[entry.state]()
+    if entry.fate:
+        sentences.append(f"the recording's file {FATES.get(entry.fate, entry.fate)}")
+    elif file == "gone":
+        sentences.append("the recording's file is not there any more")
+    elif file == "another":
+        sentences.append("the file has changed since, and is another recording now")
+    return {**plain(entry), "file": file, "outputs": [str(path) for _, path in outputs if path], "sentences": sentences}
+
+
+def _pending(journal: Journal, entry: Entry, facts: Facts, pid: int | None, now_s: float) -> list[str]:
+    daemon = facts.get("daemon", {})
+    sentences = [f"pending: found {iso(entry.found_s)}, {span(max(0.0, now_s - entry.found_s))} ago"]
+    if entry.n_failures or entry.detail:
+        tries = count(entry.n_failures, "attempt") + " ended in trouble that may pass"
+        sentences.append(f"{tries}: {entry.reason}: {entry.detail}")
+    hand = recording_at_work(journal, daemon) if pid is not None and daemon.get("pid") == pid else None
+    if hand and hand["name"] == entry.identity.name and entry.n_attempts:
+        return [*sentences, f"it is being embedded, since {hand['since']}"]
+    if entry.n_attempts:
+        sentences.append(f"{count(entry.n_attempts, 'attempt')} began and did not end: the process may have died of it")
+    if pid is None:
+        sentences.append("the daemon is not running; it goes on when it is started")
+    elif facts.get("trouble"):
+        sentences.append(f"everything waits: {facts['trouble']['detail']}")
+    if entry.due_s > now_s:
+        sentences.append(f"the next attempt is not before {iso(entry.due_s)}, in {span(entry.due_s - now_s)}")
+    else:
+        n_before = journal.n_before(entry, newest_first=daemon.get("overload") == "newest-first")
+        comes = "comes" if n_before == 1 else "come"
+        sentences.append(f"{count(n_before)} {comes} before it" if n_before else "it is the next")
+    return sentences
+
+
+def _done(entry: Entry, outputs: list[tuple[Path, Path | None]]) -> list[str]:
+    sentences = [f"done {iso(entry.changed_s)}"]
+    for folder, path in outputs:
+        sentences.append(f"its output is {path}" if path else f"its output in {folder} is not there any more")
+    if entry.duration_s is not None:
+        start = f"begins {iso(entry.start_s)} and " if entry.start_s is not None else ""
+        hop = f"; it was embedded every {entry.hop_size_s:g} s" if entry.hop_size_s else ""
+        sentences.append(f"the recording {start}is {span(entry.duration_s)} long{hop}")
+    if entry.salvaged:
+        sentences.append("it was never finished; the output holds what there was (salvaged)")
+    return sentences
+
+
+def _given_up(entry: Entry, word: str, file: str | None) -> list[str]:
+    sentences = [f"{word} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+    if file == "there":
+        sentences.append(f"to try it again: sonyc-ml retry {shlex.quote(entry.identity.name)}")
+    return sentences

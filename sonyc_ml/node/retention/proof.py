@@ -1,0 +1,133 @@
+"""Whether the outputs of a recording are whole and its own: what has to hold before the recording may go."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
+from sonyc_ml.features import RES_TYPES
+from sonyc_ml.node.config import Config
+from sonyc_ml.outputs.files import find_output, output_path, read_output
+from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.sound.files import open_recording
+
+HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
+
+
+def proof(config: Config, identity: Identity) -> str:
+    """Why a recording that is done may not go; empty where every output of it is proved.
+
+    Every output is read again, wholly; its numbers are finite, a row for each window, and its windows cover the
+    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs tell.
+
+    Parameters
+    ----------
+    config : Config
+        Says which bundles there are, and where their outputs and the recording are.
+    identity : Identity
+        Of the recording, whose file is a regular one.
+
+    Returns
+    -------
+    str
+        ``no output``, ``output damaged``, ``rows do not match``, ``recording changed``, ``recording unreadable``,
+        ``I/O error`` or nothing.
+    """
+    provenances: list[Provenance] = []
+    try:
+        for model in config.model:
+            output = _output(identity, config.output_folder(model), config.output.format)
+            if output is None:
+                return "no output"
+            if not is_sound(output):
+                return "output damaged"
+            if not covers_recording(output):
+                return "rows do not match"
+            provenances.append(output.provenance)
+    except ValueError:
+        return "output damaged"
+    except OSError:
+        return "I/O error"
+    return _recording_flaw(config.spool.folder / identity.name, identity, provenances)
+
+
+def is_sound(output: Output) -> bool:
+    """Whether it has windows, and as many rows of finite numbers as windows."""
+    kinds = [array for array in (output.embedding, output.scores) if array is not None]
+    n_windows = len(output.timestamps) if output.timestamps.ndim == 1 else 0
+    return (
+        n_windows > 0
+        and bool(kinds)
+        and bool(np.isfinite(output.timestamps).all())
+        and all(array.ndim == 2 and len(array) == n_windows and _is_finite(array) for array in kinds)
+    )
+
+
+def covers_recording(output: Output) -> bool:
+    """Whether its windows are those of the whole recording, none missing and none too many.
+
+    Where they lie is known of our own extractors, whose output names their resampler: a hop apart, over the middle of
+    the recording, beyond either end by half a hop at most (:func:`sonyc_ml.features.frame`). So the times of the first
+    and the last window tell of every missing row; their number would not, as it depends on the rate of the windows,
+    which outputs do not hold. How another's function pads is not known, only that it lays windows over the recording
+    alone or, at most, over half a window of silence on either side; it may be one off for how it rounds.
+    """
+    provenance = output.provenance
+    duration_s = provenance.n_samples / provenance.sample_rate
+    n_windows = len(output.timestamps)
+    first_s, last_s = float(output.timestamps[0]), float(output.timestamps[-1])
+    hop_s = (last_s - first_s) / (n_windows - 1) if n_windows > 1 else provenance.hop_size_s
+    if abs(hop_s - provenance.hop_size_s) > HOP_TOLERANCE * provenance.hop_size_s:
+        return False
+    slack_s = hop_s / 4  # for rounding to samples: less than the half of a hop by which a missing row shows
+    if not np.allclose(np.diff(output.timestamps), hop_s, rtol=0, atol=slack_s):
+        return False
+    if provenance.res_type not in RES_TYPES:
+        n_least = 1 + max(0, math.floor((duration_s - provenance.window_size_s) / hop_s))
+        n_most = 1 + math.ceil(duration_s / hop_s)
+        return n_least - 1 <= n_windows <= n_most + 1
+    before_s, behind_s = -first_s, last_s + provenance.window_size_s - duration_s
+    most_s = hop_s / 2 + slack_s if n_windows > 1 else provenance.window_size_s
+    return -slack_s <= before_s <= most_s and -slack_s <= behind_s <= most_s
+
+
+def _output(identity: Identity, folder: Path, output_format: str) -> Output | None:
+    path = find_output(identity, folder, output_format)
+    if path is not None:
+        return read_output(path)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        read_output(output_path(identity.name, folder, output_format))  # what is there is damaged, or another's
+    return None
+
+
+def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Provenance]) -> str:
+    told = {
+        (entry.recording_bytes, entry.recording_mtime_ns, entry.sample_rate, entry.n_samples, entry.recording_sha256)
+        for entry in provenances
+    }
+    is_salvaged = any(entry.salvaged for entry in provenances)
+    try:
+        with open_recording(path, salvage=is_salvaged) as recording:
+            if (recording.n_bytes, recording.mtime_ns) != identity[1:]:
+                return "recording changed"
+            length = (recording.sample_rate, recording.n_samples)
+            if {(rate, n_samples) for _, _, rate, n_samples, _ in told} != {length}:
+                return "rows do not match"
+            return "" if told == {(*identity[1:], *length, recording.sha256())} else "recording changed"
+    except UnfinishedRecordingError:
+        return "recording changed"
+    except RecordingError:
+        return "recording unreadable"
+    except SonycMLError:
+        return "I/O error"
+
+
+def _is_finite(array: npt.NDArray[np.float32]) -> bool:
+    return bool(np.isfinite(array).all())

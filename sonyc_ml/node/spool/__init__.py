@@ -1,0 +1,1 @@
+"""The folder that is watched: which recordings in it are finished."""

@@ -1,0 +1,374 @@
+"""One recording after another: taken from the journal, embedded, published, and its fate written down."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from pathlib import Path
+
+from sonyc_ml.base.durable import remove_temporaries
+from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.errors import (
+    BundleError,
+    RecordingError,
+    SonycMLError,
+    StoreError,
+    UnavailableRecordingError,
+    UnfinishedRecordingError,
+    VanishedRecordingError,
+    word_for,
+)
+from sonyc_ml.node.config import Config
+from sonyc_ml.node.events import Ended, Listener, Postponed, Published, nobody
+from sonyc_ml.node.journal.journal import Embedded, Entry, Journal
+from sonyc_ml.node.overload import Overload
+from sonyc_ml.node.running_bundles import Bundles, LoadedBundle
+from sonyc_ml.outputs.files import find_output, free_path, read_provenance, write_output
+from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.start_time import StartTimes
+
+logger = logging.getLogger(__name__)
+
+BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
+N_ADOPTED = 1000  # outputs a transaction, when the journal is made again
+
+
+class Worker:
+    """Embeds what is pending.
+
+    Parameters
+    ----------
+    config : Config
+    journal : Journal
+    bundles : Bundles
+        What each recording goes through.
+    is_being_written : callable
+        Whether somebody has a recording of this name open for writing.
+    counts : Counter, optional
+        Where to count the recordings that are embedded, salvaged, quarantined and shed, and the seconds embedded.
+    tell : callable
+        Hears what happens to recordings.
+    progress : callable, optional
+        Called as the work goes on, within a long recording too.
+    clock : callable
+        Returns seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        bundles: Bundles,
+        is_being_written: Callable[[str], bool],
+        counts: Counter[str] | None = None,
+        tell: Listener = nobody,
+        progress: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._config, self._journal, self._bundles, self._clock = config, journal, bundles, clock
+        self._is_being_written = is_being_written
+        self._tell, self._progress = tell, progress
+        self._overload = Overload(config.overload, journal, clock)
+        self._start_times = StartTimes(config.recordings.start_patterns, config.recordings.time_zone)
+        self._unwritten: Callable[[], object] | None = None
+        self._clean: set[Path] = set()  # folders without anything that a killed process was writing
+        self.counts: Counter[str] = Counter() if counts is None else counts
+
+    def start(self) -> None:
+        """Make the journal again where it is new, and clear up behind a process that was killed."""
+        self._journal.begin_anew()
+        if not self._journal.facts().get("complete"):
+            self._adopt_outputs()
+            self._journal.tell(complete=True)  # if it is killed before, it begins again
+        else:
+            for entry in self._journal.begun():
+                for bundle in self._bundles:
+                    self._clear_up((bundle.output_folder / entry.identity.name).parent)
+
+    def step(self, found: Iterable[Identity] = ()) -> bool:
+        """Take up what was found and embed the next recording; False where nothing is due.
+
+        Raises
+        ------
+        StoreError
+            Nothing can be written for now: back off and try again.
+        """
+        if self._unwritten is not None:
+            self._unwritten()
+            self._unwritten = None
+        with self._journal.transaction():
+            self._journal.add(found)
+            entry = self._journal.take(newest_first=self._overload.newest_first)
+        self._tell_overwritten()
+        if entry is not None:
+            self._settle(entry)
+        return entry is not None
+
+    def shed_excess(self) -> None:
+        """Give up what is beyond the bounds of the backlog.
+
+        Raises
+        ------
+        StoreError
+        """
+        for entry, reason, detail in self._overload.excess():
+            self._shed(entry, reason, detail)
+
+    def _settle(self, entry: Entry) -> None:
+        """Bring a recording that was begun to its end, whatever that is."""
+        identity, recordings = entry.identity, self._config.recordings
+        if entry.n_attempts > recordings.max_attempts:
+            self._give_up(entry)
+            return
+        is_abandoned = self._clock() >= self._abandoned_at_s(entry)
+        try:
+            if not is_abandoned and self._is_being_written(identity.name):
+                self._postpone(entry, "growing", "somebody has it open for writing")
+            else:
+                self._embed(entry, salvage=is_abandoned and recordings.unfinished == "salvage")
+        except UnfinishedRecordingError as error:
+            if not self._is_being_written(identity.name) and self._is_replaced(entry):
+                return
+            if is_abandoned:
+                self._refuse(identity, error)
+            else:
+                self._postpone(entry, "unfinished", str(error))
+        except VanishedRecordingError as error:
+            self._vanished(entry, str(error))
+        except UnavailableRecordingError as error:
+            self._postpone(entry, "unavailable", str(error))
+        except (RecordingError, BundleError) as error:
+            self._refuse(identity, error)
+        except StoreError as error:
+            self._postpone(entry, "not stored", str(error))
+            raise
+        except Exception as error:
+            # A mistake of ours, of an extractor, or too little memory: it costs this recording, not the others.
+            logger.exception("%s: embedding it failed", identity.name)
+            self._postpone(entry, "failed", f"embedding it failed: {type(error).__name__}: {error}", survived=False)
+
+    def _give_up(self, entry: Entry) -> None:
+        """It was begun too often and never ended."""
+        if entry.reason == "failed":
+            self._quarantine(entry.identity, entry.reason, entry.detail)
+        else:
+            died = _died(self._config.recordings.max_attempts)
+            self._quarantine(entry.identity, "killed the process", died)
+
+    def _embed(self, entry: Entry, *, salvage: bool) -> None:
+        identity = entry.identity
+        if self._is_replaced(entry):
+            return
+        provenances = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
+        embedded = told(provenances[0])
+        self._write_down(lambda: self._journal.finish(identity, embedded))
+        self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
+        lag_s = max(0.0, self._clock() - entry.found_s)
+        duration_s, salvaged = embedded.duration_s, embedded.salvaged
+        self._tell(Ended(identity.name, "done", lag_s=lag_s, duration_s=duration_s, salvaged=salvaged))
+
+    def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
+        """Embed with one bundle and write the output, where there is none; return where it comes from."""
+        output_format = self._config.output.format
+        published = find_output(identity, bundle.output_folder, output_format)
+        provenance = read_provenance(published) if published else None
+        if provenance is not None:
+            logger.debug("%s is embedded already", identity.name)
+            return provenance
+        start_s = time.perf_counter()
+        hop_size_s = self._overload.hop_size_s(bundle.model.extractor.hop_size_s)
+        output = bundle.model.embed_file(
+            self._path(identity),
+            hop_size_s,
+            identity.name,
+            salvage=salvage,
+            start_times=self._start_times,
+            progress=self._progress,
+        )
+        embedded_s = time.perf_counter()
+        if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
+            raise UnfinishedRecordingError(
+                f"{identity.name}: it changed since it was found; something is still writing it"
+            )
+        path = free_path(identity, bundle.output_folder, output_format)
+        self._clear_up(path.parent)
+        write_output(output, path)
+        stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
+        self._tell(_published(output, path, stages_s))
+        _log_output(output, path, sum(stages_s.values()))
+        return output.provenance
+
+    def _is_replaced(self, entry: Entry) -> bool:
+        """Whether the file has become another recording; that one is taken up, and this one comes to an end."""
+        identity = entry.identity
+        try:
+            another = Identity(identity.name, *state_of(self._path(identity).stat()))
+        except OSError:
+            return False
+        if another == identity:
+            return False
+        self._write_down(lambda: self._replace(identity, another))
+        self._tell_overwritten()
+        return True
+
+    def _replace(self, identity: Identity, another: Identity) -> None:
+        with self._journal.transaction():
+            self._journal.add([another])
+            self._journal.shed(identity, "overwritten", "another recording of its name was written over it")
+
+    def _tell_overwritten(self) -> None:
+        """Tell what the journal has shed by itself when another recording of the same name was found."""
+        for entry in self._journal.overwritten():
+            self._tell_shed(entry, entry.reason, entry.detail)
+
+    def _postpone(self, entry: Entry, reason: str, detail: str, *, survived: bool = True) -> None:
+        delay_s = min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** min(entry.n_failures, 30))
+        due_s = self._clock() + delay_s
+        if reason in ("unfinished", "growing"):
+            due_s = min(due_s, self._abandoned_at_s(entry))
+        due_s = max(due_s, self._clock())
+        self._write_down(lambda: self._journal.postpone(entry.identity, due_s, reason, detail, survived=survived))
+        level = logging.DEBUG if reason in ("unfinished", "growing", "failed") else logging.WARNING
+        self._tell(Postponed(entry.identity.name, reason, detail, delay_s))
+        fields = {"RECORDING": entry.identity.name, "REASON": reason}
+        logger.log(level, "%s; trying again in %.0f s", detail, delay_s, extra=fields)
+
+    def _abandoned_at_s(self, entry: Entry) -> float:
+        """When nobody will finish a recording any more; a file's time may lie in the future."""
+        return min(entry.identity.mtime_s, entry.found_s) + self._config.recordings.abandoned_s
+
+    def _refuse(self, identity: Identity, error: SonycMLError) -> None:
+        self._quarantine(identity, word_for(error), str(error))
+
+    def _quarantine(self, identity: Identity, reason: str, detail: str) -> None:
+        self._write_down(lambda: self._journal.quarantine(identity, reason, detail))
+        self.counts["quarantined"] += 1
+        self._tell(Ended(identity.name, "quarantined", reason, detail))
+        named = detail if identity.name in detail else f"{identity.name}: {detail}"
+        logger.warning("quarantined (%s): %s", reason, named, extra={"RECORDING": identity.name, "REASON": reason})
+
+    def _vanished(self, entry: Entry, detail: str) -> None:
+        """Gone before its turn; but where the whole folder is gone, it may come back."""
+        if self._config.spool.folder.exists():
+            self._shed(entry, "vanished", f"{detail}; it was removed before its turn came")
+        else:
+            self._postpone(entry, "unavailable", detail)
+
+    def _shed(self, entry: Entry, reason: str, detail: str) -> None:
+        start_s, duration_s = self._measure(entry.identity)
+        self._write_down(
+            lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
+        )
+        self._tell_shed(entry, reason, detail, duration_s)
+
+    def _tell_shed(self, entry: Entry, reason: str, detail: str, duration_s: float | None = None) -> None:
+        self.counts["shed"] += 1
+        lag_s = max(0.0, self._clock() - entry.found_s)
+        self._tell(Ended(entry.identity.name, "shed", reason, detail, lag_s, duration_s))
+        fields = {"RECORDING": entry.identity.name, "REASON": reason, "LAG_S": round(lag_s)}
+        logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail, extra=fields)
+
+    def _clear_up(self, folder: Path) -> None:
+        """Remove what a killed process was writing in a folder; once, for this one leaves nothing.
+
+        Before the first output of a folder too: a journal that lost the end of its log has forgotten what was begun.
+        """
+        if folder not in self._clean:
+            remove_temporaries(folder)
+            self._clean.add(folder)
+
+    def _write_down(self, change: Callable[[], object]) -> None:
+        """Change the journal; where it cannot be, before the next recording is begun.
+
+        Else the attempts at one recording would add up while the disk is full, as if it had killed the process.
+        """
+        try:
+            change()
+        except StoreError:
+            self._unwritten = change
+            raise
+
+    def _measure(self, identity: Identity) -> tuple[float | None, float | None]:
+        """When a recording begins and how long it is, by its header."""
+        try:
+            with open_recording(self._path(identity)) as recording:
+                return self._start_times(recording, identity.name).time.timestamp(), recording.duration_s
+        except SonycMLError:
+            return None, None
+
+    def _adopt_outputs(self) -> None:
+        """Take up every output that is there, and clear up; a new journal knows of neither."""
+        bundle = next(iter(self._bundles))
+        published: list[tuple[Identity, Embedded]] = []
+        n_adopted = 0
+        for folder, folders, names in os.walk(self._config.output.folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            self._clear_up(Path(folder))
+            if not Path(folder).is_relative_to(bundle.output_folder):
+                continue
+            for name in names:
+                provenance = read_provenance(Path(folder, name)) if name.endswith((".npz", ".csv")) else None
+                if provenance is not None and self._is_done(_identity(provenance)):
+                    published.append((_identity(provenance), told(provenance)))
+            if len(published) >= N_ADOPTED:
+                n_adopted += self._journal.adopt(published)
+                published.clear()
+        n_adopted += self._journal.adopt(published)
+        if n_adopted:
+            logger.info("a new journal: %d outputs were found", n_adopted)
+
+    def _is_done(self, identity: Identity) -> bool:
+        """Whether every bundle's output of a recording is there."""
+        output_format = self._config.output.format
+        return all(find_output(identity, bundle.output_folder, output_format) for bundle in self._bundles)
+
+    def _path(self, identity: Identity) -> Path:
+        return self._config.spool.folder / identity.name
+
+
+def told(provenance: Provenance) -> Embedded:
+    """What the journal keeps of where an output comes from."""
+    return Embedded(
+        start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
+        duration_s=provenance.n_samples / provenance.sample_rate,
+        hop_size_s=provenance.hop_size_s,
+        salvaged=provenance.salvaged,
+    )
+
+
+def _identity(provenance: Provenance) -> Identity:
+    return Identity(provenance.recording, provenance.recording_bytes, provenance.recording_mtime_ns)
+
+
+def _died(n_attempts: int) -> str:
+    times = "once" if n_attempts == 1 else f"{n_attempts} times"
+    return f"the process was killed {times} while it embedded this recording"
+
+
+def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Published:
+    provenance = output.provenance
+    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
+    return Published(
+        recording=provenance.recording,
+        bundle=provenance.bundle,
+        output=path,
+        start_time=provenance.start_time,
+        duration_s=provenance.n_samples / provenance.sample_rate,
+        hop_size_s=provenance.hop_size_s,
+        n_windows=len(output.timestamps),
+        n_bytes=path.stat().st_size,
+        stages_s=stages_s,
+        scores=dict(zip(output.labels, means, strict=False)),
+    )
+
+
+def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
+    heard = f"{output.likeliest()}, " if output.likeliest() else ""
+    name, n_windows = output.provenance.recording, len(output.timestamps)
+    fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
+    logger.debug("%s: %s%d windows in %.0f ms, %s", name, heard, n_windows, elapsed_s * 1e3, path, extra=fields)

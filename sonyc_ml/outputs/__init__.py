@@ -1,0 +1,1 @@
+"""What is published: embeddings and scores, as files and as arrays."""

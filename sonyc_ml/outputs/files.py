@@ -1,0 +1,216 @@
+"""Outputs as files: how they get onto the disk, whole or not at all, and whose they are."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import io
+import itertools
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+from zipfile import ZipFile
+
+import numpy as np
+
+from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+
+FORMATS = ("npz", "csv")
+
+
+def output_path(recording: str, output_dir: Path, output_format: str = "npz") -> Path:
+    """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
+
+    The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+    """
+    return output_dir / f"{recording}.{output_format}"
+
+
+def write_output(output: Output, path: Path) -> None:
+    """Write an output, in the format its suffix names.
+
+    Raises
+    ------
+    StoreError
+        Nothing was published, and nothing half-written is left.
+    ValueError
+        The suffix names no format.
+    """
+    if path.suffix not in {f".{name}" for name in FORMATS}:
+        raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
+    with atomic_file(path) as file:
+        if path.suffix == ".csv":
+            file.write(_csv(output))
+        else:
+            _write_npz(file, output.arrays())
+
+
+def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
+    """The output of just this recording, if it is published."""
+    for path in _paths(identity, output_dir, output_format):
+        if is_output_of(path, identity.n_bytes, identity.mtime_ns):
+            return path
+    return None
+
+
+def free_path(identity: Identity, output_dir: Path, output_format: str) -> Path:
+    """Where the output of a recording is published without replacing that of another.
+
+    A recorder may use a name again. The first recording of a name has :func:`output_path`; a later one has its time to
+    the nanosecond in the name, ``a.wav.20261121T105322.123456789Z.npz``.
+    """
+    path, stamped = _paths(identity, output_dir, output_format)
+    published = read_provenance(path)
+    if published is None or (published.recording_bytes, published.recording_mtime_ns) == identity[1:]:
+        return path
+    return stamped
+
+
+def _paths(identity: Identity, output_dir: Path, output_format: str) -> tuple[Path, Path]:
+    return (
+        output_path(identity.name, output_dir, output_format),
+        output_path(f"{identity.name}.{identity.stamp}", output_dir, output_format),
+    )
+
+
+def read_provenance(path: Path) -> Provenance | None:
+    """Where an output comes from; None for what is no output, or damaged."""
+    try:
+        return _provenance_in_csv(path) if path.suffix == ".csv" else _provenance_in_npz(path)
+    except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
+        return None
+
+
+def read_output(path: Path) -> Output:
+    """Read all of an output: of an npz every array, whose checksums are compared; of a csv every row.
+
+    A csv has no checksums: that it ends in the middle is seen, that a digit has become another is not.
+
+    Raises
+    ------
+    ValueError
+        It is damaged, or no output.
+    OSError
+        It cannot be read for now, or is not there.
+    """
+    try:
+        return _output_in_csv(path) if path.suffix == ".csv" else _output_in_npz(path)
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):  # sought where no file can have it
+            raise
+        raise ValueError(f"{path} is no output, or damaged: {type(error).__name__}: {error}") from error
+
+
+def _output_in_npz(path: Path) -> Output:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    return Output(
+        timestamps=arrays["timestamps"],
+        embedding=arrays.get("embedding"),
+        scores=arrays.get("scores"),
+        labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
+        provenance=provenance_of(lambda name: arrays[name].item(), arrays),
+    )
+
+
+def _output_in_csv(path: Path) -> Output:
+    provenance = _provenance_in_csv(path)
+    with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        text = file.read()
+    if not text.endswith("\n"):
+        raise ValueError("its last row is not whole")
+    lines = itertools.dropwhile(lambda line: line.startswith("# "), io.StringIO(text, newline=""))
+    heading, *rows = csv.reader(lines, strict=True)
+    values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
+    if len(values) != len(rows):
+        raise ValueError("its rows are not as long as its heading")
+    names = heading[1:]
+    n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
+    labels = tuple(names[n_dims:])
+    has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
+    return Output(
+        timestamps=values[:, 0],
+        embedding=values[:, 1 : 1 + n_dims].astype(np.float32) if n_dims else None,
+        scores=values[:, 1 + n_dims :].astype(np.float32) if labels else None,
+        labels=labels if has_labels else (),
+        provenance=provenance,
+    )
+
+
+def _provenance_in_npz(path: Path) -> Provenance:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return provenance_of(lambda name: arrays[name].item(), arrays.files)
+
+
+def _provenance_in_csv(path: Path) -> Provenance:
+    kinds: dict[str, Any] = {"int": int, "float": float, "str": str, "bool": lambda text: text == "True"}
+    types = {field.name: str(field.type) for field in fields(Provenance)}
+    values = _header_of_csv(path)
+    return provenance_of(lambda name: kinds[types[name]](values[name]), values)
+
+
+def is_output_of(path: Path, recording_bytes: int, recording_mtime_ns: int) -> bool:
+    """Whether `path` is the output of just this state of the recording."""
+    try:
+        identity = _identity_in_csv(path) if path.suffix == ".csv" else _identity_in_npz(path)
+    except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
+        return False
+    return identity == (recording_bytes, recording_mtime_ns)
+
+
+def _identity_in_npz(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return int(arrays["recording_bytes"]), int(arrays["recording_mtime_ns"])
+
+
+def _header_of_csv(path: Path) -> dict[str, str]:
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        lines = itertools.takewhile(lambda line: line.startswith("# "), file)
+        return dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+
+
+def _identity_in_csv(path: Path) -> tuple[int, int]:
+    values = _header_of_csv(path)
+    return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
+
+
+def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+    """Write what ``np.savez`` writes, byte for byte; that of numpy 1 complains of a full disk once more at its end."""
+    with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+
+
+class _Sequential:
+    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.write = file.write
+
+    def flush(self) -> None:
+        """The file is flushed once, at its end."""
+
+
+def _csv(output: Output) -> bytes:
+    """One row a window, behind the provenance in lines that begin with #."""
+    text = io.StringIO(newline="")
+    arrays = output.arrays()
+    for field in fields(Provenance):
+        text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
+    columns = [(name, arrays[name]) for name in ("embedding", "scores") if name in arrays]
+    names = {"scores": output.labels}
+    writer = csv.writer(text, lineterminator="\n")
+    headings = (names.get(name) or [f"{name}_{i}" for i in range(array.shape[1])] for name, array in columns)
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
+    for window, timestamp in enumerate(output.timestamps):
+        values = (str(value) for _, array in columns for value in array[window])
+        writer.writerow([str(timestamp), *values])
+    return text.getvalue().encode(errors="surrogateescape")  # a recording's name need not be UTF-8
+
+
+def _one_line(text: str) -> str:
+    return text.replace("\n", "\\n").replace("\r", "\\r")

@@ -1,0 +1,161 @@
+"""What an output is: the embedding of one recording, and where it comes from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.base.human import seconds_of
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where an output comes from: everything needed to make it again.
+
+    Attributes
+    ----------
+    recording : str
+        Path of the recording, relative to the folder it was found in.
+    recording_sha256 : str
+    recording_bytes, recording_mtime_ns : int
+        Size and time of the recording when it was read: with its path, its identity.
+    sample_rate : int
+        Of the recording (in Hz).
+    n_samples : int
+        Of the recording, each channel.
+    start_time : str
+        When the recording begins, ISO 8601 with its zone.
+    start_time_source : str
+        What tells it: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.sound.start_time`.
+    clock_synchronised : str
+        Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
+        ``unknown``.
+    salvaged : bool
+        Whether the recording was truncated or never finished, and this is what there is of it.
+    bundle, bundle_sha256 : str
+        Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
+    window_size_s, hop_size_s : float
+        Length of a window and distance between two (in seconds).
+    res_type : str
+        Resampler of the extractor; empty where only the extractor knows.
+    versions : str
+        Of the package and of what computed the numbers, ``name version`` joined by ``; ``.
+    parameters : str
+        What else decides the numbers and was not left as it comes, as a JSON object: the channel, which output of the
+        network is what, the extractor's own; empty where there is nothing. Outputs from before it was kept have none.
+    format_version : int
+    """
+
+    recording: str
+    recording_sha256: str
+    recording_bytes: int
+    recording_mtime_ns: int
+    sample_rate: int
+    n_samples: int
+    start_time: str
+    start_time_source: str
+    clock_synchronised: str
+    salvaged: bool
+    bundle: str
+    bundle_sha256: str
+    window_size_s: float
+    hop_size_s: float
+    res_type: str
+    versions: str
+    parameters: str = ""
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def fingerprint(self) -> str:
+        """What made it, but for the recording; see :func:`fingerprint_of`."""
+        return fingerprint_of(self.bundle_sha256, self.window_size_s, self.hop_size_s, self.res_type, self.parameters)
+
+
+def fingerprint_of(bundle_sha256: str, window_size_s: float, hop_size_s: float, res_type: str, parameters: str) -> str:
+    """Tell one way of making outputs from another: the bundle and everything that decides what it makes.
+
+    Runtime and versions are left out: a golden vector holds them together.
+
+    Returns
+    -------
+    str
+        32 hexadecimal digits.
+    """
+    parts = (bundle_sha256, f"{window_size_s:.9g}", f"{hop_size_s:.9g}", res_type, parameters)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+
+
+def provenance_of(value: Callable[[str], Any], names: Collection[str]) -> Provenance:
+    """Put a provenance together from what a file holds; what was not kept yet when it was written has its default.
+
+    Parameters
+    ----------
+    value : callable
+        A value by its name, as plain Python.
+    names : collection of str
+        Of the values there are.
+
+    Raises
+    ------
+    Exception
+        That of `value`, where one is missing.
+    """
+    held = [field.name for field in fields(Provenance) if field.name in names or field.default is MISSING]
+    return Provenance(**{name: value(name) for name in held})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one recording became.
+
+    Attributes
+    ----------
+    timestamps : np.ndarray [shape=(n_windows,), dtype=float64]
+        Where each window begins, in seconds from the recording's first sample. Windows are laid over the middle of
+        the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
+    embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
+    scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    labels : tuple of str
+        Of the scores' columns; empty where they have none.
+    provenance : Provenance
+    """
+
+    timestamps: npt.NDArray[np.float64]
+    embedding: npt.NDArray[np.float32] | None
+    scores: npt.NDArray[np.float32] | None
+    labels: tuple[str, ...]
+    provenance: Provenance
+
+    def likeliest(self) -> str:
+        """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
+        if self.scores is None or not self.labels:
+            return ""
+        means = self.scores.mean(axis=0)
+        return f"{self.labels[int(means.argmax())]} {means.max():.2f}"
+
+    def times(self) -> npt.NDArray[np.datetime64]:
+        """When each window begins.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
+            In UTC; NaT where nobody says when the recording begins.
+        """
+        if not self.provenance.start_time:
+            return np.full(len(self.timestamps), np.datetime64("NaT"), dtype="datetime64[us]")
+        start_us = round(seconds_of(self.provenance.start_time) * 1e6)
+        return (start_us + np.rint(self.timestamps * 1e6).astype(np.int64)).astype("datetime64[us]")
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
+        named: dict[str, Any] = {"timestamps": self.timestamps, "embedding": self.embedding, "scores": self.scores}
+        named["labels"] = self.labels or None
+        named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
+        return {name: np.asarray(value) for name, value in named.items() if value is not None}

@@ -1,0 +1,278 @@
+"""Outputs as parts of a Parquet dataset: one row a window, provenance in the schema's metadata.
+
+::
+
+    recording  start_s  time               embedding                    scores
+    string     double   timestamp[us, UTC] fixed_size_list<float>[256]  fixed_size_list<float>[10]
+
+DuckDB, pandas and Polars read a folder of parts as one table; :func:`read_part` gives back the very outputs. An output
+waits for its part in a file of its own, in Arrow's format: whoever embeds writes it, and a part is put together from
+such files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+
+METADATA_KEY = "sonyc_ml"
+FORMAT_VERSION = 1
+GROUP_BYTES = 8 << 20  # of a row group, in memory: what is held while a part is written
+
+
+class DamagedPartError(ValueError):
+    """A file that is no part, or is damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the metadata of a part says.
+
+    Attributes
+    ----------
+    recordings : tuple of tuple of (Provenance, int)
+        In the order of their rows, with how many windows each has.
+    labels : tuple of str
+        Of the scores; empty where they have none.
+    """
+
+    recordings: tuple[tuple[Provenance, int], ...]
+    labels: tuple[str, ...]
+
+
+def check_installed() -> None:
+    """See that pyarrow is there.
+
+    Raises
+    ------
+    ConfigError
+    """
+    _arrow()
+
+
+def write_waiting(output: Output, path: Path) -> None:
+    """Write an output that waits for its part, durably.
+
+    Raises
+    ------
+    StoreError
+        Nothing was published, and nothing half-written is left.
+    """
+    arrow, _ = _arrow()
+    table = _table(output)
+    with atomic_file(path) as file, arrow.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+
+
+def read_waiting(path: Path) -> Output:
+    """Read an output that waits for its part.
+
+    Raises
+    ------
+    DamagedPartError, OSError
+    """
+    with _told(path):
+        table = _waiting_table(path)
+        description = _description(table.schema)
+        ((provenance, _),) = description.recordings
+        return _output(table, provenance, description.labels)
+
+
+def write_part(path: Path, waiting: Sequence[Path]) -> None:
+    """Put a part together, whole or not at all; the same outputs make the same bytes.
+
+    Parameters
+    ----------
+    path : Path
+    waiting : sequence of Path
+        Outputs of one way of embedding, as :func:`write_waiting` wrote them. They are read twice, one at a time.
+
+    Raises
+    ------
+    StoreError
+        Nothing was published, and nothing half-written is left.
+    DamagedPartError, OSError
+        One of those that wait cannot be read.
+    """
+    _, parquet = _arrow()
+    schema = _waiting_schema(waiting[0]).with_metadata(_joined(map(_waiting_schema, waiting)))
+    settings = {"compression": "zstd", "write_page_checksum": True}
+    with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
+        for group in _groups(waiting):
+            writer.write_table(group.cast(schema), row_group_size=max(1, group.num_rows))
+
+
+def read_part(path: Path) -> Iterator[Output]:
+    """Yield the outputs of a part, as they were.
+
+    Raises
+    ------
+    DamagedPartError
+        It is no part, or damaged.
+    OSError
+        It cannot be read.
+    """
+    _, parquet = _arrow()
+    description = read_description(path)
+    recordings = iter(description.recordings)
+    with _told(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        for number in range(file.num_row_groups):
+            group, start = file.read_row_group(number), 0
+            while start < group.num_rows:  # a group holds whole recordings
+                provenance, n_windows = next(recordings, (None, 0))
+                if provenance is None or n_windows < 1:
+                    raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata tells")
+                yield _output(group.slice(start, n_windows), provenance, description.labels)
+                start += n_windows
+
+
+def read_description(path: Path) -> Description:
+    """Read what a part holds, without its windows.
+
+    Raises
+    ------
+    DamagedPartError
+        It is no part, or damaged.
+    OSError
+        It cannot be read.
+    """
+    _, parquet = _arrow()
+    with _told(path):
+        return _description(parquet.read_schema(path))
+
+
+# To Arrow
+
+
+def _table(output: Output) -> Any:
+    """An output as a table with its provenance."""
+    arrow, _ = _arrow()
+    n_windows, provenance = len(output.timestamps), output.provenance
+    name = provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
+    columns = {
+        "recording": arrow.array([name] * n_windows, arrow.string()),
+        "start_s": arrow.array(output.timestamps),
+        "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
+    }
+    for kind, values in (("embedding", output.embedding), ("scores", output.scores)):
+        if values is not None:
+            flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
+            columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "labels": output.labels,
+        "common": {},
+        "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in asdict(provenance).items()}},
+    }
+    return arrow.table(columns, metadata={METADATA_KEY: json.dumps(metadata)})
+
+
+def _joined(schemas: Iterable[Any]) -> dict[str, str]:
+    """The metadata of several outputs as one: what all have in common once, the rest in columns."""
+    columns: defaultdict[str, list[Any]] = defaultdict(list)
+    same: dict[Any, Any] = {}  # thousands of outputs tell of one bundle
+    metadata: dict[str, Any] = {}
+    for schema in schemas:
+        metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
+        for name, (value,) in metadata["recordings"].items():
+            columns[name].append(same.setdefault((type(value), value), value))
+    common = {name: column[0] for name, column in columns.items() if column.count(column[0]) == len(column)}
+    common.pop("n_windows", None)
+    rest = {name: column for name, column in columns.items() if name not in common}
+    return {METADATA_KEY: json.dumps({**metadata, "common": common, "recordings": rest})}
+
+
+def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
+    """Tables of whole outputs, each large enough for a row group."""
+    arrow, _ = _arrow()
+    held: list[Any] = []
+    n_bytes = 0
+    for path in waiting:
+        held.append(_waiting_table(path).replace_schema_metadata(None))
+        n_bytes += held[-1].nbytes
+        if n_bytes >= GROUP_BYTES:
+            yield arrow.concat_tables(held).combine_chunks()
+            held.clear()
+            n_bytes = 0
+    if held:
+        yield arrow.concat_tables(held).combine_chunks()
+
+
+def _waiting_schema(path: Path) -> Any:
+    arrow, _ = _arrow()
+    with _told(path), arrow.OSFile(str(path)) as file:
+        return arrow.ipc.open_file(file).schema
+
+
+def _waiting_table(path: Path) -> Any:
+    arrow, _ = _arrow()
+    with _told(path), arrow.OSFile(str(path)) as file:
+        return arrow.ipc.open_file(file).read_all()
+
+
+# From Arrow
+
+
+def _description(schema: Any) -> Description:
+    metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
+    columns, common = metadata["recordings"], metadata["common"]
+    names = columns.keys() | common.keys()
+
+    def provenance(row: int) -> Provenance:
+        return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
+
+    rows = enumerate(columns["n_windows"])
+    return Description(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
+
+
+def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:
+    return Output(
+        timestamps=table["start_s"].to_numpy(),
+        embedding=_matrix(table, "embedding"),
+        scores=_matrix(table, "scores"),
+        labels=labels,
+        provenance=provenance,
+    )
+
+
+def _matrix(table: Any, name: str) -> npt.NDArray[np.float32] | None:
+    if name not in table.column_names:
+        return None
+    column = table[name].combine_chunks()
+    values: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
+    return values
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What Arrow says of a file that is damaged, as a DamagedPartError."""
+    arrow, _ = _arrow()
+    try:
+        yield
+    except DamagedPartError:
+        raise
+    except (arrow.ArrowException, KeyError, ValueError, TypeError, IndexError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
+            raise
+        raise DamagedPartError(f"{path} is no part of a dataset, or damaged: {error}") from error
+
+
+def _arrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow as arrow  # noqa: ICN001, PLC0415  an extra
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError("Parquet needs pyarrow: pip install 'sonyc-ml[parquet]'") from error
+    return arrow, parquet

@@ -1,0 +1,169 @@
+"""A folder of outputs as arrays, whatever they were written as."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.files import FORMATS, read_output
+from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.outputs.parquet import read_part
+
+BEGINNING_OF_CSV = b"# recording: "
+SUFFIXES = (*(f".{name}" for name in FORMATS), ".parquet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embeddings:
+    """The windows of many recordings, one row a window, in the order of the recordings.
+
+    Attributes
+    ----------
+    embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
+    scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    labels : tuple of str
+        Of the scores' columns; empty where they have none.
+    start_s : np.ndarray [shape=(n_windows,), dtype=float64]
+        Where each window begins, in seconds from its recording's first sample.
+    time : np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
+        When each window begins, in UTC; NaT where nobody knows.
+    number : np.ndarray [shape=(n_windows,), dtype=int32]
+        Which of `provenances` each window is of.
+    provenances : tuple of Provenance
+        Of the recordings.
+    """
+
+    embedding: npt.NDArray[np.float32] | None
+    scores: npt.NDArray[np.float32] | None
+    labels: tuple[str, ...]
+    start_s: npt.NDArray[np.float64]
+    time: npt.NDArray[np.datetime64]
+    number: npt.NDArray[np.int32]
+    provenances: tuple[Provenance, ...]
+
+    def __len__(self) -> int:
+        return len(self.start_s)
+
+    @property
+    def recording(self) -> npt.NDArray[np.object_]:
+        """The name of each window's recording, `(n_windows,)`."""
+        names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
+        return names[self.number]
+
+
+def read_embeddings(folder: str | Path) -> Embeddings:
+    """Read every output of a folder, with its sub-folders, into memory.
+
+    For what does not fit there, see :func:`iter_outputs`.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Of outputs as ``sonyc-ml embed`` and ``watch`` write them; or one output.
+
+    Raises
+    ------
+    ConfigError
+        There are no outputs, or they do not go together: other widths, other labels.
+    ValueError
+        An output is damaged; says which.
+    OSError
+        One cannot be read.
+    """
+    outputs = list(iter_outputs(folder))
+    if not outputs:
+        raise ConfigError(f"there are no outputs in {folder}")
+    _check_alike(outputs, Path(folder))
+    numbers = np.arange(len(outputs), dtype=np.int32)
+    return Embeddings(
+        embedding=_joined(output.embedding for output in outputs),
+        scores=_joined(output.scores for output in outputs),
+        labels=outputs[0].labels,
+        start_s=np.concatenate([output.timestamps for output in outputs]),
+        time=np.concatenate([output.times() for output in outputs]),
+        number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),
+        provenances=tuple(output.provenance for output in outputs),
+    )
+
+
+def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) -> Iterator[Output]:
+    """Yield the outputs of a folder one after another, in the order of their paths; memory holds a few at a time.
+
+    Parameters
+    ----------
+    folder : str or Path
+        See :func:`read_embeddings`.
+    tell : callable, optional
+        Called with the reason for each file that is left out, because it is damaged or cannot be read; without it the
+        first such file ends the reading.
+
+    Raises
+    ------
+    ConfigError
+        There is no such folder, or it holds Parquet and there is no pyarrow.
+    ValueError, OSError
+        An output is damaged, or cannot be read.
+    """
+    root = Path(folder)
+    if root.is_file():
+        yield from _outputs_in(root)
+        return
+    if not root.is_dir():
+        raise ConfigError(f"{root} does not exist; give a folder of outputs, or one output")
+    for path in _paths(root):
+        try:
+            if path.suffix != ".csv" or _begins_as_output(path):
+                yield from _outputs_in(path)
+        except (ValueError, OSError) as error:
+            if tell is None:
+                raise
+            tell(str(error))
+
+
+def _outputs_in(path: Path) -> Iterator[Output]:
+    if path.suffix == ".parquet":
+        yield from read_part(path)
+    else:
+        yield read_output(path)
+
+
+def _paths(root: Path) -> Iterator[Path]:
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(folder, name)
+
+
+def _begins_as_output(path: Path) -> bool:
+    """Whether a csv is an output: other tables may lie beside them."""
+    with path.open("rb") as file:
+        return file.read(len(BEGINNING_OF_CSV)) == BEGINNING_OF_CSV
+
+
+def _check_alike(outputs: list[Output], folder: Path) -> None:
+    first = outputs[0]
+    for output in outputs:
+        if _shape(output) != _shape(first):
+            raise ConfigError(
+                f"{folder} holds outputs that do not go together: {first.provenance.recording} has {_shape(first)}, "
+                f"{output.provenance.recording} has {_shape(output)}; embed one of them anew, or read them apart"
+            )
+
+
+def _shape(output: Output) -> str:
+    n_dims = 0 if output.embedding is None else output.embedding.shape[1]
+    n_classes = 0 if output.scores is None else output.scores.shape[1]
+    named = f" ({', '.join(output.labels)})" if output.labels else ""
+    return f"{n_dims} dimensions and {n_classes} scores{named}"
+
+
+def _joined(arrays: Iterable[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32] | None:
+    there = [array for array in arrays if array is not None]
+    return np.concatenate(there) if there else None

@@ -1,0 +1,154 @@
+"""Recordings in stores elsewhere: in S3 as moto's server speaks it, on loopback, and in memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sonyc_ml.batch import remote
+from sonyc_ml.batch.events import Embedded, Failed, Kept
+from sonyc_ml.batch.job import Job
+from sonyc_ml.batch.run import Batch
+from sonyc_ml.batch.sources import Sources
+from sonyc_ml.errors import ConfigError, UnavailableRecordingError
+from tests.batch.test_run import named, outputs, run
+from tests.conftest import write_recording
+
+fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
+pytest.importorskip("s3fs")
+moto_server = pytest.importorskip("moto.server")
+
+KEYS = ("node-12/20261121T120000Z.wav", "node-12/sub/b.flac", "node-12/notes.txt")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server on loopback."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def _no_thread_leaks() -> None:
+    """fsspec keeps a thread for its input and output, and that one another, for as long as the process lives."""
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket with two recordings and something else."""
+    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", server)
+    system = fsspec.filesystem("s3")
+    system.mkdir("recordings")
+    for i, key in enumerate(KEYS):
+        path = write_recording(tmp_path / "local" / f"{i}{Path(key).suffix.replace('.txt', '.wav')}", seed=i, seconds=2)
+        system.put_file(str(path), f"recordings/{key}")
+    yield system
+    system.rm("recordings", recursive=True)
+    system.invalidate_cache()
+
+
+@pytest.fixture
+def batch(tmp_path: Path, tiny_bundle: Path, bucket: Any) -> Batch:
+    """The bucket's recordings, to be embedded."""
+    return Batch(Sources(["s3://recordings/node-12"]), Job(str(tiny_bundle)), tmp_path / "out", workers=2)
+
+
+def test_a_bucket_is_embedded(batch: Batch, bucket: Any, tmp_path: Path) -> None:
+    """Recordings in a bucket have the embeddings of the same files here; a second run fetches nothing."""
+    assert named(run(batch), Embedded) == ["20261121T120000Z.wav", "sub/b.flac"]
+    here = tmp_path / "here"
+    for i, name in enumerate(("20261121T120000Z.wav", "sub/b.flac")):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_bytes((tmp_path / "local" / f"{i}{Path(name).suffix}").read_bytes())
+    local = replace(batch, sources=Sources([str(here)]), folder=tmp_path / "local out")
+    run(local)
+    remote_outputs, local_outputs = outputs(batch.folder), outputs(local.folder)
+    same = [key for key in local_outputs if key.endswith(("/embedding.npy", "/embedding", "/recording_sha256"))]
+    assert same
+    assert all(remote_outputs[key] == local_outputs[key] for key in same)
+    bucket.rm("recordings/node-12/sub/b.flac")
+    bucket.put_file(str(tmp_path / "local" / "2.wav"), "recordings/node-12/20261121T120000Z.wav")
+    (event,) = [event for event in run(batch)[1:-1] if not isinstance(event, Kept)]
+    assert isinstance(event, Embedded)
+    assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("sonyc-ml-*/*.wav"))
+
+
+def test_one_object_a_pattern_and_a_list(bucket: Any) -> None:
+    """An object, a pattern and a list of addresses name their recordings sensibly."""
+    sources = ["s3://recordings/node-12/sub/b.flac"], ["s3://recordings/node-*/*.wav"]
+    assert [task.name for given in sources for task in Sources(given)] == ["b.flac", "node-12/20261121T120000Z.wav"]
+    task, other = Sources([], ["s3://recordings/node-12/20261121T120000Z.wav", "s3://recordings/node-12/sub"])
+    assert (task.source, task.name) == (
+        "s3://recordings/node-12/20261121T120000Z.wav",
+        "recordings/node-12/20261121T120000Z.wav",
+    )
+    assert other.name == "recordings/node-12/sub/b.flac"
+    assert task.identity().n_bytes == bucket.info("recordings/node-12/20261121T120000Z.wav")["size"]
+    assert task.identity().mtime_ns > 1_700_000_000 * 10**9
+
+
+def test_what_cannot_be_fetched_fails_alone(batch: Batch, bucket: Any) -> None:
+    """A recording that goes away between listing and fetching is told; the others are embedded."""
+    tasks = list(batch.sources)
+    bucket.rm("recordings/node-12/sub/b.flac")
+
+    class Listed(Sources):
+        def __iter__(self) -> Any:
+            return iter(tasks)
+
+    events = run(replace(batch, sources=Listed(["s3://recordings/node-12"])))
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert (failed.recording, failed.reason) == ("sub/b.flac", "unavailable")
+    assert "s3://recordings/node-12/sub/b.flac cannot be fetched: " in failed.detail
+    assert named(events, Embedded) == ["20261121T120000Z.wav"]
+
+
+def test_what_cannot_be_listed_is_one_sentence(bucket: Any) -> None:
+    """No such bucket, no such protocol, and nothing at an address are told."""
+    for address, message in (
+        ("s3://nowhere/x", "does not exist|cannot be listed"),
+        ("gopher://host/x", "cannot be read: Protocol not known: gopher"),
+        ("memory://nothing", "does not exist"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Sources([address]).count()
+
+
+def test_fetching_keeps_the_time_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What is fetched has its store's time; what cannot be leaves no file."""
+    system = fsspec.filesystem("memory")
+    system.pipe_file("/f/a.wav", b"sound")
+    path = remote.fetch("memory://f/a.wav", tmp_path, 1234567890)
+    assert (path.read_bytes(), path.stat().st_mtime_ns) == (b"sound", 1234567890)
+    path.unlink()
+    with pytest.raises(UnavailableRecordingError, match=r"memory://f/b\.wav cannot be fetched"):
+        remote.fetch("memory://f/b.wav", tmp_path, 0)
+    assert not list(tmp_path.iterdir())
+    system.rm("/f", recursive=True)
+
+
+def test_fetching_ahead_keeps_the_order() -> None:
+    """Items come in their order, and no more are asked for than are allowed ahead."""
+    asked: list[int] = []
+
+    def items() -> Iterator[int]:
+        for i in range(20):
+            asked.append(i)
+            yield i
+
+    fetched = remote.fetched_ahead(items(), lambda item: -item, 3)
+    assert next(fetched) == 0
+    assert len(asked) <= 4
+    assert list(fetched) == [-i for i in range(1, 20)]

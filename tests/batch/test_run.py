@@ -1,0 +1,346 @@
+"""Batch embedding: all recordings, each once, whatever the number of workers and however often it is interrupted."""
+
+from __future__ import annotations
+
+import csv
+import os
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept
+from sonyc_ml.batch.job import Job
+from sonyc_ml.batch.ledger import Ledger
+from sonyc_ml.batch.run import Batch, embed_recordings
+from sonyc_ml.batch.sources import Sources
+from sonyc_ml.errors import BundleError, ConfigError, StoreError
+from sonyc_ml.outputs.files import output_path, write_output
+from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+from tests.conftest import needs, vouch, write_recording
+from tests.support import networks
+
+FORMATS = ("npz", "csv", pytest.param("parquet", marks=needs("pyarrow")))
+
+
+@pytest.fixture
+def batch(tmp_path: Path, tiny_bundle: Path) -> Batch:
+    """Twelve recordings in three folders, of different lengths."""
+    for i in range(12):
+        write_recording(tmp_path / "in" / f"{i % 3}" / f"20261121T12{i:02}00Z.wav", seconds=1 + i / 10, seed=i)
+    return Batch(Sources([str(tmp_path / "in")]), Job(str(tiny_bundle)), tmp_path / "out")
+
+
+def run(batch: Batch) -> list[Event]:
+    """Everything that happens in a batch."""
+    return list(embed_recordings(batch))
+
+
+def named(events: list[Event], kind: type[Embedded | Kept | Failed]) -> list[str]:
+    """The recordings to which something of a kind happened."""
+    return sorted(event.recording for event in events if isinstance(event, kind))
+
+
+def outputs(folder: Path) -> dict[str, bytes]:
+    """Every output by its path; npz as their arrays, for an archive holds the time it was made."""
+    found: dict[str, bytes] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                found |= {f"{name}/{key}": arrays[key].tobytes() for key in arrays.files}
+        elif path.is_file() and not name.startswith(".sonyc-ml"):
+            found[name] = path.read_bytes()
+    return found
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) -> None:
+    """One worker and three write the same bytes, and tell of every recording once."""
+    for workers in (1, 3):
+        made = replace(batch, folder=batch.folder / f"{workers}", workers=workers, output_format=output_format)
+        events = run(made)
+        assert events[0] == Begun(12, workers, "tiny")
+        assert len(named(events, Embedded)) == len(set(named(events, Embedded))) == 12
+        assert isinstance(events[-1], Ended)
+        assert (events[-1].n_embedded, events[-1].n_kept, events[-1].n_failed) == (12, 0, 0)
+        assert events[-1].sound_s == pytest.approx(sum(1 + i / 10 for i in range(12)))
+    one, three = outputs(batch.folder / "1"), outputs(batch.folder / "3")
+    assert len(one) >= (1 if output_format == "parquet" else 12)
+    assert one == three
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_what_is_done_is_kept(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """A second run embeds only what is new and what has changed."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    before = outputs(batch.folder)
+    assert (named(run(batch), Kept), outputs(batch.folder)) == (sorted(task.name for task in batch.sources), before)
+    write_recording(tmp_path / "in" / "new.wav")
+    write_recording(tmp_path / "in" / "0" / "20261121T120000Z.wav", seconds=3, seed=99)
+    events = run(batch)
+    assert named(events, Embedded) == ["0/20261121T120000Z.wav", "new.wav"]
+    read = read_embeddings(batch.folder)
+    assert sorted(provenance.recording for provenance in read.provenances) == sorted(t.name for t in batch.sources)
+    assert np.count_nonzero(read.recording == "0/20261121T120000Z.wav") == 21
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_other_parameters_compute_anew(output_format: str, batch: Batch) -> None:
+    """Another hop, another channel or another bundle replaces every output; nothing of the old way is left."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    other = replace(batch, job=replace(batch.job, parameters={"hop_size": 0.5}))
+    assert len(named(run(other), Embedded)) == 12
+    read = read_embeddings(batch.folder)
+    assert {provenance.hop_size_s for provenance in read.provenances} == {0.5}
+    assert len(read.provenances) == 12
+    assert len(named(run(other), Kept)) == 12
+    fresh = replace(other, folder=batch.folder.with_name("fresh"))
+    run(fresh)
+    assert sum(map(len, outputs(batch.folder).values())) == sum(map(len, outputs(fresh.folder).values()))
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_truncated_outputs_are_made_anew(output_format: str, batch: Batch) -> None:
+    """An output that is not whole is no output, with a ledger or without one."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    before = outputs(batch.folder)
+    for loses_ledger in (False, True):
+        victim = next(path for path in sorted(batch.folder.rglob(f"*.{output_format}")))
+        victim.write_bytes(victim.read_bytes()[:-30])
+        if loses_ledger:
+            forget(batch)
+        n_lost = 12 if output_format == "parquet" else 1
+        assert len(named(run(batch), Embedded)) == n_lost
+        assert outputs(batch.folder) == before
+
+
+def forget(batch: Batch) -> None:
+    """Remove the ledger."""
+    for path in (batch.folder / ".sonyc-ml").glob("batch-*"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_lost_or_damaged_ledger_costs_nothing(output_format: str, batch: Batch) -> None:
+    """The outputs are the truth: without the ledger, or with one that is scribbled over, none is made anew."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    before = outputs(batch.folder)
+    forget(batch)
+    assert len(named(run(batch), Kept)) == 12
+    path = batch.folder / ".sonyc-ml" / f"batch-{output_format}.sqlite"
+    path.write_bytes(b"scribbled over" * 1000)
+    assert len(named(run(batch), Kept)) == 12
+    assert outputs(batch.folder) == before
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_an_interrupted_batch_goes_on(output_format: str, batch: Batch) -> None:
+    """Stopped after every third recording, it computes each once and ends with the very outputs of one run."""
+    whole = replace(batch, folder=batch.folder.with_name("whole"), output_format=output_format)
+    run(whole)
+    batch = replace(batch, output_format=output_format)
+    embedded: list[str] = []
+    for _ in range(4):
+        events = embed_recordings(batch)
+        made = (event.recording for event in events if isinstance(event, Embedded))
+        embedded += islice(made, 3)
+        events.close()
+    assert isinstance(run(batch)[-1], Ended)
+    assert sorted(embedded) == sorted(task.name for task in batch.sources)
+    assert outputs(batch.folder) == outputs(whole.folder)
+
+
+def test_what_others_embedded_is_kept(batch: Batch) -> None:
+    """Outputs that the library or the daemon wrote, of the same recordings in the same way, are not made anew."""
+    model = batch.job.load_model()
+    for task in batch.sources:
+        write_output(model.embed_file(task.source, name=task.name), output_path(task.name, batch.folder))
+    assert len(named(run(batch), Kept)) == 12
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_one_bad_recording_costs_only_itself(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """A recording that cannot be read is told and listed with its reason; once it is mended, the list is gone."""
+    bad = tmp_path / "in" / "bad, with a comma.wav"
+    bad.write_bytes(b"no sound at all")
+    batch = replace(batch, output_format=output_format, workers=2)
+    events = run(batch)
+    assert len(named(events, Embedded)) == 12
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert (failed.recording, failed.source, failed.reason) == (bad.name, str(bad), "unreadable")
+    with (batch.folder / "failures.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [
+            ["recording", "source", "reason", "detail"],
+            [bad.name, str(bad), "unreadable", failed.detail],
+        ]
+    assert len(list(iter_outputs(batch.folder))) == 12
+    write_recording(bad)
+    assert named(run(batch), Embedded) == [bad.name]
+    assert not (batch.folder / "failures.csv").exists()
+
+
+def test_a_strict_batch_ends_at_the_first_failure(batch: Batch, tmp_path: Path) -> None:
+    """What was embedded before stays, and the failure is listed."""
+    (tmp_path / "in" / "0" / "a.wav").write_bytes(b"no sound at all")  # behind four that are good
+    events = run(replace(batch, strict=True))
+    assert isinstance(events[-1], Failed)
+    assert len(named(events, Embedded)) == 4
+    assert "a.wav" in (batch.folder / "failures.csv").read_text()
+
+
+def test_truncated_recordings_are_salvaged_when_told_so(batch: Batch, tmp_path: Path) -> None:
+    """Without being told they fail as unfinished; with it there is what there is of them, marked."""
+    path = write_recording(tmp_path / "in" / "0" / "cut.wav", seconds=2)
+    path.write_bytes(path.read_bytes()[:20000])
+    assert named(run(batch), Failed) == ["0/cut.wav"]
+    salvaging = replace(batch, job=replace(batch.job, salvage=True))
+    assert named(run(salvaging), Embedded) == ["0/cut.wav"]
+    salvaged = [output.provenance.recording for output in iter_outputs(batch.folder) if output.provenance.salvaged]
+    assert salvaged == ["0/cut.wav"]
+
+
+def test_a_recording_that_kills_a_process_costs_only_itself(tmp_path: Path, deadly_bundle: Path) -> None:
+    """The process that dies takes nothing with it: what else was at hand is embedded, and the killer is named."""
+    for i in range(10):
+        write_recording(tmp_path / "in" / f"{i}.wav", seconds=2 if i == 4 else 1, seed=i)
+    batch = Batch(Sources([str(tmp_path / "in")]), Job(str(deadly_bundle)), tmp_path / "out", workers=2)
+    events = run(batch)
+    assert named(events, Embedded) == [f"{i}.wav" for i in range(10) if i != 4]
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert (failed.recording, failed.reason) == ("4.wav", "killed the process")
+
+
+@pytest.fixture
+def deadly_bundle(tmp_path: Path) -> Path:
+    """A bundle whose extractor kills the process that gives it more than a second and a half of sound."""
+    source = tmp_path / "deadly_features.py"
+    source.write_text(
+        "import os, signal\nimport numpy as np\n\n\n"
+        "def get_features(y, sr, hop_size=None):\n"
+        "    if len(y) > 1.5 * sr:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return np.zeros((1, 64, 51), np.float32)\n"
+    )
+    network = tmp_path / "deadly" / "deadly.tflite"
+    network.parent.mkdir()
+    network.write_bytes(networks.dense((1, 64, 51, 1)))
+    command = [sys.executable, "-m", "sonyc_ml", "features", "export", str(network.with_suffix(".pkl"))]
+    command += ["--function", "deadly_features:get_features"]
+    subprocess.run(command, check=True, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    return vouch(network)
+
+
+def test_two_batches_do_not_share_a_folder(batch: Batch) -> None:
+    """The second one is told who is at it, and touches nothing."""
+    lock = Lock(batch.folder / ".sonyc-ml", BATCH)
+    try:
+        with pytest.raises(ConfigError, match=rf"process {os.getpid()} already embeds into the folder"):
+            run(batch)
+    finally:
+        lock.release()
+    assert not list(batch.folder.rglob("*.npz"))
+
+
+def test_a_disk_that_fails_ends_it(batch: Batch) -> None:
+    """Where outputs cannot be written it ends at once, and says why; nothing half-written is left."""
+    blocked = batch.folder / "1"
+    batch.folder.mkdir()
+    blocked.write_text("a file where a folder should be")
+    for workers in (1, 2):
+        with pytest.raises(StoreError, match="is not a folder"):
+            run(replace(batch, workers=workers))
+        assert not list(batch.folder.rglob(".*.tmp"))
+
+
+def test_what_a_killed_batch_was_writing_is_removed(batch: Batch) -> None:
+    """Temporary files that nobody holds are gone after the next run."""
+    left = batch.folder / "0" / ".0123456789abcdef.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half an output")
+    run(batch)
+    assert not left.exists()
+
+
+def test_nothing_to_embed_is_said(batch: Batch, tmp_path: Path) -> None:
+    """An empty folder, no workers, an unknown format and a missing bundle are each told."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"there are no recordings in .*empty"):
+        run(replace(batch, sources=Sources([str(tmp_path / "empty")])))
+    with pytest.raises(ValueError, match="workers must be at least 1, not 0"):
+        replace(batch, workers=0)
+    with pytest.raises(ValueError, match="output_format must be npz, csv, parquet, not 'hdf5'"):
+        replace(batch, output_format="hdf5")
+    with pytest.raises(BundleError):
+        run(replace(batch, job=Job(str(tmp_path / "nowhere.tflite"))))
+
+
+def test_a_recording_that_vanishes_is_told(batch: Batch, tmp_path: Path) -> None:
+    """One that is listed and not there fails, and the others are embedded."""
+    listed = [str(tmp_path / "in" / "0" / "20261121T120000Z.wav"), str(tmp_path / "gone.wav")]
+    events = run(replace(batch, sources=Sources([], listed)))
+    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert failed.source == listed[1]
+    assert failed.detail.endswith("gone.wav: No such file or directory")
+    assert len(named(events, Embedded)) == 1
+
+
+def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:
+    """Killed, a batch leaves no process behind."""
+    program = (
+        "import sys\nfrom pathlib import Path\n"
+        "from sonyc_ml.batch.run import Batch, embed_recordings\nfrom sonyc_ml.batch.job import Job\n"
+        "from sonyc_ml.batch.sources import Sources\n\n"
+        "if __name__ == '__main__':\n"
+        "    source, bundle, out = sys.argv[1:]\n"
+        "    for event in embed_recordings(Batch(Sources([source]), Job(bundle), Path(out), workers=2)):\n"
+        "        print(type(event).__name__, flush=True)\n"
+        "        if type(event).__name__ == 'Embedded':\n"
+        "            sys.stdin.read()\n"
+    )
+    script = tmp_path / "program.py"
+    script.write_text(program)
+    command = [sys.executable, str(script), str(tmp_path / "in"), batch.job.model_path, str(batch.folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        while "Embedded" not in process.stdout.readline():
+            pass
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) >= 2
+        process.kill()
+    end_s = time.monotonic() + 10
+    while any(is_alive(int(child)) for child in children):
+        assert time.monotonic() < end_s
+        time.sleep(0.02)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be noticed does not."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_the_ledger_is_an_index(tmp_path: Path) -> None:
+    """A ledger from another version, which cannot be known here, is made anew."""
+    path = tmp_path / "batch-npz.sqlite"
+    Ledger(path).close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    Ledger(path).close()
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    connection.close()

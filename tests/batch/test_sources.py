@@ -1,0 +1,91 @@
+"""Files, folders, patterns and lists to recordings, each with a name that no other has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from sonyc_ml.batch.sources import Sources
+from sonyc_ml.errors import ConfigError
+from tests.conftest import write_recording
+
+
+@pytest.fixture
+def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An archive below the working folder."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "n1/b.wav",
+        "n1/a.flac",
+        "n2/sub/c.WAV",
+        "n2/.hidden.wav",
+        ".trash/d.wav",
+        "n1/notes.txt",
+        "n1/[x].wav",
+    ):
+        path = write_recording(tmp_path / "archive" / "any.wav")
+        (tmp_path / "archive" / name).parent.mkdir(parents=True, exist_ok=True)
+        path.rename(tmp_path / "archive" / name)
+    return tmp_path / "archive"
+
+
+def names(*inputs: object, **others: object) -> list[str]:
+    """What the recordings of inputs are called."""
+    return [task.name for task in Sources([str(given) for given in inputs], **others)]  # type: ignore[arg-type]
+
+
+def test_a_folder_is_searched_in_order(archive: Path) -> None:
+    """Folders are searched with their sub-folders, in the order of their names; what is hidden is left alone."""
+    assert names(archive) == ["n1/[x].wav", "n1/a.flac", "n1/b.wav", "n2/sub/c.WAV"]
+    assert Sources([str(archive)]).count() == 4
+
+
+def test_files_are_named_by_themselves(archive: Path) -> None:
+    """A single file is taken whatever its name, and called by it, or by its path from the root."""
+    assert names(archive / "n1" / "notes.txt", archive / "n1" / "[x].wav") == ["notes.txt", "[x].wav"]
+    assert names(archive / "n2" / "sub" / "c.WAV", root=str(archive)) == ["n2/sub/c.WAV"]
+    with pytest.raises(ConfigError, match=r"does not lie in .*n1, the --root"):
+        names(archive / "n2" / "sub" / "c.WAV", root=str(archive / "n1"))
+
+
+def test_patterns_are_named_below_their_fixed_part(archive: Path) -> None:
+    """A quoted pattern finds what the shell would, recordings only, and keeps the folders that vary."""
+    assert names(f"{archive}/*/*.wav") == ["n1/[x].wav", "n1/b.wav"]
+    assert names("archive/n*/**/*") == ["n1/[x].wav", "n1/a.flac", "n1/b.wav", "n2/sub/c.WAV"]
+    assert names("archive/n1/?.wav") == ["b.wav"]
+    assert names("archive/n9/*.wav") == []
+
+
+def test_lists_are_named_as_they_are_listed(archive: Path) -> None:
+    """A listed path is the name, but for what would lead out of the folder of the outputs."""
+    listed = ["archive/n1/b.wav", f"{archive}/n1/a.flac", "../x/archive/n1/b.wav"]
+    assert names(listed=listed) == ["archive/n1/b.wav", f"{archive}/n1/a.flac".lstrip("/"), "x/archive/n1/b.wav"]
+
+
+def test_two_recordings_never_share_an_output(archive: Path) -> None:
+    """Where two inputs would overwrite each other's output, nothing is begun; the same one twice is one."""
+    write_recording(archive / "n3" / "b.wav")
+    with pytest.raises(ConfigError, match=r"n1/b.wav and .*n3/b.wav would have the same output, b.wav"):
+        Sources([str(archive / "n1"), str(archive / "n3")]).count()
+    assert Sources([str(archive / "n3"), str(archive / "n3")]).count() == 1
+
+
+def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    """An input that is not there is named, and so is there being none."""
+    with pytest.raises(ConfigError, match="nowhere does not exist"):
+        Sources([str(tmp_path / "nowhere")])
+    with pytest.raises(ConfigError, match="there is nothing to embed"):
+        Sources([])
+
+
+def test_an_identity_is_the_state_of_the_file(archive: Path) -> None:
+    """A recording that has changed is another one."""
+    path = archive / "n1" / "b.wav"
+    os.utime(path, ns=(5, 7))
+    (task,) = Sources([str(path)])
+    assert task.identity() == ("b.wav", path.stat().st_size, 7)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        task.identity()

@@ -1,0 +1,210 @@
+"""Manifests: what is written is what is read, and every mistake is named by its key."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest, version_numbers
+from sonyc_ml.errors import BundleError
+from tests.conftest import floats
+
+DIGEST = "0" * 64
+LEAST = Manifest(1, "a", "1.0.0", 8000, 1.0, 0.1, Input("pickled"), {"a.tflite": DIGEST})
+FULL = Manifest(
+    schema_version=1,
+    name="a",
+    version="1.2.3",
+    sample_rate=16000,
+    window_size_s=0.975,
+    hop_size_s=0.48,
+    input=Input("log_mel", {"n_mels": 64, "fmax": None, "res_type": "soxr_hq"}),
+    files={"a.tflite": DIGEST, "head of a.tflite": "f" * 64, "a.golden.npz": "1" * 64},
+    description="Zwei Zeilen,\nund ein ♫",
+    licence="CC0-1.0",
+    outputs={"embedding": 0, "scores": "Identity_1"},
+    labels=("dog, barking", "siren"),
+    head=Head("head of a.tflite"),
+    class_="my_library.models:MyModel",
+    parameters={"lowest_hz": 50.0},
+    pickle={"python": "3.11.2", "dill": "0.4.1", "numpy": "2.2.0"},
+    golden=Golden("a.golden.npz", 0.01, 0.99, 0.1),
+)
+
+
+def table(**changes: Any) -> dict[str, Any]:
+    """The least of a manifest as JSON holds it, with some keys changed; None takes one out."""
+    changed = json.loads(LEAST.text()) | changes
+    return {key: value for key, value in changed.items() if value is not None}
+
+
+def complaint(content: Any) -> str:
+    """What is said of a manifest that cannot be meant as written."""
+    with pytest.raises(BundleError) as caught:
+        parse_manifest(content if isinstance(content, bytes) else json.dumps(content).encode(), "a.json")
+    assert type(caught.value) is BundleError
+    assert str(caught.value).isprintable()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("manifest", [LEAST, FULL], ids=["least", "full"])
+def test_what_is_written_is_what_is_read(manifest: Manifest) -> None:
+    """A manifest's text gives an equal manifest, and the same text again."""
+    parsed = parse_manifest(manifest.text().encode(), "a.json")
+    assert parsed == manifest
+    assert parsed.text() == manifest.text()
+
+
+def test_every_field_is_in_the_full_one() -> None:
+    """The manifest that goes round has something in each field, so that none is forgotten."""
+    left = [entry.name for entry in dataclasses.fields(FULL) if getattr(FULL, entry.name) == getattr(LEAST, entry.name)]
+    assert left == ["schema_version", "name"]
+
+
+def test_a_text_is_plain_json() -> None:
+    """The text is JSON of keys as documented, without those that say nothing."""
+    assert json.loads(LEAST.text()) == {
+        "schema_version": 1,
+        "name": "a",
+        "version": "1.0.0",
+        "sample_rate": 8000,
+        "window_size_s": 1.0,
+        "hop_size_s": 0.1,
+        "input": {"kind": "pickled", "parameters": {}},
+        "files": {"a.tflite": DIGEST},
+    }
+    assert json.loads(FULL.text())["class"] == "my_library.models:MyModel"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"licens": "CC0"}, "a.json: licens is not a known key; did you mean licence?"),
+        ({"class_": "a:B"}, "a.json: class_ is not a known key; did you mean class?"),
+        ({"zzz": 1}, "a.json: zzz is not a known key; known are schema_version, name,"),
+        ({"input": {"knd": "pcm"}}, "a.json: input.knd is not a known key; did you mean input.kind?"),
+        ({"golden": {"file": "a.tflite", "cosin": 1}}, "golden.cosin is not a known key; did you mean golden.cosine?"),
+        ({"name": None}, "a.json: name is missing"),
+        ({"files": None}, "a.json: files is missing"),
+        ({"input": {}}, "a.json: input.kind is missing"),
+        ({"head": {}}, "a.json: head.network is missing"),
+        ({"golden": {}}, "a.json: golden.file is missing"),
+        ({"name": 5}, "a.json: name must be a string, not 5"),
+        ({"sample_rate": "8000"}, "a.json: sample_rate must be a whole number, not '8000'"),
+        ({"sample_rate": 8000.5}, "a.json: sample_rate must be a whole number, not 8000.5"),
+        ({"sample_rate": True}, "a.json: sample_rate must be a whole number, not True"),
+        ({"sample_rate": -1}, "a.json: sample_rate must be a number of 0 or more, not -1"),
+        ({"window_size_s": "1"}, "a.json: window_size_s must be a number, not '1'"),
+        ({"hop_size_s": -0.1}, "a.json: hop_size_s must be a number of 0 or more, not -0.1"),
+        ({"labels": "dog"}, "a.json: labels must be a list of strings, not 'dog'"),
+        ({"labels": ["dog", 1]}, "a.json: labels must be a list of strings, not ['dog', 1]"),
+        ({"input": "pcm"}, "a.json: input must be a table, not 'pcm'"),
+        ({"input": {"kind": "wav"}}, "a.json: input.kind must be one of pickled, log_mel, pcm, not 'wav'"),
+        ({"outputs": {"scores": 0.5}}, "a.json: outputs.scores must be a whole number or a string, not 0.5"),
+        ({"pickle": {"dill": 4}}, "a.json: pickle.dill must be a string, not 4"),
+        ({"class": "my_library"}, "a.json: class must be like 'my_library.models:MyModel', not 'my_library'"),
+        ({"class": ".models:A"}, "a.json: class must be like"),
+        ({"class": ":A"}, "a.json: class must be like"),
+        ({"schema_version": 2}, "schema_version must be 1, not 2; a newer sonyc-ml may know it"),
+        ({"version": "1.0"}, "a.json: version must be like '1.0.0', not '1.0'"),
+        ({"version": "1.0.0-rc1"}, "a.json: version must be like '1.0.0'"),
+        ({"version": "1.0.0\n"}, "a.json: version must be like '1.0.0'"),
+        ({"version": "-1.0.0"}, "a.json: version must be like '1.0.0'"),
+        ({"version": "٢.٠.٠"}, "a.json: version must be like '1.0.0'"),
+        ({"version": "9" * 5000 + ".0.0"}, "a.json: version must be like '1.0.0'"),
+        ({"files": {"a.tflite": "0" * 63}}, "a.json: files.a.tflite must be a SHA-256 in hexadecimal, not '000"),
+        ({"files": {"a.tflite": "A" * 64}}, "a.json: files.a.tflite must be a SHA-256 in hexadecimal"),
+        ({"files": {"a.tflite": 0}}, "a.json: files.a.tflite must be a string, not 0"),
+        ({"files": ["a.tflite"]}, "a.json: files must be a table, not ['a.tflite']"),
+        ({"head": {"network": "h.tflite"}}, "a.json: head.network names 'h.tflite', which is not among files"),
+        ({"golden": {"file": "g.npz"}}, "a.json: golden.file names 'g.npz', which is not among files"),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_named_by_its_key(changes: dict[str, Any], message: str) -> None:
+    """What cannot be meant as written is refused by its dotted key, with what the key takes."""
+    assert message in complaint(table(**changes))
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.pkl", "/etc/passwd", "sub/a.pkl", "..", ".", ".hidden", "", "a\0.pkl", "a\n.pkl", "a\x1b[2J.pkl"]
+)
+def test_a_file_lies_in_the_manifests_own_folder(name: str) -> None:
+    """No name of a file leads out of the folder, hides, or plays tricks with a terminal."""
+    assert "must be a file in the manifest's own folder" in complaint(table(files={name: DIGEST}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "a.json is not JSON: Expecting value"),
+        (b"{", "a.json is not JSON"),
+        (b"\xff\xfe\xff", "a.json is not JSON"),
+        (b"[]", "a.json must hold a JSON object"),
+        (b"[" * 100_000, "a.json is not JSON"),
+        (b'{"a":' * 100_000, "a.json is not JSON"),
+        (b"1" * 5000, "a.json is not JSON"),
+        (json.dumps(table(hop_size_s=float("nan"))).encode(), "a.json is not JSON: NaN is no number"),
+        (json.dumps(table(hop_size_s=float("inf"))).encode(), "a.json is not JSON: Infinity is no number"),
+        (json.dumps(table()).replace("0.1", "1e999").encode(), "hop_size_s must be a number of 0 or more, not inf"),
+        (json.dumps(table()).replace("0.1", "1" * 400).encode(), "a.json: hop_size_s is larger than any number"),
+        (json.dumps(table(description="\ud800")).encode(), "a.json is not JSON"),
+        (json.dumps({"\x1b[2J\nfoo": 1}).encode(), r"a.json: \x1b[2J\nfoo is not a known key"),
+    ],
+    ids=lambda value: str(value[:12]),
+)
+def test_what_is_no_manifest_is_refused(content: bytes, message: str) -> None:
+    """Whatever a file holds, the refusal is one printable line."""
+    assert message in complaint(content)
+
+
+@pytest.mark.parametrize("name", ["features_db", "cosine", "scores"])
+def test_a_tolerance_is_a_number(name: str) -> None:
+    """A tolerance that no difference could be compared with is a mistake of whoever makes the bundle."""
+    with pytest.raises(ValueError, match=f"{name} must be a number, not nan"):
+        Golden("a.npz", **{name: float("nan")})
+
+
+def test_versions_are_compared_as_numbers() -> None:
+    """1.10.0 is newer than 1.9.0, though it comes before it in a dictionary."""
+    shuffled = ["1.9.10", "10.0.0", "1.10.0", "0.9.9", "1.9.0"]
+    assert sorted(shuffled, key=version_numbers) == ["0.9.9", "1.9.0", "1.9.10", "1.10.0", "10.0.0"]
+    assert dataclasses.replace(LEAST, version="1.10.0").version_numbers == (1, 10, 0)
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(value=PLAIN)
+def test_no_json_raises_anything_else(value: Any) -> None:
+    """Any JSON there is gives a manifest or a BundleError."""
+    with pytest.raises(BundleError):
+        parse_manifest(json.dumps(value).encode(), "a.json")
+
+
+@example(key="name", value="")
+@given(key=st.sampled_from([entry.name.rstrip("_") for entry in dataclasses.fields(Manifest)]), value=PLAIN)
+def test_no_value_raises_anything_else(key: str, value: Any) -> None:
+    """Any value of any key gives a manifest, which goes round, or a BundleError."""
+    try:
+        manifest = parse_manifest(json.dumps(json.loads(FULL.text()) | {key: value}).encode(), "a.json")
+    except BundleError:
+        return
+    assert parse_manifest(manifest.text().encode(), "a.json") == manifest
+    assert manifest.version_numbers
+
+
+@given(content=st.binary(max_size=200))
+def test_no_bytes_raise_anything_else(content: bytes) -> None:
+    """Any bytes are refused with a BundleError."""
+    with pytest.raises(BundleError):
+        parse_manifest(content, "a.json")

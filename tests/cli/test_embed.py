@@ -1,0 +1,160 @@
+"""``sonyc-ml embed`` as its users meet it: at a terminal, in a log, in a pipe, and stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_recording
+
+
+def command(*arguments: object) -> list[str]:
+    """The command line of an embedding."""
+    return [sys.executable, "-m", "sonyc_ml", "embed", *map(str, arguments)]
+
+
+def embed(*arguments: object, given: bytes = b"") -> subprocess.CompletedProcess[str]:
+    """Run it, away from any terminal."""
+    result = subprocess.run(command(*arguments), input=given, capture_output=True, timeout=60, check=False)
+    texts = (result.stdout.decode(), result.stderr.decode())
+    return subprocess.CompletedProcess(result.args, result.returncode, *texts)
+
+
+def test_a_folder_becomes_a_folder(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Every recording has its output, a summary is told, and the same command again has nothing left to do."""
+    write_recording(tmp_path / "in" / "a.wav")
+    write_recording(tmp_path / "in" / "sub" / "b.flac")
+    arguments = (tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--workers", 2)
+    result = embed(*arguments)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert re.fullmatch(r"embedded 2 of 2 recordings; 2 s of sound in .*, [\d,]+ x real time\n", result.stderr)
+    for name in ("a.wav.npz", "sub/b.flac.npz"):
+        with np.load(tmp_path / "out" / name, allow_pickle=False) as output:
+            assert output["embedding"].shape == (1, 5)
+    assert embed(*arguments).stderr == "embedded 0 of 2 recordings; 2 were embedded already\n"
+
+
+def test_quiet_and_verbose(tmp_path: Path, tiny_bundle: Path) -> None:
+    """With --quiet, what went well is not mentioned; with --verbose each recording has a line."""
+    recording = write_recording(tmp_path / "a.wav")
+    arguments = (recording, "--model", tiny_bundle, "--output", tmp_path, "--workers", 1)
+    result = embed(*arguments, "--quiet", "--format", "csv")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+    assert (tmp_path / "a.wav.csv").exists()
+    assert f"{tmp_path}/a.wav.npz  1 window, 1.0 s in " in embed(*arguments, "--verbose").stderr
+
+
+def test_failures_are_told(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Exit status 1 where some recordings failed, 2 where all did; each with its reason, and a list."""
+    good, bad = write_recording(tmp_path / "a.wav"), tmp_path / "b.wav"
+    bad.write_bytes(b"")
+    result = embed(good, bad, "--model", tiny_bundle, "--output", tmp_path)
+    assert result.returncode == 1
+    assert f"failed (empty): {bad}: it is an empty file" in result.stderr
+    assert f"1 failed, see {tmp_path}/failures.csv" in result.stderr
+    assert embed(bad, "--model", tiny_bundle, "--output", tmp_path / "other").returncode == 2
+    assert embed(bad, good, "--model", tiny_bundle, "--output", tmp_path / "third", "--strict").returncode == 2
+
+
+def test_events_for_programs(tmp_path: Path, tiny_bundle: Path) -> None:
+    """With --json each line of standard output is an event, and the first and last tell the whole."""
+    write_recording(tmp_path / "in" / "a.wav")
+    (tmp_path / "in" / "b.wav").write_bytes(b"")
+    arguments = (tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--json", "--workers", 1)
+    events = [json.loads(line) for line in embed(*arguments).stdout.splitlines()]
+    assert [event["event"] for event in events] == ["begun", "embedded", "failed", "ended"]
+    assert events[0] == {"event": "begun", "n_recordings": 2, "n_workers": 1, "bundle": "tiny"}
+    assert (events[1]["recording"], events[1]["n_windows"], events[1]["duration_s"]) == ("a.wav", 1, 1.0)
+    assert (events[2]["recording"], events[2]["reason"]) == ("b.wav", "empty")
+    assert (events[3]["n_embedded"], events[3]["n_failed"]) == (1, 1)
+    again = [json.loads(line)["event"] for line in embed(*arguments).stdout.splitlines()]
+    assert again == ["begun", "kept", "failed", "ended"]
+
+
+@pytest.mark.parametrize("separator", [b"\n", b"\0", b"\r\n"])
+def test_a_list_on_standard_input(separator: bytes, tmp_path: Path, tiny_bundle: Path) -> None:
+    """Paths from find, with or without -print0, are embedded, and named from --root."""
+    names = [b"a.wav", b"sub/\xff odd.wav", *([b"sub/new\nline.wav"] if separator == b"\0" else [])]
+    for name in names:
+        # libsndfile opens only names that are UTF-8; this package opens files itself.
+        written = write_recording(tmp_path / "in" / "sub" / "written.wav")
+        written.rename(tmp_path / "in" / os.fsdecode(name))
+    listed = separator.join(os.fsencode(tmp_path / "in" / os.fsdecode(name)) for name in names)
+    root = ("--root", tmp_path / "in")
+    result = embed("--files_from", "-", *root, "--model", tiny_bundle, "--output", tmp_path / "out", given=listed)
+    assert result.returncode == 0
+    assert all((tmp_path / "out" / os.fsdecode(name + b".npz")).exists() for name in names)
+
+
+def test_a_bar_on_a_terminal(tmp_path: Path, tiny_bundle: Path) -> None:
+    """A terminal shows how far it is, within its width, and keeps the summary and the failures only."""
+    for i in range(30):
+        write_recording(tmp_path / "in" / f"{i:02}.wav", seconds=20, seed=i)
+    (tmp_path / "in" / "bad.wav").write_bytes(b"")
+    arguments = command(tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--workers", 1)
+    main, side = pty.openpty()
+    with subprocess.Popen(
+        arguments, stdin=side, stdout=side, stderr=side, env=os.environ | {"COLUMNS": "100"}
+    ) as process:
+        os.close(side)
+        said = b""
+        while True:
+            try:
+                said += os.read(main, 65536)
+            except OSError:  # the other end is closed
+                break
+        assert process.wait() == 1
+    os.close(main)
+    pictures = [part for part in said.decode().split("\r") if part.startswith("[")]
+    assert pictures
+    assert re.search(r"^\[=* *\] \d+ of 31 recordings, .* of sound, [\d,]+ x", pictures[-1])
+    assert all(len(picture.removesuffix("\x1b[K")) < 100 for picture in pictures)
+    kept = [
+        re.sub(r".*\x1b\[K", "", line.rpartition("\r")[2]) for line in said.decode().replace("\r\n", "\n").split("\n")
+    ]
+    assert [line.split(":")[0].split(";")[0] for line in kept if line] == [
+        "failed (empty)",
+        "embedded 30 of 31 recordings",
+    ]
+
+
+@pytest.mark.timing
+@pytest.mark.parametrize(("number", "workers"), [(signal.SIGINT, 1), (signal.SIGINT, 2), (signal.SIGTERM, 2)])
+def test_stopped(number: signal.Signals, workers: int, tmp_path: Path, tiny_bundle: Path) -> None:
+    """Told to stop it ends within two seconds, keeps what is finished, says how to go on, and goes on."""
+    for i in range(100):
+        write_recording(tmp_path / "in" / f"{i:03}.wav", seconds=8, seed=i)
+    write_recording(tmp_path / "in" / "000.wav", seconds=3000)  # at hand when it is stopped, for longer than that
+    out = tmp_path / "out"
+    arguments = command(tmp_path / "in", "--model", tiny_bundle, "--output", out, "--workers", workers)
+    # A group of its own, for a terminal sends Ctrl-C to all of a group.
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while workers == 2 and not list(out.glob("*.npz")):
+            time.sleep(0.01)
+        time.sleep(0 if workers == 2 else 1.5)
+        start_s = time.monotonic()
+        os.killpg(process.pid, number)
+        assert process.wait(20) == 128 + number
+        elapsed_s = time.monotonic() - start_s
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert elapsed_s < 2
+    n_finished = len(list(out.glob("*.npz")))
+    assert re.search(r"stopped: \d+ recordings? embedded, \d+ left; the same command goes on from there", said) or (
+        workers == 1 and not n_finished
+    )
+    assert "Traceback" not in said
+    assert not list(out.glob(".*.tmp"))
+    (tmp_path / "in" / "000.wav").unlink()
+    result = embed(tmp_path / "in", "--model", tiny_bundle, "--output", out)
+    assert f"embedded {99 - n_finished} of 99 recordings" in result.stderr

@@ -1,0 +1,149 @@
+"""What is ready for Prometheus and Grafana: rules that work, a dashboard of figures that there are, a page in step."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.telemetry.figures import Figures, Tally
+from sonyc_ml.node.telemetry.prometheus import render
+from tests.conftest import ROOT
+from tests.node.test_metrics import PUBLISHED, journal_of, make_config, parse, promtool
+
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+RULE_TESTS = ROOT / "deploy" / "prometheus" / "alerts_test.yml"
+DASHBOARD = ROOT / "deploy" / "grafana" / "sonyc-ml.json"
+PAGE = ROOT / "docs" / "alerts.md"
+# Names that are not the daemon's.
+FOREIGN = {"up", "node_textfile_mtime_seconds"}
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> dict[str, set[str]]:
+    """The labels of each figure that a daemon tells."""
+    config = make_config(tmp_path)
+    config.output.folder.mkdir()
+    tally = Tally(["tiny"])
+    tally.hear(PUBLISHED)
+    with journal_of(config) as journal:
+        journal.add([Identity("a.wav", 1, 1)])
+        journal.adopt([])
+        wanted = Figures(config, tally)
+        samples = parse(render(wanted.families()))
+        wanted.close()
+    labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
+    labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
+    for name, pairs in samples:
+        labels.setdefault(name, set()).update(key for key, _ in pairs)
+    return labels
+
+
+def names(expression: str) -> set[str]:
+    """Of the figures in an expression."""
+    return set(re.findall(r"\b(sonyc_ml_\w+|node_\w+|up\b)", re.sub(r'"[^"]*"', '""', expression)))
+
+
+def check_expression(expression: str, told: dict[str, set[str]]) -> None:
+    """Each figure is one that there is, and each label one that it has."""
+    assert names(expression), expression
+    for name in names(expression) - FOREIGN:
+        assert name in told, f"nobody tells {name}"
+        for selector in re.findall(rf"{name}\{{([^}}]*)\}}", expression):
+            labels = set(re.findall(r'(\w+)[=!]~?"', selector)) - {"instance", "job"}
+            assert labels <= told[name], f"{name} has no {labels - told[name]}"
+
+
+def rules() -> dict[str, str]:
+    """Each alert's text, by its name."""
+    parts = re.split(r"^      - alert: ", RULES.read_text(), flags=re.MULTILINE)[1:]
+    return {part.split("\n", 1)[0]: part for part in parts}
+
+
+def test_every_alert_is_complete_and_of_figures_that_there_are(told: dict[str, set[str]]) -> None:
+    """A summary, a description, a severity, its paragraph of docs/alerts.md, and nothing that nobody tells."""
+    assert len(rules()) >= 10
+    for name, text in rules().items():
+        expression = re.search(r"expr: (?:>-\n)?(.*?)\n        (?:for|labels):", text, re.DOTALL)
+        assert expression, name
+        check_expression(expression[1], told)
+        for key in ("summary", "description"):
+            assert re.search(rf'^          {key}: ".*\{{\{{ \$labels.instance \}}\}}.*"$', text, re.MULTILINE), (
+                name,
+                key,
+            )
+        assert re.search(r"labels: \{severity: (critical|warning|info)\}", text), name
+        assert f"runbook: docs/alerts.md#{name.lower()}\n" in text
+
+
+def test_the_page_tells_of_each_alert() -> None:
+    """docs/alerts.md has a paragraph for every rule, in their order, and for nothing else."""
+    sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
+    titles = [section.split("\n", 1)[0] for section in sections]
+    assert titles == list(rules())
+    assert all(len(section.split()) > 20 for section in sections)
+
+
+def test_every_alert_is_tried() -> None:
+    """alerts_test.yml has each of them silent before its time, and speaking after it."""
+    text = RULE_TESTS.read_text()
+    for name in rules():
+        tries = re.findall(rf"alertname: {name}\n( +exp_alerts:)?", text)
+        assert "" in tries, name
+        assert any(tries), name
+
+
+def test_the_rules_work() -> None:
+    """promtool understands them, and they do as alerts_test.yml says."""
+    assert "SUCCESS" in promtool("check", "rules", RULES)
+    assert "SUCCESS" in promtool("test", "rules", RULE_TESTS)
+
+
+def expressions(panels: list[dict[str, Any]]) -> list[str]:
+    return [target["expr"] for panel in panels for target in panel.get("targets", ())]
+
+
+def test_the_dashboard_can_be_imported() -> None:
+    """Its data source is chosen on import, panels do not lie on each other, and each says what it is."""
+    board = json.loads(DASHBOARD.read_text())
+    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "instance"]
+    assert board["id"] is None
+    taken: set[tuple[int, int]] = set()
+    for panel in board["panels"]:
+        place = panel["gridPos"]
+        cells = {(place["x"] + i, place["y"] + j) for i in range(place["w"]) for j in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert all(x < 24 for x, _ in cells), panel["title"]
+        taken |= cells
+        if panel["type"] != "row":
+            assert panel["description"]
+            assert panel["targets"]
+            assert panel["datasource"]["uid"] == "${datasource}"
+    ids = [panel["id"] for panel in board["panels"]]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_dashboard_shows_all_that_is_told(told: dict[str, set[str]]) -> None:
+    """Every figure is somewhere, every expression is of figures that there are, and of the nodes that were chosen."""
+    shown = expressions(json.loads(DASHBOARD.read_text())["panels"])
+    for expression in shown:
+        check_expression(expression, told)
+        assert expression.count('instance=~"$instance"') == len(re.findall(r"\bsonyc_ml_\w+", expression))
+    bare = {re.sub("_(bucket|sum|count)$", "", name) for expression in shown for name in names(expression)}
+    assert {re.sub("_(bucket|sum|count)$", "", name) for name in told} == bare
+
+
+def test_the_expressions_of_the_dashboard_are_understood(tmp_path: Path) -> None:
+    """promtool reads each of them, as a rule."""
+    shown = expressions(json.loads(DASHBOARD.read_text())["panels"])
+    lines = ["groups:", "  - name: shown", "    rules:"]
+    for i, expression in enumerate(shown):
+        written = expression.replace("$__rate_interval", "5m").replace("$instance", ".*")
+        lines += [f"      - record: panel_{i}", f"        expr: {json.dumps(written)}"]
+    path = tmp_path / "rules.yml"
+    path.write_text("\n".join(lines) + "\n")
+    assert f"{len(shown)} rules found" in promtool("check", "rules", path)

@@ -1,0 +1,96 @@
+"""What the service manager is told, and when; the real one is in test_service."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+import pytest
+
+from sonyc_ml.node.systemd import Service, journal_handler
+
+BELOW_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "8000000"}
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_the_manager_hears_of_the_life_of_the_daemon() -> None:
+    """Ready with what it does, each change once, and the end."""
+    told: list[str] = []
+    service = Service(BELOW_SYSTEMD, notify=told.append)
+    service.ready("watching /spool")
+    service.is_doing("watching /spool")
+    service.is_doing("6 recordings a minute")
+    service.stopping()
+    assert told == ["READY=1\nSTATUS=watching /spool", "STATUS=6 recordings a minute", "STOPPING=1"]
+
+
+def test_the_watchdog_hears_of_progress_four_times_in_its_span() -> None:
+    """Often enough that one late message does no harm, and no more often."""
+    told: list[str] = []
+    clock = Clock()
+    service = Service(BELOW_SYSTEMD, clock, told.append)
+    for _ in range(80):
+        service.beat()
+        clock.now_s += 0.1
+    assert told == ["WATCHDOG=1"] * 4
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NOTIFY_SOCKET": "x"},
+        {"NOTIFY_SOCKET": "x", "WATCHDOG_USEC": "soon"},
+        {"NOTIFY_SOCKET": "x", "WATCHDOG_USEC": "1000", "WATCHDOG_PID": str(os.getpid() + 1)},
+    ],
+)
+def test_without_a_watchdog_nothing_beats(environment: dict[str, str]) -> None:
+    """None is set, it is set wrongly, or another process is meant."""
+    told: list[str] = []
+    Service(environment, notify=told.append).beat()
+    assert told == []
+
+
+def test_outside_of_systemd_nothing_is_said() -> None:
+    """No socket, no message; a manager that does not listen is no reason to stop."""
+    told: list[str] = []
+    Service({"WATCHDOG_USEC": "1000"}, notify=told.append).ready("")
+    assert told == []
+
+    def deaf(_text: str) -> None:
+        raise ConnectionRefusedError
+
+    Service(BELOW_SYSTEMD, notify=deaf).ready("")
+
+
+def test_what_is_missing_below_systemd_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """Without systemd-python the manager would wait in vain: the log says what to install."""
+    try:
+        import systemd.daemon  # noqa: F401
+    except ImportError:
+        Service(BELOW_SYSTEMD)
+        assert "install the extra, sonyc-ml[systemd]" in caplog.text
+    else:
+        pytest.skip("systemd-python is installed here")
+
+
+def test_the_journal_is_used_only_where_it_listens() -> None:
+    """A stream that is not the one systemd named keeps plain lines."""
+    one, other = socket.socketpair()
+    with one, other:
+        status = os.fstat(one.fileno())
+        right, wrong = f"{status.st_dev}:{status.st_ino}", f"{status.st_dev}:{status.st_ino + 1}"
+        assert journal_handler(one, {"JOURNAL_STREAM": wrong}) is None
+        assert journal_handler(one, {}) is None
+        assert journal_handler(None, {"JOURNAL_STREAM": right}) is None
+        handler = journal_handler(one, {"JOURNAL_STREAM": right})
+        assert handler is None or isinstance(handler, logging.Handler)
