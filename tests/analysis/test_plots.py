@@ -54,7 +54,7 @@ def values(image: AxesImage) -> npt.NDArray[np.float64]:
     return np.ma.filled(np.ma.asarray(image.get_array(), np.float64), np.nan)
 
 
-def day_of(folder: Path, *, whole: bool = False) -> plot_day.Span:
+def day_of(folder: Path, *, whole: bool = False) -> plot_day.DayView:
     return plot_day.look_at(lambda: iter_outputs(folder), UTC, whole=whole)
 
 
