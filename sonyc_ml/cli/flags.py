@@ -50,6 +50,10 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         metavar="KIND=N,…",
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
+    _add_runtime_flags(flags)
+
+
+def _add_runtime_flags(flags: argparse._ArgumentGroup) -> None:
     flags.add_argument("--channel", type=int, metavar="N", help="channel to read, from 0 (default: the mean of all)")
     flags.add_argument("--num-threads", type=int, metavar="N", help="threads of the network (default 1)")
     flags.add_argument(

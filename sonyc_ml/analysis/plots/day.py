@@ -96,15 +96,8 @@ def look_at(
     timetable = read_timetable(read())
     if not len(timetable.starts_s):
         raise ConfigError("there are no outputs there")
-    if whole:
-        day, start_s, end_s = None, float(timetable.starts_s.min()), float(timetable.ends_s.max())
-    else:
-        day = day or _fullest(timetable, zone)
-        start_s, end_s = span_of_day(day, zone)
-    there = timetable.within(start_s, end_s)
-    if not there.any():
-        days = ", ".join(f"{other} ({n})" for other, n in timetable.days(zone).most_common(5))
-        raise ConfigError(f"there are no recordings on {day}; there are on {days}")
+    day = None if whole else day or _fullest(timetable, zone)
+    start_s, end_s, there = _recordings_of(timetable, zone, day)
     number = int(np.bincount(timetable.bundle[there]).argmax())  # embeddings of two bundles are not comparable
     chosen = there & (timetable.bundle == number)
     starts_s, ends_s = timetable.starts_s[chosen], timetable.ends_s[chosen]
@@ -122,6 +115,19 @@ def look_at(
         labels=last.labels,
         provenance=last.provenance,
     )
+
+
+def _recordings_of(timetable: Timetable, zone: tzinfo, day: date | None) -> tuple[float, float, npt.NDArray[np.bool_]]:
+    """Begin and end of a day, or of all there is, and which recordings lie in it."""
+    if day is None:
+        start_s, end_s = float(timetable.starts_s.min()), float(timetable.ends_s.max())
+    else:
+        start_s, end_s = span_of_day(day, zone)
+    there = timetable.within(start_s, end_s)
+    if not there.any():
+        days = ", ".join(f"{other} ({n})" for other, n in timetable.days(zone).most_common(5))
+        raise ConfigError(f"there are no recordings on {day}; there are on {days}")
+    return start_s, end_s, there
 
 
 def _fullest(timetable: Timetable, zone: tzinfo) -> date:
