@@ -35,8 +35,7 @@ def at_an_edge(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """
     steps = features.reshape(len(features), -1) / np.float64(INPUT_STEP_DB)
     is_near = np.abs(steps - np.floor(steps) - 0.5) * INPUT_STEP_DB <= 2 * FEATURES_DB
-    near: npt.NDArray[np.bool_] = is_near.any(axis=1)
-    return near
+    return np.asarray(is_near.any(axis=1))
 
 
 def long_if_street(names: Iterable[str]) -> list[Any]:
