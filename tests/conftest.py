@@ -23,9 +23,12 @@ from sonyc_ml import exporter, maker
 from sonyc_ml.manifest import Input, Manifest
 from tests import networks
 
+# How fast a machine is, is no property of the code: no example has a deadline, and none is too slow to be made.
+hypothesis.settings.register_profile("usual", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a processor is emulated
-    "few", max_examples=10, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "few", hypothesis.settings.get_profile("usual"), max_examples=10
 )
+hypothesis.settings.load_profile("usual")
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
@@ -41,7 +44,7 @@ def require_shared(relative: str) -> Path:
 
 def examples(n: int) -> hypothesis.settings:
     """So many examples for a property, or as few as the profile asks for."""
-    return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100), deadline=None)
+    return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100))
 
 
 def floats(low: float | None = None, high: float | None = None, **options: Any) -> st.SearchStrategy[float]:
