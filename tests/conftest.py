@@ -6,7 +6,10 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +34,9 @@ hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a proce
 hypothesis.settings.load_profile("usual")
 
 ROOT = Path(__file__).resolve().parent.parent
+# A test that waits so long for something has failed. No bar for how long it should take: many times that, anywhere.
+PATIENCE_S = 120.0
+USUAL_START_S = 0.3  # of Python with numpy and the commands
 SHARED_DATA = ROOT.parent / "shared" / "data"
 
 
@@ -115,6 +121,17 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of SONYC's recordings."""
     return require_shared("recordings")
+
+
+@pytest.fixture(scope="session")
+def slowness() -> float:
+    """How many times slower than where the bars in seconds were set this machine is, as loaded as it is; at least 1."""
+    durations_s = []
+    for _ in range(3):
+        start_s = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import sonyc_ml.cli, numpy"], check=True, cwd=ROOT)
+        durations_s.append(time.monotonic() - start_s)
+    return max(1.0, min(durations_s) / USUAL_START_S)
 
 
 @pytest.fixture

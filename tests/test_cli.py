@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sonyc_ml import __version__
-from tests.conftest import write_recording
+from tests.conftest import PATIENCE_S, write_recording
 
 
 def sonyc_ml(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -88,9 +88,9 @@ def test_watch_takes_its_configuration_from_a_file(tmp_path: Path, tiny_bundle: 
     )
     command = [sys.executable, "-m", "sonyc_ml.cli", "watch", "--config", str(tmp_path / "c.toml")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
-        end_s = time.monotonic() + 30
+        end_s = time.monotonic() + PATIENCE_S
         while not (tmp_path / "out" / "a.wav.npz").exists() and time.monotonic() < end_s:
             time.sleep(0.01)
         process.terminate()
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE_S) == 0
     assert (tmp_path / "out" / "a.wav.npz").exists()

@@ -18,7 +18,7 @@ import soundfile
 import sonyc_ml
 from sonyc_ml import exporter, maker
 from tests import networks
-from tests.conftest import ROOT, needs, write_recording
+from tests.conftest import PATIENCE_S, ROOT, needs, write_recording
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
@@ -132,7 +132,7 @@ def test_operations_commands_run(workplace: Path) -> None:
         run_blocks(scripts, workplace)
     finally:
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
 
 
 @needs("duckdb")
@@ -180,7 +180,7 @@ def run_python(programs: list[str], folder: Path) -> None:
 
 def wait_for(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end_s
         time.sleep(0.02)

@@ -29,10 +29,10 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.events import Ended, Postponed, Published
 from sonyc_ml.journal import Journal
 from sonyc_ml.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, client_id, encoded
-from tests.conftest import ROOT, write_recording
+from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.test_daemon import Watch
 
-LONG_S = 20.0
+LONG_S = PATIENCE_S
 MODEL = ROOT / "models" / "quantized_default_int8.tflite"
 
 Payload = dict[str, Any]
