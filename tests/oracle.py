@@ -33,7 +33,7 @@ def at_an_edge(features: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 
     Twice `FEATURES_DB`: the runtimes divide by the step in float32, and differ in that by as much.
     """
-    steps = features.reshape(len(features), -1) / np.float64(INPUT_STEP_DB)
+    steps = features.reshape(len(features), -1).astype(np.float64) / INPUT_STEP_DB
     is_near = np.abs(steps - np.floor(steps) - 0.5) * INPUT_STEP_DB <= 2 * FEATURES_DB
     return np.asarray(is_near.any(axis=1))
 
