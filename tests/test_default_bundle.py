@@ -16,6 +16,8 @@ from sonyc_ml.maker import verify
 from sonyc_ml.manifest import parse_manifest
 from tests.conftest import ROOT, require_shared, write_recording
 
+pytestmark = pytest.mark.numeric
+
 SHIPPED = ROOT / "models" / "quantized_default_int8.tflite"
 MANIFEST = SHIPPED.with_suffix(".json")
 

@@ -27,6 +27,8 @@ from sonyc_ml.features import (
 from tests.conftest import examples, needs
 from tests.oracle import FEATURES_DB, SAMPLES, oracle
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 MAX_DIFFERENCE_DB = 1e-4

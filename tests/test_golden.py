@@ -22,6 +22,8 @@ from sonyc_ml.loading import GOLDEN_CHOICES, check_golden, load_model
 from tests import networks
 from tests.conftest import needs
 
+pytestmark = pytest.mark.numeric
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 

@@ -27,6 +27,8 @@ from sonyc_ml.maker import make_bundle
 from tests.conftest import ROOT, write_recording
 from tests.test_interpreter import TFLITE_RUNTIME
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 N_DIMS = 24

@@ -20,6 +20,8 @@ from tests import networks
 from tests.conftest import ROOT, floats, needs, require_shared
 from tests.networks import Spec
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"

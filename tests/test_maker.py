@@ -139,6 +139,7 @@ def tagger(sonyc_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mode
     return load_model(path, reference_kernels=True, golden="always")
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", long_if_street(SAMPLES))
 def test_sonycs_head_gives_the_oracles_tags(name: str, tagger: Model) -> None:
     """It gives the oracle's tags under their eight names, but where a feature's last bit decides."""

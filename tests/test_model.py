@@ -42,6 +42,8 @@ from tests.conftest import ROOT, examples, require_shared, vouch
 from tests.networks import Spec
 from tests.oracle import RECORDINGS, SAMPLES, STREET, at_an_edge, long_if_street, oracle
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
@@ -177,7 +179,7 @@ def test_tflite_runtime_gives_the_oracles_embedding(sonyc_bundle: Path, tmp_path
     paths = [require_shared(f"oracle/{name}.npz") for name in SAMPLES]
     result = subprocess.run(
         [TFLITE_RUNTIME, "-c", PARITY_PROGRAM, sonyc_bundle, tmp_path, *paths],
-        env={"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,

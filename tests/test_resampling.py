@@ -18,6 +18,8 @@ from sonyc_ml.features import KaiserBest, LogMel, Soxr, make_resampler, n_resamp
 from tests.conftest import examples, needs, require_shared
 from tests.oracle import RECORDINGS, oracle
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 MAX_DIFFERENCE = 2e-6

@@ -18,6 +18,8 @@ from sonyc_ml.store import read_provenance
 from tests import networks
 from tests.conftest import vouch, write_recording
 
+pytestmark = pytest.mark.numeric
+
 # 32-bit ARM has no soxr; elsewhere it is hidden, as if it were not installed.
 WITHOUT_SOXR = "import sys; sys.modules['soxr'] = None; from sonyc_ml.cli import main; sys.exit(main())"
 KINDS = ("log_mel", "pcm", "pickled")
