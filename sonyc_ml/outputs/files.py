@@ -9,14 +9,16 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 from zipfile import ZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
 FORMATS = ("npz", "csv")
 
@@ -182,7 +184,17 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
     with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                _write_array(member, np.asanyarray(array))
+
+
+def _write_array(member: IO[bytes], array: npt.NDArray[Any]) -> None:
+    """What ``np.lib.format.write_array`` writes; a long array a megabyte at a time, for it need not be in memory."""
+    if array.nbytes <= CHUNK_BYTES or not array.flags.c_contiguous:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+    for chunk in chunks(array):
+        member.write(chunk.data)
 
 
 class _Sequential:
