@@ -6,6 +6,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 PROGRAM = """
 import resource, sys
 from pathlib import Path
+from typing import Any
 import numpy as np
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
@@ -86,10 +88,10 @@ def test_a_long_output_has_the_bytes_of_numpys_own_writer(tmp_path: Path) -> Non
         rows.append(embedding[:9000])
         rows.append(embedding[9000:])
         output = Output(
-            timestamps=np.arange(12_000) * 0.1, embedding=rows.array(), scores=None, labels=(), provenance=PROVENANCE
+            timestamps=np.linspace(0, 1200, 12_000), embedding=rows.array(), scores=None, labels=(), provenance=PROVENANCE
         )
         write_output(output, tmp_path / "long.npz")
-    arrays = {**output.arrays(), "embedding": embedding}
+    arrays: Any = {**output.arrays(), "embedding": embedding}
     np.savez(tmp_path / "whole.npz", **arrays)
     assert contents(tmp_path / "long.npz") == contents(tmp_path / "whole.npz")
 
