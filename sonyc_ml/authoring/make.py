@@ -158,9 +158,9 @@ def check_repeats(model: Model) -> None:
     for kind, rows in first.items():
         if not np.array_equal(rows, second[kind], equal_nan=True):
             raise BundleMismatchError(
-                f"{model.bundle.path}: the same sound gives another {kind} the second time, so its numbers would depend on "
-                "what was heard before; a network or extractor that keeps something from one window for the next cannot "
-                "be used as a bundle"
+                f"{model.bundle.path}: the same sound gives another {kind} the second time, so its numbers depend "
+                "on what was heard before; a network or extractor that keeps something from one window for the next "
+                "cannot be used as a bundle"
             )
 
 

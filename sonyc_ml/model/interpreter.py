@@ -173,7 +173,7 @@ class Interpreter:
         return results
 
     def _forget(self) -> None:
-        """Set back what the window before has left, so that a window's numbers are its own, in whatever order they run."""
+        """Set back what the window before has left: a window's numbers are its own, in whatever order they run."""
         if self.state == VARIABLES:
             self._runtime.reset_all_variables()
         elif self.state == RESOURCES:

@@ -35,9 +35,7 @@ def test_order_does_not_matter(network: Callable[[int], bytes], reference_kernel
     np.testing.assert_array_equal(fresh(windows[3:4])[0], forward[3:4])
 
 
-@pytest.mark.parametrize(
-    ("name", "shape"), [("tflm_micro_speech_lstm", (49, 257)), ("mww_v2_vad", (3, 40))], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("name", "shape"), [("tflm_micro_speech_lstm", (49, 257)), ("mww_v2_vad", (3, 40))], ids=str)
 def test_public_networks_with_state(name: str, shape: tuple[int, ...]) -> None:
     """A fused LSTM, and a streaming network that keeps its past in resources."""
     network = require_shared(f"networks/{name}.tflite").read_bytes()
@@ -69,7 +67,7 @@ def test_what_remembers_unseen_is_refused(tmp_path: Path) -> None:
     class Drifting(PCMModel):
         n_heard = 0
 
-        def get_outputs(self, *arguments: object, **keywords: object) -> dict[str, np.ndarray]:  # type: ignore[override,type-arg]
+        def get_outputs(self, *_: object, **__: object) -> dict[str, np.ndarray]:
             self.n_heard += 1
             return {"embedding": np.full((3, 2), self.n_heard, np.float32)}
 

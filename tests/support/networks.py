@@ -98,7 +98,9 @@ class Graph:
             schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
             for code in self.codes
         ]
-        model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[self.subgraph(inputs, outputs), *others], buffers=self.buffers)
+        model = schema.ModelT(
+            version=3, operatorCodes=codes, subgraphs=[self.subgraph(inputs, outputs), *others], buffers=self.buffers
+        )
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -174,9 +176,7 @@ def remembering(n_values: int, memory_size: int = 4) -> bytes:
     state = graph.tensor(Spec((1, 2 * memory_size)))
     graph.tensors[state].isVariable = True
     target = graph.tensor(Spec((1, 2), name="embedding"))
-    graph.operator(
-        "SVDF", [source, weights_feature, weights_time, -1, state], target, schema.SVDFOptionsT(rank=1)
-    )
+    graph.operator("SVDF", [source, weights_feature, weights_time, -1, state], target, schema.SVDFOptionsT(rank=1))
     return graph.pack([source], [target])
 
 
