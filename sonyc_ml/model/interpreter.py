@@ -10,9 +10,10 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -28,6 +29,16 @@ Floats = npt.NDArray[np.float32]
 BACKENDS = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 X86 = frozenset({"x86_64", "AMD64", "i686"})
 DTYPES = (np.float32, np.int8, np.uint8, np.int16)
+
+# Operators that keep something from one run for the next. Of the first kind the runtime can set it back.
+VARIABLES, RESOURCES = "variables", "resources"
+VARIABLE_OPERATORS = frozenset(
+    {
+        *("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF"),
+        *("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "RNN"),
+    }
+)
+RESOURCE_OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +106,9 @@ class Interpreter:
     backend : str
         The runtime and its version.
     inputs, outputs : tuple of Tensor
+    state : {"", "variables", "resources"}
+        What of one window the network would carry into the next: nothing, tensors that the runtime can set back, or
+        resources that only a new interpreter is without. Each window begins without it.
     row_shapes : tuple of tuple of int
         Shape of what one window yields, for each of `outputs`; known once it is fitted.
 
@@ -118,7 +132,9 @@ class Interpreter:
         if num_threads < 1 or batch_size < 1:
             raise ValueError(f"num_threads and batch_size must be at least 1, not {num_threads} and {batch_size}")
         self.backend, runtime = _load_runtime(backend)
-        self._runtime = _construct(runtime, network, num_threads, reference_kernels)
+        self._construct: Callable[[], Any] = partial(_construct, runtime, network, num_threads, reference_kernels)
+        self._runtime = self._construct()
+        self.state = _state_of(self._runtime)
         self.inputs = tuple(_tensor(details) for details in self._runtime.get_input_details())
         self.outputs = tuple(_tensor(details) for details in self._runtime.get_output_details())
         if len(self.inputs) != 1:
@@ -148,12 +164,28 @@ class Interpreter:
             n_rows = len(batch)
             if n_rows < size:
                 batch = np.concatenate([batch, np.zeros((size - n_rows, *batch.shape[1:]), batch.dtype)])
+            self._forget()
             self._runtime.set_tensor(self.inputs[0].index, batch.reshape(self._input_shape))
             self._runtime.invoke()
             for tensor, result in zip(self.outputs, results, strict=True):
                 rows = self._runtime.get_tensor(tensor.index).reshape(size, *result.shape[1:])
                 result[start : start + n_rows] = tensor.dequantised(rows[:n_rows])
         return results
+
+    def _forget(self) -> None:
+        """Set back what the window before has left: a window's numbers are its own, in whatever order they run."""
+        if self.state == VARIABLES:
+            self._runtime.reset_all_variables()
+        elif self.state == RESOURCES:
+            with _quiet_stderr():
+                self._runtime = self._construct()
+                self._allocate(self._input_shape)
+
+    def _allocate(self, input_shape: tuple[int, ...]) -> None:
+        tensor = self.inputs[0]
+        if input_shape != tensor.shape:
+            self._runtime.resize_tensor_input(tensor.index, input_shape, strict=True)
+        self._runtime.allocate_tensors()
 
     def delegated(self) -> tuple[int, int]:
         """How many of the network's operators XNNPACK has taken, and how many there are."""
@@ -185,9 +217,7 @@ class Interpreter:
         wanted = _fitted(tensor.shape, feature_shape, self._batch_size)
         try:
             with _quiet_stderr():
-                if wanted != tensor.shape:
-                    self._runtime.resize_tensor_input(tensor.index, wanted, strict=True)
-                self._runtime.allocate_tensors()
+                self._allocate(wanted)
                 # Once through, on silence: some outputs have a shape only then, and what cannot run is refused here.
                 self._runtime.set_tensor(tensor.index, np.zeros(wanted, tensor.dtype))
                 self._runtime.invoke()
@@ -207,6 +237,12 @@ class Interpreter:
         raise BundleMismatchError(
             f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row a window"
         )
+
+
+def _state_of(runtime: Any) -> str:
+    """What the network carries from one run into the next, by the operators that it is made of."""
+    operators = {operator["op_name"] for operator in runtime._get_ops_details()}  # noqa: SLF001  nothing public tells
+    return RESOURCES if operators & RESOURCE_OPERATORS else VARIABLES if operators & VARIABLE_OPERATORS else ""
 
 
 def _fitted(declared: tuple[int, ...], feature_shape: tuple[int, ...], batch_size: int) -> tuple[int, ...]:

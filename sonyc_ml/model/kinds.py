@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, load_extractor, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
@@ -146,7 +147,8 @@ class Model:
         np.ndarray [shape=(n_windows, …), dtype=float32]
         """
         y = checked_samples(y)
-        return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
+        with one_blas_thread():
+            return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
         """Return the embedding of samples.
@@ -311,11 +313,12 @@ class Model:
         progress: Callable[[], None] | None = None,
     ) -> dict[str, Floats]:
         results: dict[str, list[Floats]] = {}
-        for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
-            for kind, rows in self._run_block(features).items():
-                results.setdefault(kind, []).append(rows)
-            if progress is not None:
-                progress()
+        with one_blas_thread():
+            for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
+                for kind, rows in self._run_block(features).items():
+                    results.setdefault(kind, []).append(rows)
+                if progress is not None:
+                    progress()
         return {kind: np.concatenate(rows) for kind, rows in results.items()}
 
     def _run_block(self, features: Floats) -> dict[str, Floats]:
