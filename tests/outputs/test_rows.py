@@ -88,7 +88,11 @@ def test_a_long_output_has_the_bytes_of_numpys_own_writer(tmp_path: Path) -> Non
         rows.append(embedding[:9000])
         rows.append(embedding[9000:])
         output = Output(
-            timestamps=np.linspace(0, 1200, 12_000), embedding=rows.array(), scores=None, labels=(), provenance=PROVENANCE
+            timestamps=np.linspace(0, 1200, 12_000),
+            embedding=rows.array(),
+            scores=None,
+            labels=(),
+            provenance=PROVENANCE,
         )
         write_output(output, tmp_path / "long.npz")
     arrays: Any = {**output.arrays(), "embedding": embedding}
