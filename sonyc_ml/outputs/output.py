@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.human import seconds_of
+from sonyc_ml.outputs.kinds import KINDS
 
 FORMAT_VERSION = 1
 
@@ -133,6 +134,10 @@ class Output:
     labels: tuple[str, ...]
     provenance: Provenance
 
+    def by_kind(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""
+        return {kind.name: array for kind in KINDS if (array := getattr(self, kind.name)) is not None}
+
     def likeliest(self) -> str:
         """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
         if self.scores is None or not self.labels:
@@ -155,7 +160,7 @@ class Output:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
-        named: dict[str, Any] = {"timestamps": self.timestamps, "embedding": self.embedding, "scores": self.scores}
+        named: dict[str, Any] = {"timestamps": self.timestamps, **self.by_kind()}
         named["labels"] = self.labels or None
         named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
         return {name: np.asarray(value) for name, value in named.items() if value is not None}
