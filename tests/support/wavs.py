@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from sonyc_ml.sound.header import W64_RIFF, W64_TAIL
+from sonyc_ml.sound.chunks import W64_RIFF, W64_TAIL
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of a sub-format: 16 bits of tag, then this

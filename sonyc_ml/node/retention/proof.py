@@ -16,7 +16,7 @@ from sonyc_ml.features import RES_TYPES
 from sonyc_ml.node.config import Config
 from sonyc_ml.outputs.files import find_output, output_path, read_output
 from sonyc_ml.outputs.output import Output, Provenance
-from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.files import Recording, open_recording
 
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
@@ -25,7 +25,8 @@ def proof(config: Config, identity: Identity) -> str:
     """Why a recording that is done may not go; empty where every output of it is proved.
 
     Every output is read again, wholly; its numbers are finite, a row for each window, and its windows cover the
-    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs tell.
+    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs tell,
+    and it holds no more sound than that, by its size and not by its header.
 
     Parameters
     ----------
@@ -37,8 +38,8 @@ def proof(config: Config, identity: Identity) -> str:
     Returns
     -------
     str
-        ``no output``, ``output damaged``, ``rows do not match``, ``recording changed``, ``recording unreadable``,
-        ``I/O error`` or nothing.
+        ``no output``, ``output damaged``, ``rows do not match``, ``sound left over``, ``recording changed``,
+        ``recording unreadable``, ``I/O error`` or nothing.
     """
     provenances: list[Provenance] = []
     try:
@@ -120,13 +121,19 @@ def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Proven
             length = (recording.sample_rate, recording.n_samples)
             if {(rate, n_samples) for _, _, rate, n_samples, _ in told} != {length}:
                 return "rows do not match"
-            return "" if told == {(*identity[1:], *length, recording.sha256())} else "recording changed"
+            return _content_flaw(recording, is_same=told == {(*identity[1:], *length, recording.sha256())})
     except UnfinishedRecordingError:
         return "recording changed"
     except RecordingError:
         return "recording unreadable"
-    except SonycMLError:
+    except (SonycMLError, OSError):
         return "I/O error"
+
+
+def _content_flaw(recording: Recording, *, is_same: bool) -> str:
+    if recording.n_left:  # of which the header that gave both lengths says nothing
+        return "sound left over"
+    return "" if is_same else "recording changed"
 
 
 def _is_finite(array: npt.NDArray[np.float32]) -> bool:
