@@ -114,7 +114,7 @@ def row_of(provenance: Provenance, path: str, place: str, state: tuple[int, int]
         "",
         place,
         *state,
-        provenance.n_samples / provenance.sample_rate,
+        provenance.duration_s,
     )
 
 

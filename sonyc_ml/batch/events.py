@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 
@@ -92,6 +93,8 @@ class Ended:
     sound_s : float
         How much sound was embedded, without what was kept (in seconds).
     elapsed_s : float
+    skipped : dict of str to int
+        Sound files of kinds that are not read, by the ending of their names.
     """
 
     n_embedded: int
@@ -99,6 +102,7 @@ class Ended:
     n_failed: int
     sound_s: float
     elapsed_s: float
+    skipped: Mapping[str, int] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = Embedded | Failed

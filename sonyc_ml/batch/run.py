@@ -30,6 +30,7 @@ from sonyc_ml.batch.sources import Sources
 from sonyc_ml.batch.workers import Alone, Crew, Processes
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
 from sonyc_ml.model import Model
+from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
@@ -92,7 +93,11 @@ def embed_recordings(batch: Batch) -> Generator[Event]:
     """
     n_recordings = batch.sources.count()
     if not n_recordings:
-        raise ConfigError(f"there are no recordings in {batch.sources}")
+        others = in_words(batch.sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {batch.sources}"
+            + (f", only kinds that are not read: {others}" if others else "")
+        )
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -126,7 +131,8 @@ class _Run:
                 return
         self._collection.finish()
         n_embedded, n_kept, n_failed = (self._counts[kind] for kind in (Embedded, Kept, Failed))
-        yield Ended(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s)
+        skipped = dict(self._batch.sources.skipped)
+        yield Ended(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s, skipped)
 
     def _each(self) -> Iterator[Event]:
         with self._todo() as todo:

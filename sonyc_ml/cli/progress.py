@@ -13,6 +13,7 @@ from typing import Self
 
 from sonyc_ml.base.human import count, shown, span
 from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept
+from sonyc_ml.sound.kinds import in_words
 
 BAR_S, LINE_S = 0.1, 30.0  # between two pictures on a terminal, and two lines in a log
 BAR_LENGTH = 20
@@ -145,4 +146,6 @@ class Progress:
             parts.append(f"{ended.n_kept:,} were embedded already")
         if ended.n_failed:
             parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
+        if ended.skipped:
+            parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
         return "; ".join(parts)

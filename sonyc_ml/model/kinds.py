@@ -216,23 +216,39 @@ class Model:
             It cannot be read for now.
         """
         with open_recording(path, self.channel, salvage=salvage) as recording:
-            framing = self.extractor.framing(recording.n_samples, recording.sample_rate, hop_size)
+            self.extractor.framing(recording.n_samples, recording.sample_rate, hop_size)  # refuses what is no hop
             try:
-                outputs = self._run(recording.blocks(), recording.sample_rate, recording.n_samples, hop_size, progress)
+                timestamps, outputs = self._run_segments(recording, hop_size, progress)
             except UnreadableRecordingError:
                 raise
             except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
                 raise RecordingError(f"{recording.path}: {error}") from error
             provenance = self._provenance(recording, name or recording.path.name, hop_size, start_times or StartTimes())
-        n_windows = len(next(iter(outputs.values())))
-        starts = framing.starts() if framing.n_windows == n_windows else np.arange(n_windows) * framing.hop_length
         return Output(
-            timestamps=starts / (self.extractor.sample_rate or recording.sample_rate),
+            timestamps=timestamps,
             embedding=outputs.get("embedding"),
             scores=outputs.get("scores"),
             labels=self.labels,
             provenance=provenance,
         )
+
+    def _run_segments(
+        self, recording: Recording, hop_size: float | None, progress: Callable[[], None] | None
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Floats]]:
+        """Where the windows begin (in seconds), and their outputs: each stretch of sound as if it were a recording."""
+        times: list[npt.NDArray[np.float64]] = []
+        results: dict[str, list[Floats]] = {}
+        sr = recording.sample_rate
+        for segment, blocks in recording.segment_blocks():
+            framing = self.extractor.framing(segment.n_samples, sr, hop_size)
+            outputs = self._run(blocks, sr, segment.n_samples, hop_size, progress)
+            n_windows = len(next(iter(outputs.values())))
+            starts = framing.starts() if framing.n_windows == n_windows else np.arange(n_windows) * framing.hop_length
+            times.append(starts / (self.extractor.sample_rate or sr) + segment.start / sr)
+            for kind, rows in outputs.items():
+                results.setdefault(kind, []).append(rows)
+        joined = {kind: rows[0] if len(rows) == 1 else np.concatenate(rows) for kind, rows in results.items()}
+        return np.concatenate(times), joined
 
     def _provenance(
         self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
@@ -249,6 +265,7 @@ class Model:
             start_time_source=start.source,
             clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
             salvaged=recording.salvaged,
+            **recording.description,
             bundle=self.bundle.name,
             bundle_sha256=self.bundle.sha256,
             versions=self._versions,

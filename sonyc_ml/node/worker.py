@@ -335,7 +335,7 @@ def told(provenance: Provenance) -> Embedded:
     """What the journal keeps of where an output comes from."""
     return Embedded(
         start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         salvaged=provenance.salvaged,
     )
@@ -358,7 +358,7 @@ def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Publis
         bundle=provenance.bundle,
         output=path,
         start_time=provenance.start_time,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         n_windows=len(output.timestamps),
         n_bytes=path.stat().st_size,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,6 @@ from sonyc_ml.sound.unfinished import RawSound
 
 Floats = npt.NDArray[np.float32]
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".w64", ".rf64", ".aif", ".aiff")
 BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
 HASH_BLOCK_SIZE = 1 << 18  # bytes
 LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
@@ -71,6 +72,7 @@ class Recording:
     segments: tuple[Segment, ...] = field(repr=False)
     n_elapsed: int
     levels: Levels = field(repr=False, compare=False)
+    _n_spanned: int = field(repr=False)
     _sound: Sound = field(repr=False)
     _descriptor: int = field(repr=False)
 
@@ -82,7 +84,7 @@ class Recording:
     @property
     def n_left(self) -> int:
         """Samples of each channel that the file holds, by its size or its frames alone, and this leaves out."""
-        return count_left(self._descriptor, self.n_bytes, self.n_samples, has_gaps=self.n_elapsed > self.n_samples)
+        return count_left(self._descriptor, self.n_bytes, self._n_spanned)
 
     @property
     def comment(self) -> str:
@@ -96,6 +98,20 @@ class Recording:
     def origination(self) -> str:
         """When the header says that the sound begins; see :func:`sonyc_ml.sound.header.read_origination`."""
         return read_origination(self._descriptor, self.n_bytes)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What an output keeps of the sound and its gaps, by the names of its provenance; known once it is read."""
+        has_gaps = self.n_elapsed != self.n_samples
+        return {
+            "note": self.note,
+            "segments": json.dumps([list(segment) for segment in self.segments]) if has_gaps else "",
+            "n_elapsed": self.n_elapsed if has_gaps else 0,
+            "level_dbfs": self.levels.level_dbfs,
+            "clipped_share": round(self.levels.clipped_share, 6),
+            "identical_share": round(self.levels.identical_share, 6),
+            "without_sound": self.levels.is_dead,
+        }
 
     def blocks(self) -> Iterator[Floats]:
         """Yield the mono samples in order, `(n,)` float32 in [-1, 1], a few megabytes at a time.
@@ -240,6 +256,7 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
                 segments=opened.segments,
                 n_elapsed=opened.n_elapsed,
                 levels=levels,
+                _n_spanned=opened.n_spanned,
                 _sound=sound,
                 _descriptor=descriptor,
             )

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -58,6 +58,8 @@ class Opened:
         The stretches of sound without a gap; more than one, or not from 0, for a triggered recording.
     n_elapsed : int
         Length in time (in samples).
+    n_spanned : int
+        Samples of each channel between the first and the last byte that was taken for sound, or for time without.
     """
 
     sound: Sound
@@ -65,6 +67,7 @@ class Opened:
     note: str
     segments: tuple[Segment, ...]
     n_elapsed: int
+    n_spanned: int
 
 
 @contextmanager
@@ -83,7 +86,9 @@ def open_sound(path: Path, descriptor: int, status: os.stat_result, *, salvage: 
     with sound:
         try:
             _check_sound(sound)
-            opened = _segmented(path, descriptor, status.st_size, Opened(sound, salvaged, note, (), sound.frames))
+            opened = _segmented(
+                path, descriptor, status.st_size, Opened(sound, salvaged, note, (), sound.frames, sound.frames)
+            )
         except (UnreadableRecordingError, EmptyRecordingError) as error:
             raise type(error)(f"{path}: {error}") from None
         except OSError as error:
@@ -206,8 +211,8 @@ def _segmented(path: Path, descriptor: int, size: int, opened: Opened) -> Opened
             )
             notes = "; ".join(filter(None, (opened.note, note)))
             raw = RawSound(descriptor, layout, comment, found.pieces)
-            return Opened(raw, opened.salvaged, notes, found.segments, found.n_elapsed)
-    return Opened(sound, opened.salvaged, opened.note, whole, opened.n_elapsed)
+            return Opened(raw, opened.salvaged, notes, found.segments, found.n_elapsed, layout.n_samples)
+    return replace(opened, segments=whole)
 
 
 def comment_of(descriptor: int) -> str:
@@ -219,10 +224,10 @@ def comment_of(descriptor: int) -> str:
         return ""
 
 
-def count_left(descriptor: int, size: int, n_samples: int, *, has_gaps: bool) -> int:
-    """Samples of each channel that a file holds, by its size or its frames alone, beyond those that were read of it.
+def count_left(descriptor: int, size: int, n_spanned: int) -> int:
+    """Samples of each channel that a file holds, by its size or its frames alone, beyond those that were taken from it.
 
-    What stands for time that was not recorded is no sound. Of kinds whose sound has no size, nothing is known: 0.
+    Of kinds whose sound has no size, nothing is known: 0.
 
     Raises
     ------
@@ -231,10 +236,9 @@ def count_left(descriptor: int, size: int, n_samples: int, *, has_gaps: bool) ->
     """
     stream = flac.find_stream(descriptor, size, salvage=True)
     if stream is not None:
-        return max(0, flac.measure(stream).n_samples - n_samples)
+        return max(0, flac.measure(stream).n_samples - n_spanned)
     container, trusted = container_of(descriptor), find_layout(descriptor, size, trusts_header=True)
     if container is None or trusted is None:
         return 0
     end = find_end(descriptor, size, container, trusted.position + trusted.n_bytes)
-    n_held = (end - trusted.position) // trusted.frame_size
-    return max(0, n_held - (trusted.n_samples if has_gaps else n_samples))
+    return max(0, (end - trusted.position) // trusted.frame_size - n_spanned)

@@ -107,7 +107,8 @@ def find_segments(descriptor: int, layout: Layout, name: str, comment: str) -> T
         )
     if not segments:
         raise EmptyRecordingError("it holds no sound: nothing was above its trigger's threshold")
-    return Triggered(tuple(segments), pieces, elapsed) if elapsed > layout.n_samples or len(segments) > 1 else None
+    n_recorded = sum(segment.n_samples for segment in segments)
+    return Triggered(tuple(segments), pieces, elapsed) if n_recorded < max(elapsed, layout.n_samples) else None
 
 
 def _gaps(descriptor: int, layout: Layout, blocks: list[tuple[int, int]]) -> list[tuple[int, int, int]]:

@@ -104,7 +104,7 @@ def _decode(content: bytes, layout: Layout) -> Floats:
     if layout.tag in (MULAW, ALAW):
         return np.take(_mulaw() if layout.tag == MULAW else _alaw(), np.frombuffer(content, np.uint8))
     if layout.tag == FLOAT:
-        with np.errstate(over="ignore"):  # becomes infinity, which is refused in words
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused in words
             return np.frombuffer(content, f"{layout.order}f{layout.bits // 8}").astype(np.float32)
     scale = np.float32(2.0 ** (1 - (layout.valid_bits or layout.bits) - 8 * (layout.bits == 24)))
     samples: Floats = np.multiply(_integers(content, layout), scale, dtype=np.float32)

@@ -344,3 +344,15 @@ def test_the_ledger_is_an_index(tmp_path: Path) -> None:
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
     connection.close()
+
+
+def test_what_was_left_out_is_in_the_last_event(batch: Batch, tmp_path: Path) -> None:
+    """Sound files of kinds that are not read are counted at the end; where there are no others, that is the error."""
+    (tmp_path / "in" / "0" / "a.mp3").write_bytes(b"sound")
+    *_, ended = embed_recordings(batch)
+    assert isinstance(ended, Ended)
+    assert ended.skipped == {".mp3": 1}
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "a.m4a").write_bytes(b"sound")
+    with pytest.raises(ConfigError, match=r"1 \.m4a"):
+        list(embed_recordings(replace(batch, sources=Sources([str(tmp_path / "others")]))))

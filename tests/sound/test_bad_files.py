@@ -30,7 +30,11 @@ SYNTHETIC = {
     "pcm16.w64": ("W64", "PCM_16"),
     "pcm16.aiff": ("AIFF", "PCM_16"),
     "pcm16.flac": ("FLAC", "PCM_16"),
+    "pcm24.flac": ("FLAC", "PCM_24"),
     "vorbis.ogg": ("OGG", "VORBIS"),
+    "opus.ogg": ("OGG", "OPUS"),
+    "pcm24.aiff": ("AIFF", "PCM_24"),
+    "float32.aifc": ("AIFF", "FLOAT"),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +82,27 @@ def covers_recording(output: Output) -> bool:
     alone or, at most, over half a window of silence on either side; it may be one off for how it rounds.
     """
     provenance = output.provenance
-    duration_s = provenance.n_samples / provenance.sample_rate
-    n_windows = len(output.timestamps)
-    first_s, last_s = float(output.timestamps[0]), float(output.timestamps[-1])
+    spans_s = provenance.spans_s
+    # Each stretch of a triggered recording has its windows, whose middles lie in it, and none lie in a gap.
+    middles_s = output.timestamps + provenance.window_size_s / 2
+    borders_s = [(end + start) / 2 for (_, end), (start, _) in pairwise(spans_s)]
+    numbers = np.searchsorted(borders_s, middles_s)
+    return all(
+        _covers(output.timestamps[numbers == i] - start_s, end_s - start_s, provenance)
+        for i, (start_s, end_s) in enumerate(spans_s)
+    )
+
+
+def _covers(timestamps: npt.NDArray[np.float64], duration_s: float, provenance: Provenance) -> bool:
+    n_windows = len(timestamps)
+    if n_windows == 0:
+        return False
+    first_s, last_s = float(timestamps[0]), float(timestamps[-1])
     hop_s = (last_s - first_s) / (n_windows - 1) if n_windows > 1 else provenance.hop_size_s
     if abs(hop_s - provenance.hop_size_s) > HOP_TOLERANCE * provenance.hop_size_s:
         return False
     slack_s = hop_s / 4  # for rounding to samples: less than the half of a hop by which a missing row shows
-    if not np.allclose(np.diff(output.timestamps), hop_s, rtol=0, atol=slack_s):
+    if not np.allclose(np.diff(timestamps), hop_s, rtol=0, atol=slack_s):
         return False
     if provenance.res_type not in RES_TYPES:
         n_least = 1 + max(0, math.floor((duration_s - provenance.window_size_s) / hop_s))
