@@ -43,6 +43,8 @@ class Embedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    marks : tuple of str
+        What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     """
 
     recording: str
@@ -55,6 +57,7 @@ class Embedded:
     start_time: str
     duration_s: float
     elapsed_s: float
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Ended:
     elapsed_s : float
     skipped : dict of str to int
         Sound files of kinds that are not read, by the ending of their names.
+    marks : dict of str to int
+        Of those embedded, how many have each mark.
     """
 
     n_embedded: int
@@ -103,6 +108,7 @@ class Ended:
     sound_s: float
     elapsed_s: float
     skipped: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = Embedded | Failed

@@ -124,6 +124,7 @@ def carry_out(order: Order, job: Job, model: Model, progress: Callable[[], None]
         start_time=provenance.start_time,
         duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
+        marks=provenance.marks,
     )
 
 

@@ -117,6 +117,7 @@ class _Run:
     def __init__(self, batch: Batch, ledger: Ledger, collection: Collection, crew: Crew) -> None:
         self._batch, self._ledger, self._collection, self._crew = batch, ledger, collection, crew
         self._counts: Counter[type] = Counter()
+        self._marks: Counter[str] = Counter()
         self._sound_s = 0.0
 
     def events(self) -> Iterator[Event]:
@@ -126,13 +127,14 @@ class _Run:
             self._counts[type(event)] += 1
             if isinstance(event, Embedded):
                 self._sound_s += event.duration_s
+                self._marks.update(event.marks)
             yield event
             if isinstance(event, Failed) and self._batch.strict:
                 return
         self._collection.finish()
         n_embedded, n_kept, n_failed = (self._counts[kind] for kind in (Embedded, Kept, Failed))
         skipped = dict(self._batch.sources.skipped)
-        yield Ended(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s, skipped)
+        yield Ended(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s, skipped, dict(self._marks))
 
     def _each(self) -> Iterator[Event]:
         with self._todo() as todo:

@@ -146,6 +146,9 @@ class Progress:
             parts.append(f"{ended.n_kept:,} were embedded already")
         if ended.n_failed:
             parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
+        if ended.marks:
+            marks = ", ".join(f"{n:,} {mark}" for mark, n in ended.marks.items())
+            parts.append(f"{marks} (see note and level_dbfs in the outputs)")
         if ended.skipped:
             parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
         return "; ".join(parts)

@@ -368,6 +368,9 @@ def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Publis
 
 
 def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
+    if marks := output.provenance.marks:
+        detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
+        logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
     heard = f"{output.likeliest()}, " if output.likeliest() else ""
     name, n_windows = output.provenance.recording, len(output.timestamps)
     fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}

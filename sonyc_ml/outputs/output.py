@@ -103,6 +103,17 @@ class Provenance:
         return (self.n_elapsed or self.n_samples) / self.sample_rate
 
     @property
+    def marks(self) -> tuple[str, ...]:
+        """What is out of the ordinary with the recording, in a word or two each to count by; empty for most."""
+        marks = {
+            "salvaged": self.salvaged,
+            "triggered": bool(self.segments),
+            "with a wrong header": bool(self.note) and not (self.salvaged or self.segments),
+            "without sound": self.without_sound,
+        }
+        return tuple(mark for mark, holds in marks.items() if holds)
+
+    @property
     def spans_s(self) -> list[tuple[float, float]]:
         """Where each stretch of sound without a gap begins and ends, in seconds since the recording began."""
         stretches = json.loads(self.segments) if self.segments else [[0, self.n_samples]]

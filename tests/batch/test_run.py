@@ -25,7 +25,7 @@ from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
 from tests.conftest import needs, vouch, write_recording
-from tests.support import networks
+from tests.support import networks, odd_recordings, wavs
 from tests.support.batches import forget, named, outputs, run
 
 FORMATS = ("npz", "csv", pytest.param("parquet", marks=needs("pyarrow")))
@@ -328,3 +328,20 @@ def test_what_was_left_out_is_in_the_last_event(batch: Batch, tmp_path: Path) ->
     (tmp_path / "others" / "a.m4a").write_bytes(b"sound")
     with pytest.raises(ConfigError, match=r"1 \.m4a"):
         list(embed_recordings(replace(batch, sources=Sources([str(tmp_path / "others")]))))
+
+
+def test_what_is_out_of_the_ordinary_is_counted_at_the_end(batch: Batch, tmp_path: Path) -> None:
+    """A dead microphone, a triggered recording and one whose header is wrong are counted in the last event."""
+    loud = odd_recordings.noise(16_000).tobytes()
+    head = wavs.fmt(bits=24)[:8] + (32_000).to_bytes(4, "little") + b"\4\0" + wavs.fmt(bits=24)[14:]
+    for name, content in {
+        "dead.wav": wavs.wav(bytes(32_000)),
+        "triggered.wav": odd_recordings.triggered(loud, odd_recordings.skipped(99), loud),
+        "doubled.flac": odd_recordings.flac_saying(40_000),
+        "low.wav": wavs.wav(np.frombuffer(loud, "<i2").astype("<i4").tobytes(), head),
+    }.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    *_, ended = embed_recordings(batch)
+    assert isinstance(ended, Ended)
+    assert ended.n_failed == 0
+    assert ended.marks == {"salvaged": 1, "triggered": 1, "with a wrong header": 1, "without sound": 1}
