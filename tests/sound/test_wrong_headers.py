@@ -18,6 +18,7 @@ import soundfile
 
 from sonyc_ml.errors import RecordingError, UnfinishedRecordingError
 from sonyc_ml.sound.files import open_recording, read_recording
+from sonyc_ml.sound.opening import count_left
 from tests.conftest import require_shared
 from tests.support import odd_recordings as odd
 from tests.support import wavs
@@ -288,3 +289,13 @@ def test_shared_cases(tmp_path: Path) -> None:
         if "level" in right:
             assert np.abs(y).max() == pytest.approx(right["level"], abs=1e-3), name
     assert n_tried >= 7
+
+
+@pytest.mark.parametrize("kind", STALE)
+def test_what_is_left_is_counted_without_the_header(kind: str, tmp_path: Path) -> None:
+    """How much a file holds beyond what was read of it is known by its size or frames, whatever its header says."""
+    path = write(tmp_path, STALE[kind](2000))
+    with path.open("rb") as file:
+        size = path.stat().st_size
+        assert count_left(file.fileno(), size, 1000) == len(Y) - 1000
+        assert count_left(file.fileno(), size, len(Y)) == 0
