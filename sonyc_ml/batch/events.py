@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BatchBegun:
     """The recordings were counted.
 
     Attributes
@@ -17,13 +17,14 @@ class Begun:
     bundle : str
     """
 
+    kind: ClassVar[str] = "begun"  # what it is called in JSON
     n_recordings: int
     n_workers: int
     bundle: str
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class RecordingEmbedded:
     """A recording was embedded, and its output is on the disk.
 
     Attributes
@@ -47,6 +48,7 @@ class Embedded:
         What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     """
 
+    kind: ClassVar[str] = "embedded"
     recording: str
     output: str
     n_bytes: int
@@ -61,15 +63,16 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RecordingKept:
     """A recording's output is there already, made of just this recording in just this way."""
 
+    kind: ClassVar[str] = "kept"
     recording: str
     duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RecordingFailed:
     """A recording was not embedded.
 
     Attributes
@@ -80,6 +83,7 @@ class Failed:
         A word or two, to count by, and a sentence.
     """
 
+    kind: ClassVar[str] = "failed"
     recording: str
     source: str
     reason: str
@@ -87,7 +91,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class BatchEnded:
     """The batch is through with every recording.
 
     Attributes
@@ -102,6 +106,7 @@ class Ended:
         Of those embedded, how many have each mark.
     """
 
+    kind: ClassVar[str] = "ended"
     n_embedded: int
     n_kept: int
     n_failed: int
@@ -111,5 +116,5 @@ class Ended:
     marks: Mapping[str, int] = field(default_factory=dict)
 
 
-Outcome: TypeAlias = Embedded | Failed
-Event: TypeAlias = Begun | Embedded | Kept | Failed | Ended
+Outcome: TypeAlias = RecordingEmbedded | RecordingFailed
+BatchEvent: TypeAlias = BatchBegun | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded
