@@ -6,7 +6,6 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,22 @@ from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import checked_samples
-from sonyc_ml.model.extractor import Extractor
+from sonyc_ml.model.extractor import Extractor, window_starts
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.kinds import NAMES as KIND_NAMES
 from sonyc_ml.outputs.output import Output, Provenance, fingerprint_of
-from sonyc_ml.outputs.rows import Rows
+from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
+from sonyc_ml.sound.triggered import Segment
 
 Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
 WINDOWS_BETWEEN_PROGRESS = 32  # a tenth of a second of a node's time
-TIMES_AT_ONCE = 1 << 16
 TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
@@ -167,7 +166,7 @@ class Model:
         if not sr:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
         y = checked_samples(y)
-        return self._run([y], sr, len(y), hop_size)[1]
+        return self._run([(Segment(0, len(y)), [y])], sr, hop_size)[1]
 
     def embed(
         self,
@@ -205,10 +204,10 @@ class Model:
         StoreError
             `scratch` cannot hold the results.
         """
-        blocks, sr, n_samples = recording.blocks(), recording.sample_rate, recording.n_samples
-        self.extractor.framing(n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
+        sr = recording.sample_rate
+        self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         try:
-            timestamps, outputs = self._run(blocks, sr, n_samples, hop_size, progress, scratch)
+            timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch)
         except UnreadableRecordingError:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
@@ -259,6 +258,7 @@ class Model:
             start_time_source=start.source,
             clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
             salvaged=recording.salvaged,
+            **recording.description,
             bundle=self.bundle.name,
             bundle_sha256=self.bundle.sha256,
             versions=self._versions,
@@ -314,35 +314,27 @@ class Model:
 
     def _run(
         self,
-        blocks: Iterable[Floats],
+        segments: Iterable[tuple[Segment, Iterable[Floats]]],
         sr: int,
-        n_samples: int,
         hop_size: float | None,
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,
     ) -> tuple[npt.NDArray[np.float64], dict[str, Floats]]:
-        """When each window begins, in seconds, and every output by its name."""
-        framing = self.extractor.framing(n_samples, sr, hop_size)
-        with ExitStack() as kept, one_blas_thread():
-            rows: dict[str, Rows] = {}
-            n_windows = 0
-            for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
-                for first in range(0, len(features), self._n_windows_at_once):
-                    some = features[first : first + self._n_windows_at_once]
-                    for kind, computed in self._run_block(some).items():
-                        if kind not in rows:
-                            rows[kind] = kept.enter_context(Rows(scratch))
-                        rows[kind].append(computed)
-                    n_windows += len(some)
-                    if progress is not None:
-                        progress()
-            times = kept.enter_context(Rows(scratch))
-            # An extractor that cuts other windows than it said: they are counted from the first sample.
-            lead = framing.lead if framing.n_windows == n_windows else 0
-            for first in range(0, n_windows, TIMES_AT_ONCE):
-                starts = np.arange(first, min(n_windows, first + TIMES_AT_ONCE), dtype=np.int64)
-                times.append((starts * framing.hop_length - lead) / (self.extractor.sample_rate or sr))
-            return times.array(), {kind: one.array() for kind, one in rows.items()}
+        """When each window begins (in seconds), and every output: each segment as if it were a recording."""
+        with RowsByName(scratch) as results, one_blas_thread():
+            for segment, blocks in segments:
+                framing, n_windows = self.extractor.framing(segment.n_samples, sr, hop_size), 0
+                for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
+                    n_windows += len(features)
+                    for first in range(0, len(features), self._n_windows_at_once):
+                        results.append(self._run_block(features[first : first + self._n_windows_at_once]))
+                        if progress is not None:
+                            progress()
+                for starts in window_starts(framing, n_windows):
+                    begins_s = starts / (self.extractor.sample_rate or sr)
+                    results.append({"timestamps": begins_s + segment.start / sr})
+            outputs = results.arrays()
+        return outputs.pop("timestamps"), outputs
 
     def _run_block(self, features: Floats) -> dict[str, Floats]:
         computed = self.interpreter(features)

@@ -7,7 +7,7 @@ in a file is gone with the process, however it ends.
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -77,6 +77,38 @@ class Rows:
         except OSError as error:
             raise StoreError(f"{folder}: results cannot be kept there: {error.strerror or error}") from error
         self._parts = [self._parts[-1][:0]]
+
+
+class RowsByName:
+    """:class:`Rows` of several arrays that grow together.
+
+    Parameters
+    ----------
+    folder : Path, optional
+        See :class:`Rows`.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._rows: dict[str, Rows] = {}
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def append(self, rows: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add rows to the arrays of these names; see :meth:`Rows.append`."""
+        for name, some in rows.items():
+            if name not in self._rows:
+                self._rows[name] = self._opened.enter_context(Rows(self._folder))
+            self._rows[name].append(some)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """All arrays by their names; see :meth:`Rows.array`."""
+        return {name: rows.array() for name, rows in self._rows.items()}
 
 
 def chunks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

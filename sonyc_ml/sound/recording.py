@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.sound.triggered import Segment
 
 
 class Recording(Protocol):
@@ -26,6 +28,8 @@ class Recording(Protocol):
     salvaged : bool
         Whether this is what there is of a recording that is truncated or was never finished.
     duration_s : float
+    description : dict
+        What an output keeps of the sound and its gaps, by the names of its provenance; known once it is read.
     comment, origination : str
         What its metadata says of when it begins; empty where they say nothing.
     """
@@ -45,12 +49,18 @@ class Recording(Protocol):
     @property
     def duration_s(self) -> float: ...  # noqa: D102
     @property
+    def description(self) -> dict[str, Any]: ...  # noqa: D102
+    @property
     def comment(self) -> str: ...  # noqa: D102
     @property
     def origination(self) -> str: ...  # noqa: D102
 
     def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
         """Yield the mono samples in order, `(n,)` float32 in [-1, 1]."""
+        ...
+
+    def segment_blocks(self) -> Iterator[tuple[Segment, Iterator[npt.NDArray[np.float32]]]]:
+        """Yield each stretch without a gap with its blocks, which are to be read before the next stretch."""
         ...
 
     def sha256(self) -> str:
