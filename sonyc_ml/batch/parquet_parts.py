@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.names import checked_name
 from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
 from sonyc_ml.batch.events import Embedded
 from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.batch.partitions import Place
+from sonyc_ml.errors import OutputNameError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
@@ -173,7 +175,7 @@ class Parts:
     def _waiting_state(self, name: str) -> tuple[int, int] | None:
         try:
             return state_of(self.path(name).stat())
-        except OSError:
+        except (OSError, OutputNameError):
             return None
 
     def _found_waiting(self, name: str) -> Row | None:
@@ -208,7 +210,9 @@ class Parts:
         """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
         try:
             recordings = parquet.read_description(self._folder / path).recordings
-        except parquet.DamagedPartError:
+            for provenance, _ in recordings:
+                checked_name(provenance.recording)  # its output would wait in a file of this name
+        except (parquet.DamagedPartError, OutputNameError):
             self._remove([path])
             return
         place = path.rpartition("part-")[0].rstrip("/")

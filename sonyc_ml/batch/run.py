@@ -28,7 +28,7 @@ from sonyc_ml.batch.partitions import Place
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.batch.workers import Alone, Crew, Processes
-from sonyc_ml.errors import ConfigError, UnavailableRecordingError
+from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
 
 FORMATS = ("npz", "csv", "parquet")
@@ -163,16 +163,17 @@ class _Run:
     def _looked_up(self) -> Iterator[Order | Kept | Failed]:
         for number, task in enumerate(self._batch.sources):
             try:
+                path = self._collection.path(task.name)  # first: of a bad name nothing is looked up
                 row = self._collection.find(number, task.identity())
+            except RecordingError as error:
+                failed = Failed(task.name, task.source, word_for(error), f"{task.source}: {error}")
             except OSError as error:
                 failed = Failed(task.name, task.source, "unavailable", f"{task.source}: {error.strerror}")
-                self._note(number, failed)
-                yield failed
-                continue
-            if row is None:
-                yield Order(number, task, self._collection.path(task.name))
             else:
-                yield Kept(task.name, row.duration_s)
+                yield Order(number, task, path) if row is None else Kept(task.name, row.duration_s)
+                continue
+            self._note(number, failed)
+            yield failed
 
 
 def _fetched(item: Order | Kept | Failed, folder: Path) -> Order | Kept | Failed:

@@ -133,7 +133,7 @@ class Sources:
     def _named(self, path: str, name: str) -> Task:
         if self._root is not None:
             name = os.path.relpath(path, self._root)
-            if name.startswith(".."):
+            if name == ".." or name.startswith("../"):
                 raise ConfigError(f"{path} does not lie in {self._root}, the --root that names are counted from")
         return Task(path, PurePosixPath(name).as_posix())
 

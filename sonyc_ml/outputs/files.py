@@ -16,6 +16,7 @@ import numpy as np
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.names import checked_name
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
 FORMATS = ("npz", "csv")
@@ -25,8 +26,13 @@ def output_path(recording: str, output_dir: Path, output_format: str = "npz") ->
     """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
 
     The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+
+    Raises
+    ------
+    OutputNameError
+        The output would lie outside the folder; see :func:`sonyc_ml.base.names.checked_name`.
     """
-    return output_dir / f"{recording}.{output_format}"
+    return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
 def write_output(output: Output, path: Path) -> None:

@@ -56,6 +56,19 @@ def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) 
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
+def test_a_pattern_that_leads_upwards_writes_nothing_outside(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings that a pattern finds above its own folder are refused with a sentence; the others are embedded."""
+    (tmp_path / "in" / "0" / "sub").mkdir()
+    inputs = [f"{tmp_path}/in/[0]/*.wav", f"{tmp_path}/in/0/s*/../../1/*.wav"]
+    batch = replace(batch, sources=Sources(inputs), folder=tmp_path / "deep" / "out", output_format=output_format)
+    events = run(batch)
+    assert (len(named(events, Embedded)), len(named(events, Failed))) == (4, 4)
+    assert all("leads out of the folder" in event.detail for event in events if isinstance(event, Failed))
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_what_is_done_is_kept(output_format: str, batch: Batch, tmp_path: Path) -> None:
     """A second run embeds only what is new and what has changed."""
     batch = replace(batch, output_format=output_format)

@@ -762,6 +762,24 @@ def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
     journal.close()
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("name", b"../../etc/a.wav"), ("name", b"/a.wav"), ("name", 7), ("mtime_ns", "noon")]
+)
+def test_a_row_that_leads_elsewhere_is_damage(column: str, value: object, tmp_path: Path) -> None:
+    """A name outside the folder, which retention would delete, or no name or number at all: damage."""
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw, raw:
+        raw.execute(f"UPDATE recordings SET {column} = ?", (value,))
+    with closing(Journal(tmp_path, read_only=True)) as journal:
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            journal.oldest_pending()
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            list(journal.entries())
+    with closing(Journal(tmp_path)) as journal, pytest.raises(JournalDamagedError):
+        journal.take()
+
+
 def test_a_damaged_journal_is_set_aside_once(tmp_path: Path) -> None:
     """Only the last one is kept, and its log is not left to the new one."""
     path = filled(tmp_path)
