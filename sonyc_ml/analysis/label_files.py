@@ -75,7 +75,8 @@ def write_labels(
     for output in outputs:
         spans = label_output(output, rules)
         try:
-            write_atomically(folder / names.free(output.provenance), _content(spans, output.provenance, label_format))
+            path = folder / names.free(output.provenance)
+            write_atomically(path, _content(spans, output.provenance, label_format), folder)
         except OutputNameError as error:
             if tell is None:
                 raise

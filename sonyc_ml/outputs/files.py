@@ -42,16 +42,24 @@ def write_output(output: Output, path: Path) -> None:
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name.
     ValueError
         The suffix names no format.
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    with atomic_file(path) as file:
+    with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
             file.write(_csv(output))
         else:
             _write_npz(file, output.arrays())
+
+
+def root_of(path: Path, output: Output) -> Path:
+    """The folder from which on the path of an output is made of its recording's name."""
+    above = path.parents
+    return above[min(output.provenance.recording.count("/"), len(above) - 1)]
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:

@@ -340,6 +340,14 @@ def test_no_label_lies_outside_the_folder(name: str, tmp_path: Path) -> None:
     assert len(left_out) == 1
 
 
+def test_a_name_in_the_way_costs_itself_alone(tmp_path: Path) -> None:
+    """Labels that would be a file and a folder at once are left out with the reason; the others are written."""
+    left_out: list[str] = []
+    outputs = [heard(name, [[0.9, 0.1]]) for name in ("a.wav", "a.wav.txt/b.wav", "c.wav")]
+    assert write_labels(outputs, Rules(), "audacity", tmp_path, left_out.append).n_recordings == 2
+    assert ["is a file, not a folder" in reason for reason in left_out] == [True]
+
+
 def test_a_csv_is_whole_or_not_at_all(tmp_path: Path) -> None:
     """A csv that cannot be finished leaves the one of before."""
     (tmp_path / "labels.csv").write_text("before")

@@ -147,6 +147,16 @@ def test_an_output_that_is_there_is_adopted(node: Node, caplog: pytest.LogCaptur
     assert (node.out / "a.wav.npz").stat().st_ino == before
 
 
+def test_a_name_in_the_way_holds_up_nobody(node: Node) -> None:
+    """A recording whose output would be a file and a folder at once is quarantined; the next ones are embedded."""
+    for name in ("a.wav", "a.wav.npz/b.wav", "c.wav"):
+        node.write(name)
+    node.run()
+    states = {entry.identity.name: (entry.state, entry.reason) for entry in node.journal.entries()}
+    assert states.pop("c.wav") == ("done", "")
+    assert sorted(states.values()) == [("done", ""), ("quarantined", "output name")]
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere.wav", "", "/a.wav", "sub/../a.wav"])
 def test_a_forged_output_is_not_adopted(name: str, node: Node, caplog: pytest.LogCaptureFixture) -> None:
     """An output from elsewhere whose recording lies outside the folder is left out, with a sentence."""
