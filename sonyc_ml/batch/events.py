@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BatchBegun:
     """The recordings were counted.
 
     Attributes
@@ -16,13 +16,14 @@ class Begun:
     bundle : str
     """
 
+    kind: ClassVar[str] = "begun"  # what it is called in JSON
     n_recordings: int
     n_workers: int
     bundle: str
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class RecordingEmbedded:
     """A recording was embedded, and its output is on the disk.
 
     Attributes
@@ -44,6 +45,7 @@ class Embedded:
         From opening the recording until its output was on the disk (in seconds).
     """
 
+    kind: ClassVar[str] = "embedded"
     recording: str
     output: str
     n_bytes: int
@@ -57,15 +59,16 @@ class Embedded:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RecordingKept:
     """A recording's output is there already, made of just this recording in just this way."""
 
+    kind: ClassVar[str] = "kept"
     recording: str
     duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RecordingFailed:
     """A recording was not embedded.
 
     Attributes
@@ -76,6 +79,7 @@ class Failed:
         A word or two, to count by, and a sentence.
     """
 
+    kind: ClassVar[str] = "failed"
     recording: str
     source: str
     reason: str
@@ -83,7 +87,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class BatchEnded:
     """The batch is through with every recording.
 
     Attributes
@@ -94,6 +98,7 @@ class Ended:
     elapsed_s : float
     """
 
+    kind: ClassVar[str] = "ended"
     n_embedded: int
     n_kept: int
     n_failed: int
@@ -101,5 +106,5 @@ class Ended:
     elapsed_s: float
 
 
-Outcome: TypeAlias = Embedded | Failed
-Event: TypeAlias = Begun | Embedded | Kept | Failed | Ended
+Outcome: TypeAlias = RecordingEmbedded | RecordingFailed
+BatchEvent: TypeAlias = BatchBegun | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded

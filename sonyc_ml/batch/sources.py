@@ -15,20 +15,20 @@ from sonyc_ml.sound.files import EXTENSIONS
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class Source:
     """A recording to embed.
 
     Attributes
     ----------
-    source : str
+    path : str
         Its path, or its address where it is remote.
     name : str
         What its output is called by, with ``/`` between its parts.
     remote_state : tuple of int, optional
-        Size and time (in nanoseconds) of what is remote, as its store tells them.
+        Size and time (in nanoseconds) of what is remote, as its store says.
     """
 
-    source: str
+    path: str
     name: str
     remote_state: tuple[int, int] | None = None
 
@@ -38,14 +38,14 @@ class Task:
         return self.remote_state is not None
 
     def identity(self) -> Identity:
-        """What tells this state of it from others.
+        """Its name, size and time, by which this state of it is known.
 
         Raises
         ------
         OSError
             It is gone, or cannot be looked at.
         """
-        state = state_of(os.stat(self.source)) if self.remote_state is None else self.remote_state  # noqa: PTH116
+        state = state_of(os.stat(self.path)) if self.remote_state is None else self.remote_state  # noqa: PTH116
         return Identity(self.name, *state)
 
 
@@ -77,13 +77,13 @@ class Sources:
             if not (remote.is_remote(given) or os.path.lexists(given) or glob.has_magic(given)):
                 raise ConfigError(f"{given} does not exist")
 
-    def __iter__(self) -> Iterator[Task]:
+    def __iter__(self) -> Iterator[Source]:
         for given in self._inputs:
             yield from self._found(given)
         for path in self._listed:
             if remote.is_remote(path):
                 for address, _, state in remote.find(path, EXTENSIONS):
-                    yield Task(address, _listed_name(address.partition("://")[2]), state)
+                    yield Source(address, _listed_name(address.partition("://")[2]), state)
             else:
                 yield self._named(path, _listed_name(path))
 
@@ -103,11 +103,11 @@ class Sources:
         if len(self._inputs) == 1 and not self._listed:  # cannot meet itself
             return sum(1 for _ in self)
         sources: dict[str, str] = {}
-        for task in self:
-            other = sources.setdefault(task.name, task.source)
-            if other != task.source:
+        for source in self:
+            other = sources.setdefault(source.name, source.path)
+            if other != source.path:
                 raise ConfigError(
-                    f"{other} and {task.source} would have the same output, {task.name}; give the folder above them, "
+                    f"{other} and {source.path} would have the same output, {source.name}; give the folder above them, "
                     "or --root"
                 )
         return len(sources)
@@ -116,10 +116,10 @@ class Sources:
         shown = [*self._inputs, *(["the list"] if self._listed else [])]
         return ", ".join(shown[:3]) + (", …" if len(shown) > 3 else "")
 
-    def _found(self, given: str) -> Iterator[Task]:
+    def _found(self, given: str) -> Iterator[Source]:
         if remote.is_remote(given):
             for address, name, state in remote.find(given, EXTENSIONS):
-                yield Task(address, name, state)
+                yield Source(address, name, state)
         elif os.path.isdir(given):  # noqa: PTH112
             yield from _walk(given)
         elif os.path.lexists(given):
@@ -130,15 +130,15 @@ class Sources:
                 if os.path.isfile(path) and _is_recording(os.path.basename(path)):  # noqa: PTH113, PTH119
                     yield self._named(path, os.path.relpath(path, start))
 
-    def _named(self, path: str, name: str) -> Task:
+    def _named(self, path: str, name: str) -> Source:
         if self._root is not None:
             name = os.path.relpath(path, self._root)
             if name == ".." or name.startswith("../"):
                 raise ConfigError(f"{path} does not lie in {self._root}, the --root that names are counted from")
-        return Task(path, PurePosixPath(name).as_posix())
+        return Source(path, PurePosixPath(name).as_posix())
 
 
-def _walk(root: str) -> Iterator[Task]:
+def _walk(root: str) -> Iterator[Source]:
     """The recordings of a folder in the order of their paths; what is hidden is left alone."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -146,7 +146,7 @@ def _walk(root: str) -> Iterator[Task]:
         above = "" if inside == "." else f"{inside}/"
         for name in sorted(names):
             if _is_recording(name):
-                yield Task(os.path.join(folder, name), above + name)
+                yield Source(os.path.join(folder, name), above + name)
 
 
 def _is_recording(file_name: str) -> bool:

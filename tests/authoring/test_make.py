@@ -338,7 +338,7 @@ def test_a_bundle_is_made_verified_and_shown_by_commands(pair: Path, head: str) 
     lines = sonyc_ml("bundle", "verify", pair).stdout.splitlines()
     assert lines[0] == f"a 2.0.0, SHA-256 {sha256(pair.with_suffix('.json'))}"
     assert lines[1] == f"files:   {files} are what the manifest vouches for"
-    assert lines[2] == "signed:  not asked; give --trusted_keys"
+    assert lines[2] == "signed:  not asked; give --trusted-keys"
     assert re.fullmatch(r"golden:  features_db 0, cosine 1, scores 0, within tolerance", lines[3])
 
     verified = json.loads(sonyc_ml("bundle", "verify", pair, "--json").stdout)
@@ -421,7 +421,7 @@ def test_a_bundle_is_signed_and_verified_by_commands(pair: Path, keys: Path) -> 
         (["make", "a.tflite", "--version", "one"], "version must be like '1.0.0', not 'one'"),
         (["make", "a.tflite", "--outputs", "0"], "--outputs takes KIND=NUMBER"),
         (["make", "a.tflite", "--outputs", "tags=0"], "an output is embedding or scores, not 'tags'"),
-        (["make", "a.tflite", "--input_kind", "pcm"], "give it as target_sr (--target_sr)"),
+        (["make", "a.tflite", "--input_kind", "pcm"], "give it as target_sr (--target-sr)"),
         (["make", "a.tflite", "--head", "../h.tflite"], "../h.tflite"),
         (["make", "a.tflite", "--labels", "dog"], "the manifest has 1 labels for 0 scores"),
         (["make", "a.tflite", "--n_fft", "-1"], "n_fft must be"),

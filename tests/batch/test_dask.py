@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Failed
+from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
@@ -82,10 +82,10 @@ def test_a_cluster_makes_the_same_outputs(batch: Batch, cluster: Cluster, tmp_pa
             events.append(event)
             if len(events) == 10 and cluster.workers[0].poll() is None:
                 cluster.workers[0].send_signal(signal.SIGKILL)
-        assert isinstance(events[0], Begun)
-        assert isinstance(events[-1], Ended)
-        assert len(set(named(events, Embedded))) == 40
-        (failed,) = [event for event in events if isinstance(event, Failed)]
+        assert isinstance(events[0], BatchBegun)
+        assert isinstance(events[-1], BatchEnded)
+        assert len(set(named(events, RecordingEmbedded))) == 40
+        (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
         assert (failed.recording, failed.source, failed.reason) == ("bad.wav", str(bad), "unreadable")
         assert outputs(there.folder) == outputs(local.folder)
 

@@ -33,7 +33,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(*inputs: object, **others: object) -> list[str]:
     """What the recordings of inputs are called."""
-    return [task.name for task in Sources([str(given) for given in inputs], **others)]  # type: ignore[arg-type]
+    return [source.name for source in Sources([str(given) for given in inputs], **others)]  # type: ignore[arg-type]
 
 
 def test_a_folder_is_searched_in_order(archive: Path) -> None:
@@ -90,8 +90,8 @@ def test_an_identity_is_the_state_of_the_file(archive: Path) -> None:
     """A recording that has changed is another one."""
     path = archive / "n1" / "b.wav"
     os.utime(path, ns=(5, 7))
-    (task,) = Sources([str(path)])
-    assert task.identity() == ("b.wav", path.stat().st_size, 7)
+    (source,) = Sources([str(path)])
+    assert source.identity() == ("b.wav", path.stat().st_size, 7)
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        task.identity()
+        source.identity()

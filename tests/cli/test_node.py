@@ -162,10 +162,10 @@ def test_retry(ask: Ask, output: Path) -> None:
     assert ask("retry", "--quarantined", "--output", output).status == 0
 
 
-def test_many_refusals_are_not_told_one_by_one(ask: Ask, output: Path) -> None:
+def test_many_refusals_are_not_listed_one_by_one(ask: Ask, output: Path) -> None:
     """Ten, and how many more."""
     answer = ask("retry", *(f"{number}.wav" for number in range(13)), "--output", output)
-    assert answer.out.splitlines()[10] == "not 3 recordings more; --json tells them all"
+    assert answer.out.splitlines()[10] == "not 3 recordings more; --json lists them all"
 
 
 @pytest.mark.parametrize(

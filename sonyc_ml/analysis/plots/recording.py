@@ -45,7 +45,7 @@ class View:
     embedding : np.ndarray [shape=(n_dims, n_columns), dtype=float32] or None
     scores : np.ndarray [shape=(n_classes, n_columns), dtype=float32] or None
     version : str
-        Of the bundle; empty where it is not at hand.
+        Of the bundle; empty where it is not given.
     """
 
     output: Output
