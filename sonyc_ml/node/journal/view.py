@@ -227,13 +227,21 @@ class JournalView:
         """What was compacted away since a day: day, state, reason, salvaged, how many, seconds."""
         with told(self.path):
             rows = self._connection.execute("SELECT * FROM days WHERE day >= ? ORDER BY day", (since,)).fetchall()
-        return [(day, state, reason, bool(salvaged), n, s) for day, state, reason, salvaged, n, s in rows]
+        try:
+            return [
+                (day, state, reason, bool(salvaged), int(n), float(s)) for day, state, reason, salvaged, n, s in rows
+            ]
+        except (ValueError, TypeError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def facts(self) -> Facts:
         """What the daemon says of itself."""
         with told(self.path):
             rows = self._connection.execute("SELECT key, value FROM facts").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: a fact is no JSON: {error}") from error
 
     def _entries(self, where: str, values: tuple[object, ...] = ()) -> list[Entry]:
         with told(self.path):
