@@ -24,7 +24,7 @@ from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
-from tests.conftest import needs, vouch, write_recording
+from tests.conftest import PATIENCE_S, needs, vouch, write_recording
 from tests.support import networks
 from tests.support.batches import forget, named, outputs, run
 
@@ -320,7 +320,7 @@ def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) >= 2
         process.kill()
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + PATIENCE_S
     while any(is_alive(int(child)) for child in children):
         assert time.monotonic() < end_s
         time.sleep(0.02)

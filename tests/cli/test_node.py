@@ -19,9 +19,9 @@ import pytest
 from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.journal.journal import Embedded, Journal
-from tests.conftest import write_recording
+from tests.conftest import PATIENCE_S, write_recording
 
-LONG_S = 30.0
+LONG_S = PATIENCE_S
 
 
 @pytest.fixture

@@ -29,10 +29,10 @@ from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.events import Ended, Postponed, Published
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, client_id, encoded
-from tests.conftest import ROOT, write_recording
+from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.support.watching import Watch
 
-LONG_S = 20.0
+LONG_S = PATIENCE_S
 MODEL = ROOT / "models" / "quantized_default_int8.tflite"
 
 Payload = dict[str, Any]

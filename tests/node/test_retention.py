@@ -31,7 +31,7 @@ from sonyc_ml.node.retention.sweep import Sweeper, free_share
 from sonyc_ml.node.retention.thread import RetentionThread
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.outputs.output import Output
-from tests.conftest import write_recording
+from tests.conftest import PATIENCE_S, write_recording
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86400.0
@@ -803,7 +803,7 @@ def test_pages_hold_every_row_once(node: Node, oldest_first: bool) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < end_s
         threading.Event().wait(0.01)

@@ -17,8 +17,9 @@ import pytest
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.spool.spool import MISSING, POLLED, UNREADABLE, WATCHED, Spool
+from tests.conftest import PATIENCE_S
 
-LONG_S = 30.0  # a test that waits so long has failed
+LONG_S = PATIENCE_S
 NEVER_S = 3600.0  # nothing settles within a test: only what was heard being finished comes
 QUIET_S = 0.4  # how long nothing must come
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.errors import (
@@ -549,7 +549,6 @@ def test_salvaged_samples_are_those_of_the_finished_file(
             np.testing.assert_array_equal(y.view(np.int32), samples[:n_whole, channel].copy().view(np.int32))
 
 
-@settings(deadline=None)
 @given(kind=st.sampled_from(sorted(PLAIN)), data=st.data())
 def test_a_recording_cut_at_every_byte(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

@@ -35,6 +35,15 @@ class Spec:
     name: str = ""
 
 
+def _made(kind: Any, **values: Any) -> Any:
+    """One of the schema's objects; before LiteRT 2.1 they take no values when they are made."""
+    made = kind()
+    for name, value in values.items():
+        assert hasattr(made, name), name
+        setattr(made, name, value)
+    return made
+
+
 @dataclass
 class Graph:
     """A network under construction: tensors by number, operators in their order."""
@@ -50,16 +59,19 @@ class Graph:
         buffer = 0
         if values is not None:
             buffer = len(self.buffers)
-            self.buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+            self.buffers.append(_made(schema.BufferT, data=np.frombuffer(values.tobytes(), np.uint8)))
         self.tensors.append(
-            schema.TensorT(
+            _made(
+                schema.TensorT,
                 shape=[max(1, size) for size in spec.shape],
                 shapeSignature=list(spec.shape) if min(spec.shape, default=1) < 0 else None,
                 type=TYPES[spec.dtype],
                 buffer=buffer,
                 name=spec.name or f"tensor_{len(self.tensors)}",
-                quantization=schema.QuantizationParametersT(
-                    scale=[spec.scale] if quantised else None, zeroPoint=[spec.zero_point] if quantised else None
+                quantization=_made(
+                    schema.QuantizationParametersT,
+                    scale=[spec.scale] if quantised else None,
+                    zeroPoint=[spec.zero_point] if quantised else None,
                 ),
             )
         )
@@ -76,7 +88,8 @@ class Graph:
             self.codes.append(code)
         kind = type(options).__name__.removesuffix("T") if options is not None else "NONE"
         self.operators.append(
-            schema.OperatorT(
+            _made(
+                schema.OperatorT,
                 opcodeIndex=self.codes.index(code),
                 inputs=list(inputs),
                 outputs=[output],
@@ -87,14 +100,19 @@ class Graph:
 
     def pack(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
         """Return the file's bytes."""
-        subgraph = schema.SubGraphT(
-            tensors=self.tensors, inputs=list(inputs), outputs=list(outputs), operators=self.operators, name="main"
+        subgraph = _made(
+            schema.SubGraphT,
+            tensors=self.tensors,
+            inputs=list(inputs),
+            outputs=list(outputs),
+            operators=self.operators,
+            name="main",
         )
         codes = [
-            schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
+            _made(schema.OperatorCodeT, builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
             for code in self.codes
         ]
-        model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=self.buffers)
+        model = _made(schema.ModelT, version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=self.buffers)
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
