@@ -14,6 +14,7 @@ from sonyc_ml.base.durable import remove_temporaries
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import (
     BundleError,
+    OutputNameError,
     RecordingError,
     SonycMLError,
     StoreError,
@@ -325,7 +326,11 @@ class Worker:
     def _is_done(self, identity: Identity) -> bool:
         """Whether every bundle's output of a recording is there."""
         output_format = self._config.output.format
-        return all(find_output(identity, bundle.output_folder, output_format) for bundle in self._bundles)
+        try:
+            return all(find_output(identity, bundle.output_folder, output_format) for bundle in self._bundles)
+        except OutputNameError as error:  # a file that came from elsewhere
+            logger.warning("an output is left out: %s", error)
+            return False
 
     def _path(self, identity: Identity) -> Path:
         return self._config.spool.folder / identity.name

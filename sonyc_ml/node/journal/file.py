@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sonyc_ml.errors import JournalDamagedError, StoreError
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.schema import ForeignSchemaError, check_is_file, check_schema, check_types, distrust
+from sonyc_ml.errors import JournalDamagedError, OutputNameError, StoreError
 
 FILE_NAME = "journal.sqlite"
 VERSION = 1
@@ -54,6 +57,14 @@ CREATE TABLE days (                         -- what was compacted away, by the d
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 
+TABLES = ("recordings", "days", "facts")
+# Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
+DOUBTFUL = (
+    "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
+    "instr(name, x'2f2e2f') OR substr(name, 1, 1) = x'2f' OR substr(name, 1, 2) = x'2e2f' OR "
+    "substr(name, -1) = x'2f' OR substr(name, -2) = x'2f2e'"
+)
+
 # What is shed because another recording was written over it, for the process that did; undone with the transaction.
 OVERWRITTEN = """
 CREATE TEMP TABLE overwritten (name BLOB, mtime_ns INTEGER, n_bytes INTEGER);
@@ -62,10 +73,6 @@ CREATE TEMP TRIGGER overwrites AFTER UPDATE OF state ON main.recordings
     INSERT INTO overwritten VALUES (new.name, new.mtime_ns, new.n_bytes);
 END;
 """
-
-
-class _UnknownSchemaError(sqlite3.DatabaseError):
-    """A file of SQLite that this version does not know."""
 
 
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -84,6 +91,7 @@ def connect(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent} cannot be made: {error.strerror}") from error
+    check_is_file(path)
     connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         _check(connection)
@@ -113,6 +121,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     """
     first = "mode=rw"
     with suppress(PermissionError):
+        check_is_file(path)
         if not path.exists():
             raise StoreError(f"there is no journal at {path}: the daemon has not run here")
         if path.with_name(f"{path.name}-wal").exists():
@@ -127,6 +136,7 @@ def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA query_only = ON")
+        _check_schema(connection)
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()
@@ -177,16 +187,25 @@ def told(path: Path) -> Iterator[None]:
         raise StoreError(f"the journal {path} cannot be used: {error}") from error
 
 
-def _check(connection: sqlite3.Connection) -> None:
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """See that the file is ours, before anything else is asked of it."""
+    distrust(connection)
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version not in (0, VERSION):
-        raise _UnknownSchemaError(f"it is of version {version}, and this is version {VERSION}")
+        raise ForeignSchemaError(f"it is of version {version}, and this is version {VERSION}")
+    check_schema(connection, [SCHEMA if version else ""])
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    _check_schema(connection)
     # The quick one does not compare the index with the table: what the index lacks would never be begun.
     verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if verdict != "ok":
-        raise _UnknownSchemaError(verdict)
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and version == 0:
-        raise _UnknownSchemaError("it holds something else")
-    if version == VERSION and not {"recordings", "days", "facts"} <= tables:
-        raise _UnknownSchemaError("it lacks its tables")
+        raise ForeignSchemaError(verdict)
+    if connection.execute("PRAGMA user_version").fetchone()[0]:
+        check_types(connection, TABLES)
+        for (name,) in connection.execute(f"SELECT DISTINCT name FROM recordings WHERE {DOUBTFUL}"):
+            try:
+                checked_name(os.fsdecode(name))
+            except OutputNameError as error:
+                raise ForeignSchemaError(str(error)) from error
