@@ -208,16 +208,19 @@ def _retry_text(answer: dict[str, Any]) -> str:
 
 
 def _reload(parsed: argparse.Namespace) -> int:
+    import dataclasses  # noqa: PLC0415
+
     from sonyc_ml.node.operate.reload import reload  # noqa: PLC0415
 
     if not parsed.timeout > 0:
         raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
     folder = _state_folder(parsed)
-    outcome = reload(folder, parsed.timeout)
-    if outcome is None:
+    facts = reload(folder, parsed.timeout)
+    if facts is None:
         raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
-    _show(parsed, outcome, lambda answer: answer["detail"] if answer["ok"] else f"not reloaded: {answer['detail']}")
-    return OK if outcome["ok"] else ATTENTION
+    text = facts.detail if facts.ok else f"not reloaded: {facts.detail}"
+    _show(parsed, dataclasses.asdict(facts), lambda _answer: text)
+    return OK if facts.ok else ATTENTION
 
 
 def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:

@@ -82,9 +82,9 @@ class Worker:
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
         self._journal.begin_anew()
-        if not self._journal.facts().get("complete"):
+        if not self._journal.is_complete():
             self._adopt_outputs()
-            self._journal.tell(complete=True)  # if it is killed before, it begins again
+            self._journal.mark_complete()  # if it is killed before, it begins again
         else:
             for entry in self._journal.begun():
                 for bundle in self._bundles:

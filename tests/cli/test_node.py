@@ -18,6 +18,7 @@ import pytest
 
 from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.journal import Embedded, Journal
 from tests.conftest import write_recording
 
@@ -41,18 +42,15 @@ def output(tmp_path: Path) -> Path:
             journal.quarantine(identity, "unreadable", "bad.wav: it is not sound")
         else:
             journal.shed(identity, "too old", "it waited", start_s=now_s - 200, duration_s=10.0)
-    journal.tell(
-        daemon={
-            "pid": 1,
-            "since": "2026-01-01T00:00:00+00:00",
-            "version": "1.0",
-            "folder": str(spool),
-            "extensions": [".wav"],
-            "output": str(tmp_path / "out"),
-            "format": "npz",
-            "bundles": [],
-        }
+    daemon = DaemonFacts(
+        pid=1,
+        since="2026-01-01T00:00:00+00:00",
+        version="1.0",
+        folder=str(spool),
+        extensions=(".wav",),
+        output=str(tmp_path / "out"),
     )
+    journal.write_facts(Facts(daemon=daemon))
     journal.close()
     return tmp_path / "out"
 

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError, StoreError
+from sonyc_ml.node.facts import Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, set_aside
 from sonyc_ml.node.journal.journal import RESTED_S, Embedded, Entry, Journal, open_journal
 from tests.conftest import examples
@@ -444,8 +445,8 @@ def test_names_that_are_not_utf8(journal: Journal) -> None:
     (entry,) = journal.find(odd.name)
     assert os.fsencode(entry.identity.name) == b"stra\xdfe/\xff.wav"
     assert entry.detail == r"stra\udcdfe/\udcff.wav: it is no sound"
-    journal.tell(folder=odd.name)
-    assert journal.facts()["folder"] == odd.name
+    journal.write_facts(Facts(folder=FolderFacts("missing", odd.name)))
+    assert journal.facts().folder == FolderFacts("missing", odd.name)
 
 
 @pytest.mark.parametrize("year", [1902, 1969, 1970, 2261])
@@ -460,14 +461,15 @@ def test_times_of_broken_clocks(journal: Journal, year: int) -> None:
 
 def test_facts_are_written_when_they_change(journal: Journal) -> None:
     """What is told again is not written again."""
-    journal.tell(input={"word": "ok"}, trouble=None)
+    facts = Facts(input=InputFacts("ok"), trouble=None)
+    journal.write_facts(facts)
     before = log_size(journal)
-    journal.tell(input={"word": "ok"})
-    journal.tell(trouble=None)
+    journal.write_facts(facts)
+    journal.write_facts(Facts(input=InputFacts("ok")))
     assert log_size(journal) == before
-    journal.tell(trouble="full")
+    journal.write_facts(Facts(input=InputFacts("ok"), trouble=TroubleFacts(detail="full")))
     assert log_size(journal) > before
-    assert journal.facts() == {"input": {"word": "ok"}, "trouble": "full"}
+    assert journal.facts() == Facts(input=InputFacts("ok"), trouble=TroubleFacts(detail="full"))
 
 
 # --- compaction -------------------------------------------------------------------------------------------------------
@@ -530,13 +532,13 @@ def test_a_transaction_is_all_or_nothing(journal: Journal) -> None:
         with journal.transaction():
             journal.add([A])
             with journal.transaction():
-                journal.tell(trouble="none")
+                journal.write_facts(Facts(stopped="then"))
                 raise KeyError
 
     with pytest.raises(KeyError):
         change_and_fail()
     assert journal.counts()["pending"] == 0
-    assert journal.facts() == {}
+    assert journal.facts() == Facts()
     with journal.transaction():
         journal.add([A])
         assert take(journal).identity == A
@@ -628,7 +630,7 @@ def test_who_asks_changes_nothing(journal: Journal, tmp_path: Path) -> None:
     journal.add([A])
     reader = Journal(tmp_path, read_only=True)
     assert reader.counts()["pending"] == 1
-    for change in (lambda: reader.add([B]), lambda: reader.tell(a=1), reader.take):
+    for change in (lambda: reader.add([B]), lambda: reader.write_facts(Facts(stopped="then")), reader.take):
         with pytest.raises(StoreError, match="readonly"):
             change()
     reader.close()

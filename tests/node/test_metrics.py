@@ -29,6 +29,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, MetricsConfig, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.node.events import Ended, Postponed, Published
+from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.journal import Embedded, Journal
 from sonyc_ml.node.telemetry import figures
@@ -244,9 +245,9 @@ def make_config(folder: Path, **metrics: Any) -> Config:
 def journal_of(config: Config) -> Iterator[Journal]:
     """The journal as the daemon has it."""
     with closing(Journal(config.state_folder)) as journal:
-        bundle = {"name": "tiny", "version": "1.2.0", "sha256": "ab", "runtime": "litert"}
-        daemon = {"pid": os.getpid(), "bundles": [bundle | {"xnnpack_operators": 3, "operators": 5}]}
-        journal.tell(daemon=daemon, folder={"word": "watched"}, input={"word": "quiet"}, trouble=None)
+        bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
+        daemon = DaemonFacts(os.getpid(), bundles=(bundle,))
+        journal.write_facts(Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet")))
         yield journal
 
 
@@ -392,8 +393,10 @@ def test_everything_is_told_of_a_daemon(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("word", "is_up"), [("watched", 1), ("polled", 1), ("missing", 0), ("unreadable", 0)])
 def test_what_is_not_well_is_told(tmp_path: Path, word: str, is_up: int) -> None:
     """Folder, trouble and silence, as the daemon says."""
-    daemon = {"pid": os.getpid(), "bundles": []}
-    facts = {"daemon": daemon, "folder": {"word": word}, "input": {"word": "ok"}, "trouble": {"detail": "disk full"}}
+    daemon = DaemonFacts(os.getpid())
+    facts = Facts(
+        daemon=daemon, folder=FolderFacts(word), input=InputFacts("ok"), trouble=TroubleFacts(detail="disk full")
+    )
     wanted = Figures(make_config(tmp_path), Tally(), lambda: facts)
     samples = parse(render(wanted.families()))
     assert value(samples, "folder_up", state=word) == is_up
@@ -405,8 +408,8 @@ def test_a_daemon_that_ran_before_is_not_told_of(tmp_path: Path) -> None:
     """Its facts are in the journal until the new one has started; those given otherwise come first."""
     config = make_config(tmp_path)
     with journal_of(config) as journal:
-        journal.tell(daemon={"pid": 1, "bundles": []})
-        for facts, n_told in ((None, 0), (lambda: {"daemon": {"pid": os.getpid(), "bundles": []}}, 1)):
+        journal.write_facts(Facts(daemon=DaemonFacts(1)))
+        for facts, n_told in ((None, 0), (lambda: Facts(daemon=DaemonFacts(os.getpid())), 1)):
             wanted = Figures(config, Tally(), facts)
             names = [name for name, _ in parse(render(wanted.families()))]
             wanted.close()

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.events import Ended, Postponed, Published
+from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, client_id, encoded
 from tests.conftest import ROOT, write_recording
@@ -360,14 +362,15 @@ def test_a_change_is_told_at_once(tmp_path: Path, shared_broker: Mosquitto, monk
     monkeypatch.setattr("sonyc_ml.node.telemetry.mqtt.LOOK_S", 0.05)
     config = configured(tmp_path, shared_broker.port, "change", every_s=1000)
     journal = Journal(config.state_folder)
-    daemon = {"pid": os.getpid(), "since": "2026-11-21T12:00:00+00:00", "version": "1", "bundles": []}
-    journal.tell(daemon={**daemon, "pid": 0}, folder={"word": "watched"})  # of the daemon before
+    daemon = DaemonFacts(os.getpid(), since="2026-11-21T12:00:00+00:00", version="1")
+    journal.write_facts(Facts(daemon=replace(daemon, pid=0), folder=FolderFacts("watched")))  # of the daemon before
     with listening(shared_broker.port, "change") as ears, MqttPublisher(config):
         assert "folder" not in ears.wait_for("state")
-        journal.tell(daemon=daemon, folder={"word": "missing"}, input={"word": "quiet"}, trouble={"detail": "full"})
+        facts = Facts(daemon=daemon, folder=FolderFacts("missing"), input=InputFacts("quiet"))
+        journal.write_facts(replace(facts, trouble=TroubleFacts(detail="full")))
         state = ears.wait_for("state", lambda state: state.get("folder") == "missing")
         assert (state["quiet"], state["trouble"]) == (True, "full")
-        journal.tell(trouble=None)
+        journal.write_facts(facts)
         ears.wait_for("state", lambda state: state.get("folder") == "missing" and state["trouble"] is None)
         assert len(ears.all("state")) == 3
     journal.close()

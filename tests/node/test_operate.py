@@ -18,6 +18,7 @@ from sonyc_ml.cli.node import STATE_FOLDER
 from sonyc_ml.cli.node_text import audit_text, explain_text, listing_text, status_text
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.node import config
+from sonyc_ml.node.facts import Facts, ReloadFacts
 from sonyc_ml.node.journal.journal import Embedded, Journal
 from sonyc_ml.node.operate import reload, retry
 from sonyc_ml.node.operate import status as answers
@@ -66,7 +67,13 @@ class Node:
         }
         well = {"word": "watched", "detail": "", "since": iso(self.now_s)}
         fed = {"word": "ok", "since": iso(self.now_s)}
-        self.journal.tell(**{"daemon": daemon, "folder": well, "input": fed, "trouble": None, **facts})
+        self.journal.write_facts(Facts.from_plain({"daemon": daemon, "folder": well, "input": fed, **facts}))
+
+    def change_facts(self, **changes: Any) -> None:
+        """Say something else; of the daemon, the rest stays."""
+        facts = self.journal.facts().to_plain()
+        changes["daemon"] = facts["daemon"] | changes.get("daemon", {})
+        self.journal.write_facts(Facts.from_plain(facts | changes))
 
     def add(
         self, name: str, state: str = "pending", start_s: float | None = None, length_s: float | None = 10.0
@@ -149,7 +156,7 @@ def test_a_daemon_that_does_not_run(node: Node) -> None:
     assert (answer["word"], answer["trouble"], answer["input"], answer["since"]) == ("died", None, None, None)
     assert answer["attention"] == [answer["text"]]
     node.now_s += 60
-    node.journal.tell(stopped=iso(node.now_s))
+    node.change_facts(stopped=iso(node.now_s))
     assert node.status()["text"] == "not running; stopped 2023-11-14T22:14:20+00:00"
     node.now_s += 60
     node.run(is_running=False)
@@ -160,7 +167,7 @@ def test_a_daemon_that_does_not_run(node: Node) -> None:
 def test_a_daemon_that_starts(node: Node) -> None:
     """Until it has loaded its bundles, the facts are another daemon's."""
     node.run()
-    node.journal.tell(daemon={**node.journal.facts()["daemon"], "pid": 1}, trouble={"since": "", "detail": "old"})
+    node.change_facts(daemon={"pid": 1}, trouble={"since": "", "detail": "old"})
     answer = node.status()
     assert (answer["word"], answer["attention"], answer["recording"]) == ("starting", [], None)
 
@@ -318,7 +325,7 @@ def test_a_pending_recording(node: Node) -> None:
 def test_newest_first_is_known(node: Node) -> None:
     """Which comes first is the daemon's policy."""
     node.run()
-    node.journal.tell(daemon={**node.journal.facts()["daemon"], "overload": "newest-first"})
+    node.change_facts(daemon={"overload": "newest-first"})
     node.add("a.wav")
     node.add("b.wav", start_s=NOW_S + 1)
     assert node.told("a.wav").endswith("1 recording comes before it")
@@ -596,7 +603,7 @@ def answering(node: Node, after: int, **outcome: Any) -> Callable[[float], None]
         slept.append(seconds)
         node.now_s += seconds
         if len(slept) == after:
-            node.journal.tell(reload={"at": iso(node.now_s), **outcome})
+            node.change_facts(reload={"at": iso(node.now_s), **outcome})
 
     return sleep
 
@@ -609,7 +616,7 @@ def test_a_reload_waits_for_its_own_outcome(node: Node, monkeypatch: pytest.Monk
     folder = node.journal.path.parent
     sleep = answering(node, 25, ok=True, detail="running tiny")
     outcome = reload.reload(folder, 30.0, lambda: node.now_s, sleep)
-    assert outcome == {"at": iso(NOW_S + 1), "ok": True, "detail": "running tiny"}
+    assert outcome == ReloadFacts(iso(NOW_S + 1), ok=True, detail="running tiny")
     assert sent[0] >= NOW_S + 0.999
 
 

@@ -15,6 +15,7 @@ from sonyc_ml import __version__
 from sonyc_ml.base.human import iso
 from sonyc_ml.errors import BundleError, StoreError
 from sonyc_ml.node.config import Config, ProcessConfig, SpoolConfig
+from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, ReloadFacts, TroubleFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.reporter import Bulletin, summary
 from sonyc_ml.node.running_bundles import Bundles
@@ -79,26 +80,41 @@ def test_what_runs_is_told(bulletin: Bulletin, journal: Journal, config: Config,
     """Who it is, since when, with what, from where to where."""
     bundles = Bundles(config)
     bulletin.started(bundles)
-    daemon = journal.facts()["daemon"]
-    (bundle,) = daemon.pop("bundles")
-    assert daemon == {
-        "pid": os.getpid(),
-        "since": NOON,
-        "version": __version__,
-        "folder": str(tmp_path / "recordings"),
-        "extensions": [".wav"],
-        "recursive": True,
-        "output": str(tmp_path / "out"),
-        "format": "npz",
-        "overload": "oldest-first",
-        "retention": "keep",
-    }
+    daemon = journal.facts().daemon
+    assert daemon is not None
+    (bundle,) = daemon.bundles
+    assert replace(daemon, bundles=()) == DaemonFacts(
+        pid=os.getpid(),
+        since=NOON,
+        version=__version__,
+        folder=str(tmp_path / "recordings"),
+        extensions=(".wav",),
+        recursive=True,
+        output=str(tmp_path / "out"),
+        format="npz",
+        overload="oldest-first",
+        retention="keep",
+    )
     (model,) = [loaded.model for loaded in bundles]
-    assert (bundle["name"], bundle["sha256"]) == ("tiny", model.bundle.sha256)
-    assert bundle["path"] == str(config.model[0].path)
-    assert bundle["output"] == str(tmp_path / "out")
-    assert journal.facts()["input"] == {"word": "ok", "since": NOON}
-    assert journal.facts()["trouble"] is None
+    assert (bundle.name, bundle.sha256) == ("tiny", model.bundle.sha256)
+    assert bundle.path == str(config.model[0].path)
+    assert bundle.output == str(tmp_path / "out")
+    assert journal.facts().input == InputFacts("ok", NOON)
+    assert journal.facts().trouble is None
+
+
+def test_a_start_keeps_what_was_of_the_daemon_before(bulletin: Bulletin, journal: Journal, config: Config) -> None:
+    """When one ended last, and its last reload; not its trouble."""
+    reload = ReloadFacts(NOON, ok=False, detail="it is no good")
+    before = Facts(daemon=DaemonFacts(pid=1), trouble=TroubleFacts(NOON, "full"), reload=reload, stopped=NOON)
+    journal.write_facts(before)
+    bulletin.publish_in(journal)
+    assert journal.facts() == before
+    assert bulletin.facts == Facts()
+    bulletin.started(Bundles(config))
+    facts = journal.facts()
+    assert facts == bulletin.facts
+    assert (facts.is_of(os.getpid()), facts.trouble, facts.reload, facts.stopped) == (True, None, reload, NOON)
 
 
 def test_quiet_is_told_once(bulletin: Bulletin, journal: Journal, clock: Clock, lines: list[tuple[str, str]]) -> None:
@@ -111,12 +127,12 @@ def test_quiet_is_told_once(bulletin: Bulletin, journal: Journal, clock: Clock, 
     bulletin.found(0)
     bulletin.found(0)
     assert lines == [("WARNING", "no recording for 10 minutes; is the recorder running?")]
-    assert journal.facts()["input"] == {"word": "quiet", "since": NOON}
+    assert journal.facts().input == InputFacts("quiet", NOON)
     clock.now_s += 1
     bulletin.found(2)
     bulletin.found(2)
     assert lines[1:] == [("WARNING", "recordings come in again")]
-    assert journal.facts()["input"] == {"word": "ok", "since": iso(NOON_S + 602)}
+    assert journal.facts().input == InputFacts("ok", iso(NOON_S + 602))
 
 
 def test_a_start_is_not_quiet(bulletin: Bulletin, clock: Clock, lines: list[tuple[str, str]]) -> None:
@@ -153,7 +169,7 @@ def test_the_folders_state_is_told_once(
     for state in states:
         bulletin.folder_is(state)
         bulletin.folder_is(state)
-        assert journal.facts()["folder"] == {"word": state.word, "detail": state.detail, "since": NOON}
+        assert journal.facts().folder == FolderFacts(state.word, state.detail, NOON)
     assert lines == [
         ("WARNING", f"{folder}: it is not there; waiting for it"),
         ("WARNING", f"{folder} is there again"),
@@ -166,9 +182,9 @@ def test_trouble_is_told_until_it_has_passed(
 ) -> None:
     """What it is, since when, and that it is over."""
     bulletin.in_trouble(StoreError("the disk is full"))
-    assert journal.facts()["trouble"] == {"since": NOON, "detail": "the disk is full"}
+    assert journal.facts().trouble == TroubleFacts(NOON, "the disk is full")
     bulletin.out_of_trouble()
-    assert journal.facts()["trouble"] is None
+    assert journal.facts().trouble is None
     assert lines == [
         ("ERROR", "the disk is full; everything waits, and is tried again"),
         ("WARNING", "the trouble has passed; going on"),
@@ -179,17 +195,18 @@ def test_a_reload_is_told(bulletin: Bulletin, journal: Journal, config: Config, 
     """What runs now, or why the old one runs on."""
     bundles = Bundles(config)
     bulletin.started(bundles)
+    started = journal.facts().daemon
     (bundle,) = [loaded.model.bundle for loaded in bundles]
     bulletin.reloaded(bundles, "; and a remark")
     detail = f"running tiny {bundle.sha256[:12]}; and a remark"
-    assert journal.facts()["reload"] == {"at": NOON, "ok": True, "detail": detail}
+    assert journal.facts().reload == ReloadFacts(NOON, ok=True, detail=detail)
     bulletin.not_reloaded(BundleError("it is no good"))
-    assert journal.facts()["reload"] == {"at": NOON, "ok": False, "detail": "it is no good"}
+    assert journal.facts().reload == ReloadFacts(NOON, ok=False, detail="it is no good")
     assert lines == [
         ("WARNING", f"reloaded: {detail}"),
         ("ERROR", "not reloaded, the old bundle runs on: it is no good"),
     ]
-    assert len(journal.facts()["daemon"]["bundles"]) == 1
+    assert journal.facts().daemon == started
 
 
 def test_a_summary_now_and_then(
@@ -215,7 +232,7 @@ def test_the_end_is_told(
     counts.update(embedded=2, quarantined=1)
     bulletin.stopped()
     assert lines == [("INFO", "stopped; embedded 2, quarantined 1")]
-    assert journal.facts()["stopped"] == NOON
+    assert journal.facts().stopped == NOON
 
 
 @pytest.mark.parametrize(
@@ -241,6 +258,6 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
     assert len(lines) == 2
     another = Journal(tmp_path / "another")
     bulletin.publish_in(another)
-    assert another.facts()["folder"]["word"] == MISSING
-    assert another.facts()["trouble"]["detail"] == "the disk is full"
+    assert another.facts().folder_word == MISSING
+    assert another.facts().trouble == TroubleFacts(NOON, "the disk is full")
     another.close()

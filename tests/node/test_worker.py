@@ -20,6 +20,7 @@ from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.events import Ended, Event
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
 from sonyc_ml.node.running_bundles import Bundles
 from sonyc_ml.node.worker import BACKOFF_S, MAX_BACKOFF_S, Worker
@@ -642,7 +643,7 @@ def fill_for_changes(journal: Journal, disk: Path) -> Path:
     ballast = fill(disk)
     for number in itertools.count():  # what was reserved is used up first
         try:
-            journal.tell(filler=str(number) * 100)
+            journal.write_facts(Facts(stopped=str(number) * 100))
         except StoreError:
             return ballast
     raise AssertionError("there is always room")

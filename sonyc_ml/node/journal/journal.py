@@ -27,10 +27,11 @@ from typing import Any
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import FILE_NAME, connect, connect_to_read, set_aside, told
-from sonyc_ml.node.journal.view import STATES, THIS, Embedded, Entry, Facts, JournalView, Recorded, key
+from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Embedded, Entry, JournalView, Recorded, key
 
-__all__ = ["STATES", "Embedded", "Entry", "Facts", "Journal", "Recorded", "open_journal"]
+__all__ = ["STATES", "Embedded", "Entry", "Journal", "Recorded", "open_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -253,10 +254,17 @@ class Journal(JournalView):
         """The file is moved, deleted, gone or overwritten."""
         self._change(identity, "fate = ?", fate)
 
-    def tell(self, **facts: Any) -> None:
+    def write_facts(self, facts: Facts) -> None:
         """Keep facts for those who ask; what has not changed is not written again."""
-        known = self.facts()
-        changed = {key: value for key, value in facts.items() if key not in known or known[key] != value}
+        self._write_plain_facts(json.loads(json.dumps(facts.to_plain())))
+
+    def mark_complete(self) -> None:
+        """The outputs that were there before the journal have been taken up."""
+        self._write_plain_facts({COMPLETE: True})
+
+    def _write_plain_facts(self, facts: dict[str, Any]) -> None:
+        known = self._plain_facts()
+        changed = {key: value for key, value in facts.items() if known.get(key) != value}
         if not changed:
             return
         with self.transaction():

@@ -8,15 +8,15 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import told
 
 STATES = ("pending", "done", "quarantined", "shed")
+COMPLETE = "complete"  # a row of the facts table that is the journal's own
 THIS = "WHERE name = ? AND mtime_ns = ? AND n_bytes = ?"
-
-Facts: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,13 @@ class JournalView:
 
     def facts(self) -> Facts:
         """What the daemon says of itself."""
+        return Facts.from_plain(self._plain_facts())
+
+    def is_complete(self) -> bool:
+        """Whether the outputs that were there before the journal have been taken up."""
+        return bool(self._plain_facts().get(COMPLETE))
+
+    def _plain_facts(self) -> dict[str, Any]:
         with told(self.path):
             rows = self._connection.execute("SELECT key, value FROM facts").fetchall()
         return {key: json.loads(value) for key, value in rows}

@@ -11,14 +11,15 @@ from pathlib import Path
 from sonyc_ml.base.human import iso
 from sonyc_ml.base.lock import FILE_NAME, holder
 from sonyc_ml.errors import ConfigError, StoreError
-from sonyc_ml.node.journal.journal import Facts, Journal
+from sonyc_ml.node.facts import ReloadFacts
+from sonyc_ml.node.journal.journal import Journal
 
 LOOK_S = 0.05  # how often the journal is asked for the daemon's answer
 
 
 def reload(
     folder: Path, timeout_s: float, clock: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep
-) -> Facts | None:
+) -> ReloadFacts | None:
     """Tell the daemon to load its bundles anew, and wait for what comes of it.
 
     Parameters
@@ -32,8 +33,8 @@ def reload(
 
     Returns
     -------
-    dict or None
-        ``at``, ``ok`` and ``detail``; None where no daemon runs.
+    ReloadFacts or None
+        None where no daemon runs.
 
     Raises
     ------
@@ -46,7 +47,7 @@ def reload(
     if pid is None:
         return None
     before = _outcome(folder)
-    while before is not None and before["at"] == iso(clock()):
+    while before is not None and before.at == iso(clock()):
         sleep(LOOK_S)  # two outcomes of one second could not be told apart
     _signal(pid, folder)
     for _ in _looks(timeout_s, sleep):
@@ -68,10 +69,10 @@ def _looks(timeout_s: float, sleep: Callable[[float], None]) -> Iterator[None]:
         sleep(LOOK_S)
 
 
-def _outcome(folder: Path) -> Facts | None:
+def _outcome(folder: Path) -> ReloadFacts | None:
     journal = Journal(folder, read_only=True)
     try:
-        return journal.facts().get("reload")
+        return journal.facts().reload
     finally:
         journal.close()
 

@@ -11,15 +11,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sonyc_ml import __version__
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.config import Config
 from sonyc_ml.node.events import Ended, Event, Postponed, Published
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import told
-from sonyc_ml.node.journal.journal import STATES, Facts, Journal
+from sonyc_ml.node.journal.journal import STATES, Journal
 from sonyc_ml.node.spool.spool import POLLED, WATCHED
 from sonyc_ml.node.telemetry.prometheus import Family, Histogram, Value
 
@@ -197,7 +198,7 @@ class Figures:
 
     def families(self) -> list[Family]:
         """All of them, as they are now."""
-        facts: Facts = {}
+        facts = Facts()
         try:
             journal = self._opened()
             facts = journal.facts()
@@ -279,25 +280,23 @@ class Figures:
 
 def _of_facts(facts: Facts) -> list[Family]:
     """What the daemon says of itself, unless it is one that ran before."""
-    daemon: Mapping[str, Any] = facts.get("daemon", {})
-    if daemon.get("pid") != os.getpid():
+    if facts.daemon is None or not facts.is_of(os.getpid()):
         return []
-    bundles, folder = daemon["bundles"], facts.get("folder") or {"word": ""}
-    is_quiet = (facts.get("input") or {}).get("word") == "quiet"
-    runtimes = ",".join(sorted({bundle["runtime"] for bundle in bundles}))
+    bundles = facts.daemon.bundles
+    runtimes = ",".join(sorted({bundle.runtime for bundle in bundles}))
     build = {"version": __version__, "python": ".".join(map(str, sys.version_info[:3])), "runtime": runtimes}
-    infos = [({key: bundle[key] for key in ("name", "version", "sha256")}, 1) for bundle in bundles]
-    taken = {bundle["name"]: bundle["xnnpack_operators"] for bundle in bundles}
-    operators = {bundle["name"]: bundle["operators"] for bundle in bundles}
-    is_up = int(folder["word"] in (WATCHED, POLLED))
+    infos = [({"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}, 1) for bundle in bundles]
+    taken = {bundle.name: bundle.xnnpack_operators for bundle in bundles}
+    operators = {bundle.name: bundle.operators for bundle in bundles}
+    folder_up = {facts.folder_word: int(facts.folder_word in (WATCHED, POLLED))}
     return [
         Family("sonyc_ml_build_info", "gauge", "What runs.", [(build, 1)]),
         Family("sonyc_ml_bundle_info", "gauge", "The bundles that recordings go through.", infos),
         _by("sonyc_ml_operators", "gauge", "Operators of a bundle's network.", "bundle", operators),
         _by("sonyc_ml_xnnpack_operators", "gauge", "Those that XNNPACK has taken.", "bundle", taken),
-        _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", {folder["word"]: is_up}),
-        _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(is_quiet)),
-        _one("sonyc_ml_trouble", "gauge", "1 while nothing can be written.", int(bool(facts.get("trouble")))),
+        _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", folder_up),
+        _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(facts.is_quiet)),
+        _one("sonyc_ml_trouble", "gauge", "1 while nothing can be written.", int(facts.trouble is not None)),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from sonyc_ml.node.config import Config
 from sonyc_ml.node.events import Event
-from sonyc_ml.node.journal.journal import Facts
+from sonyc_ml.node.facts import Facts
 
 if TYPE_CHECKING:
     from sonyc_ml.node.telemetry.figures import Tally

@@ -31,7 +31,8 @@ from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.node.config import Config, MqttConfig
 from sonyc_ml.node.events import Ended, Event, Postponed, Published
-from sonyc_ml.node.journal.journal import Facts, Journal
+from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.journal import Journal
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -68,8 +69,8 @@ class MqttPublisher:
         self._n_dropped = 0
         self._lock, self._wake = threading.Lock(), threading.Event()
         self._stopping = False
-        self._words: Facts = {}
-        self._told: Facts | None = None
+        self._words: dict[str, Any] = {}
+        self._told: dict[str, Any] | None = None
         self._next_look_s = self._next_state_s = -math.inf
         self._broker = None if config.mqtt.host is None else Broker(config.mqtt, self._there, self._wake.set)
         self._thread = threading.Thread(target=self._run, args=(self._broker,), name="mqtt", daemon=True)
@@ -304,16 +305,16 @@ def message(event: Published | Ended) -> dict[str, Any]:
 
 def state_words(facts: Facts) -> dict[str, Any]:
     """What is published of the state as soon as it changes; nothing where the facts are those of another process."""
-    daemon = facts.get("daemon", {})
-    if daemon.get("pid") != os.getpid():
+    daemon = facts.daemon
+    if daemon is None or not facts.is_of(os.getpid()):
         return {}
     return {
-        "since": daemon["since"],
-        "version": daemon["version"],
-        "folder": (facts.get("folder") or {}).get("word"),
-        "quiet": (facts.get("input") or {}).get("word") == "quiet",
-        "trouble": (facts.get("trouble") or {}).get("detail"),
-        "bundles": [{key: bundle[key] for key in ("name", "version", "sha256")} for bundle in daemon["bundles"]],
+        "since": daemon.since,
+        "version": daemon.version,
+        "folder": facts.folder_word or None,
+        "quiet": facts.is_quiet,
+        "trouble": facts.trouble.detail if facts.trouble else None,
+        "bundles": [{"name": one.name, "version": one.version, "sha256": one.sha256} for one in daemon.bundles],
     }
 
 
