@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install or upgrade sonyc-ml as a service: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST]
-# docs/node.md tells what is put where. Every function does one step; main, at the end, is the whole story.
+# docs/node.md says what is installed where. Every function does one step; main, at the end, calls them in order.
 set -euo pipefail
 umask 022
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -23,30 +23,30 @@ usage() {
     cat <<'TEXT'
 usage: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
 
-Install sonyc-ml as a service, or upgrade it: the new version is put beside the old one, checked, and switched to. If the
-service does not become active with it, the old one is switched back to. Run it as root, from a check-out.
+Install sonyc-ml as a service, or upgrade it. The new version is built beside the old one and checked; then the service
+switches to it. If the service does not become active, it switches back. Run this as root, from a check-out.
 
-  --from WHEEL      the package, instead of the check-out's own
-  --offline FOLDER  take every package from this folder of wheels and nothing from a network; without --from, sonyc-ml too
-  --extras LIST     extras of the package, comma-separated, as in librosa,soxr; upgrades keep them ("none": drop them)
+  --from WHEEL      install this wheel instead of the check-out
+  --offline FOLDER  take every package from this folder of wheels, and sonyc-ml too unless --from is given; no network
+  --extras LIST     extras of the package, for example librosa,soxr; upgrades keep them ("none" removes them)
   --rollback        switch back to the version before
-  --help            this
+  --help            show this text
 
-Exit status: 0 the service is active with this version, 1 it is not (where there was an old one, that is).
+Exit status: 0 the service is active with this version, 1 it is not (an old version, if there was one, is active).
 TEXT
 }
 
 say() { echo "install.sh: $*"; }
 
-# A reason belongs where the operator will look for it: in the journal of the service.
-tell_journal() { # PRIORITY TEXT
+# The operator will look for the reason in the journal of the service.
+log_to_journal() { # PRIORITY TEXT
     printf 'MESSAGE=%s\nPRIORITY=%s\nSYSLOG_IDENTIFIER=sonyc-ml-install\nOBJECT_SYSTEMD_UNIT=%s\n' \
         "$(tr '\n' ' ' <<<"$2")" "$1" "$UNIT" | logger --journald 2>/dev/null || true
 }
 
 complain() {
     echo "install.sh: $*" >&2
-    tell_journal 3 "not installed: $*"
+    log_to_journal 3 "not installed: $*"
     exit 1
 }
 
@@ -75,7 +75,7 @@ check_machine() {
     [ "$(id -u)" = 0 ] || { echo "install.sh: only root can install a service; run: sudo $0" >&2; exit 1; }
     [ -d /run/systemd/system ] || complain "systemd does not run here, and the service needs it"
     exec 9>/run/sonyc-ml-install.lock
-    flock --nonblock 9 || complain "another install.sh is at work"
+    flock --nonblock 9 || complain "another install.sh is running; wait until it has ended"
 }
 
 is_armhf() { [ "$(dpkg --print-architecture 2>/dev/null)" = armhf ]; }
@@ -83,17 +83,17 @@ is_armhf() { [ "$(dpkg --print-architecture 2>/dev/null)" = armhf ]; }
 check_python() {
     [ -x "$PYTHON" ] || complain "there is no $PYTHON; run: apt-get install python3 python3-venv"
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        complain "$PYTHON is $("$PYTHON" --version), and 3.11 or newer is needed: Debian 12, Raspberry Pi OS 12 or newer"
+        complain "$PYTHON is $("$PYTHON" --version), but 3.11 or newer is needed: use Debian 12, Raspberry Pi OS 12 or newer"
     if is_armhf && "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then
-        complain "on 32-bit ARM the runtime ends at Python 3.11, and this is $("$PYTHON" --version): take Debian 12, or a 64-bit system"
+        complain "on 32-bit ARM the runtime supports Python up to 3.11, and this is $("$PYTHON" --version): use Debian 12, or a 64-bit system"
     fi
 }
 
 check_sources() {
-    [ -z "$from" ] || [[ $from == *.whl && -f $from ]] || complain "--from $from: that is no wheel"
-    [ -z "$offline" ] || [ -d "$offline" ] || complain "--offline $offline: that is no folder"
+    [ -z "$from" ] || [[ $from == *.whl && -f $from ]] || complain "--from $from: that is not a wheel"
+    [ -z "$offline" ] || [ -d "$offline" ] || complain "--offline $offline: that is not a folder"
     [ -n "$(find "$here/models" -name '*.json' -print -quit 2>/dev/null)" ] ||
-        complain "$here/models holds no bundle: run this from a whole check-out"
+        complain "$here/models holds no bundle: run this from a complete check-out"
 }
 
 check_space() {
@@ -101,7 +101,7 @@ check_space() {
     mkdir -p "$HOME_FOLDER"
     free_mb=$(df --output=avail -BM "$HOME_FOLDER" | tail -1 | tr -dc '0-9')
     [ "$free_mb" -ge "$NEEDED_MB" ] ||
-        complain "$HOME_FOLDER has $free_mb MB free, and a version beside the old one needs $NEEDED_MB MB"
+        complain "$HOME_FOLDER has $free_mb MB free, but a version beside the old one needs $NEEDED_MB MB: free some space"
 }
 
 install_packages() {
@@ -110,7 +110,7 @@ install_packages() {
         [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null)" = installed ] || missing+=("$package")
     done
     [ ${#missing[@]} = 0 ] && return
-    [ -z "$offline" ] || complain "these packages are missing: apt-get install ${missing[*]}"
+    [ -z "$offline" ] || complain "these packages are missing; run: apt-get install ${missing[*]}"
     say "installing ${missing[*]}"
     { apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -yq --no-install-recommends "${missing[@]}"; } >"$work/apt.log" 2>&1 ||
         complain "${missing[*]} cannot be installed: $(tail -n 3 "$work/apt.log")"
@@ -146,7 +146,7 @@ find_wheel() {
     if [ -n "$offline" ]; then
         mapfile -t found < <(find "$offline" -maxdepth 1 -name 'sonyc_ml-*.whl')
         [ ${#found[@]} = 1 ] ||
-            complain "$offline holds ${#found[@]} wheels of sonyc-ml: say which with --from WHEEL"
+            complain "$offline holds ${#found[@]} wheels of sonyc-ml, but one is needed: name it with --from WHEEL"
     else
         say "building the wheel of $here"
         "$PYTHON" -m venv "$work/build"
@@ -156,7 +156,7 @@ find_wheel() {
     from=${found[0]}
 }
 
-# Its name tells it from every other: what it is made of, and of which Python.
+# The name of a version is a hash of everything in it, and of the Python version.
 name_of_version() {
     local version digest
     version=$(basename "$from")
@@ -270,7 +270,7 @@ explain_crash() { # STATUS PROGRAM BUNDLE: what killed it, where something did
     [ "$1" -lt 128 ] || as_service "$2" doctor --model "$3" | grep -A 1 '^bad' >&2 || true
 }
 
-# What doctor finds wrong with the machine is no reason to keep an old version: a new one may mend it.
+# What doctor finds wrong with the machine is no reason to keep an old version: a new one may repair it.
 check_config() { # FOLDER
     as_service "$1/bin/sonyc-ml" doctor --config "$CANDIDATE" --json >"$work/doctor.json" 2>"$work/doctor.log" || true
     "$PYTHON" - "$work/doctor.json" 2>/dev/null <<'PY' || { cat "$work/doctor.log"; return 1; }
@@ -279,7 +279,7 @@ import json, sys
 DECISIVE = ("configuration", "python", "libraries", "runtime", "processor", "bundle", "golden")
 bad = [entry for entry in json.load(open(sys.argv[1]))["findings"] if entry["verdict"] == "bad"]
 for entry in bad:
-    print(f"{entry['check']}: {entry['text']}; mend it: {entry['remedy']}")
+    print(f"{entry['check']}: {entry['text']}; fix it: {entry['remedy']}")
 sys.exit(any(entry["check"] in DECISIVE for entry in bad))
 PY
 }
@@ -405,7 +405,7 @@ main() {
     if is_in_use "$folder"; then say "$version is installed already, and active"; return; fi
     switch "$folder"
     remove_old_versions
-    tell_journal 5 "$version is installed"
+    log_to_journal 5 "$version is installed"
     say "$version is installed and active; recordings go to $SPOOL, embeddings are in $STATE/embeddings"
 }
 

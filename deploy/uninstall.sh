@@ -15,9 +15,9 @@ recordings and the user stay.
 
   --purge       remove the configuration, the drop-ins, the embeddings and the journal of the recordings too
   --recordings  remove the recordings in /var/spool/sonyc-ml too
-  --help        this
+  --help        show this text
 
-The user goes when nothing is left that belongs to it. Running it again does no harm.
+The user is removed when no file of it is left. You can run this again without harm.
 TEXT
 }
 

@@ -23,6 +23,8 @@ from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
 from sonyc_ml.bundles.manifest import Input, Manifest
 from tests.support import networks
+from tests.support.command import run_ssh_keygen
+from tests.support.watching import StartWatch, Watch
 
 hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a processor is emulated
     "few", max_examples=10, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
@@ -30,6 +32,7 @@ hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a proce
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_DATA = ROOT.parent / "shared" / "data"
+TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
 
 
 def require_shared(relative: str) -> Path:
@@ -135,3 +138,41 @@ def _no_thread_leaks() -> Iterator[None]:
     yield
     left = [thread for thread in set(threading.enumerate()) - before if thread.is_alive()]
     assert not left, f"the test left threads running: {left}"
+
+
+@pytest.fixture
+def watch(tmp_path: Path, tiny_bundle: Path) -> Iterator[StartWatch]:
+    """Start the daemon on ``recordings`` of the test's folder; it is ended with the test."""
+    running: list[Watch] = []
+    folder, output = tmp_path / "recordings", tmp_path / "out"
+    folder.mkdir()
+
+    def start(*flags: object, model: Path | None = tiny_bundle, text: str | None = None) -> Watch:
+        """With flags for folder, model and output, or with `text` in the place of the model's flag as its file."""
+        if text is not None:
+            head = f'[spool]\nfolder = "{folder}"\n[output]\nfolder = "{output}"\n'
+            (tmp_path / "sonyc-ml.toml").write_text(head + text)
+            flags = ("--config", tmp_path / "sonyc-ml.toml", *flags)
+        else:
+            flags = (folder, "--output", output, *flags)
+        running.append(Watch(folder, output, *flags, *(("--model", model) if model else ())))
+        running[-1].wait_for_line("watching")
+        return running[-1]
+
+    yield start
+    for daemon in running:
+        if daemon.process.poll() is None:
+            daemon.process.kill()
+            daemon.process.wait()
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of keys: ours and theirs, with .pub each."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("ssh-keygen is not installed: apt-get install openssh-client")
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        run_ssh_keygen("-t", "ed25519", "-N", "", "-C", f"{name} of the tests", "-f", folder / name)
+    run_ssh_keygen("-t", "rsa", "-N", "", "-f", folder / "rsa")
+    return folder

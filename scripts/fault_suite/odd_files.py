@@ -17,9 +17,9 @@ import soundfile
 from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound, trial
 
 from sonyc_ml.node.journal.journal import Journal
-from tests.sound.test_bad_files import SYNTHETIC
 from tests.support import wavs
 from tests.support.read_mutations import damaged
+from tests.support.wavs import SYNTHETIC
 
 N_QUICK, N_LONG, N_BATCH = 400, 40_000, 500
 ABANDONED_S = 2.0

@@ -22,8 +22,8 @@ from sonyc_ml.cli.compare_text import comparison_text
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
-from tests.cli.test_main import sonyc_ml
-from tests.outputs.test_files import PROVENANCE
+from tests.support.command import sonyc_ml
+from tests.support.outputs import PROVENANCE
 
 
 def made(name: str, seed: int = 0, n_windows: int = 4, n_dims: int = 6, **provenance: Any) -> Output:

@@ -24,7 +24,7 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
 from tests.conftest import floats
-from tests.outputs.test_files import PROVENANCE
+from tests.support.outputs import PROVENANCE
 
 LABELS = ("dog", "siren")
 

@@ -31,9 +31,9 @@ from sonyc_ml.model.loading import load_model
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs
-from tests.analysis.test_bins import LABELS, NOON, output_at, write_day
 from tests.conftest import ROOT, require_shared, vouch, write_recording
 from tests.support import networks
+from tests.support.days import LABELS, NOON, output_at, write_day
 
 DEFAULT_BUNDLE = ROOT / "models" / "quantized_default_int8.tflite"
 DAY_HOURS = (*np.arange(0, 6, 0.25), *np.arange(12, 24, 0.25))

@@ -24,8 +24,7 @@ from sonyc_ml.authoring.heads import dense_head, head_of
 from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.loading import load_model
-from tests.conftest import ROOT, write_recording
-from tests.model.test_interpreter import TFLITE_RUNTIME
+from tests.conftest import ROOT, TFLITE_RUNTIME, write_recording
 
 Floats = npt.NDArray[np.float32]
 

@@ -21,14 +21,11 @@ from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.loading import load_model
-from tests.bundles.test_integrity import keys as _keys
-from tests.cli.test_main import sonyc_ml
 from tests.conftest import require_shared, write_recording
 from tests.support import networks
+from tests.support.command import sonyc_ml
 from tests.support.networks import Spec
 from tests.support.oracle import SAMPLES, long_if_street, oracle
-
-keys = _keys
 
 SONYC_LABELS = (
     *("engine", "machinery_impact", "non_machinery_impact", "powered_saw"),

@@ -19,8 +19,8 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError
-from tests.batch.test_run import named, outputs, run
 from tests.conftest import needs, write_recording
+from tests.support.batches import named, outputs, run
 
 # What Dask warns of is between it and its own dependencies.
 pytestmark = [pytest.mark.filterwarnings("default"), needs("distributed"), needs("pyarrow")]

@@ -20,9 +20,9 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
-from tests.batch.test_run import forget, outputs, run
 from tests.conftest import write_recording
-from tests.outputs.test_reading import output_of
+from tests.support.batches import forget, outputs, run
+from tests.support.outputs import output_of
 
 pyarrow = pytest.importorskip("pyarrow", reason="Parquet is an extra")
 pytest.importorskip("pyarrow.dataset")

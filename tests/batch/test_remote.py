@@ -17,8 +17,8 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
-from tests.batch.test_run import named, outputs, run
 from tests.conftest import write_recording
+from tests.support.batches import named, outputs, run
 
 fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
 pytest.importorskip("s3fs")

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from sonyc_ml.base.lock import BATCH, Lock
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept
+from sonyc_ml.batch.events import Begun, Embedded, Ended, Failed, Kept
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.ledger import Ledger
 from sonyc_ml.batch.run import Batch, embed_recordings
@@ -26,6 +26,7 @@ from sonyc_ml.outputs.files import output_path, write_output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
 from tests.conftest import needs, vouch, write_recording
 from tests.support import networks
+from tests.support.batches import forget, named, outputs, run
 
 FORMATS = ("npz", "csv", pytest.param("parquet", marks=needs("pyarrow")))
 
@@ -36,29 +37,6 @@ def batch(tmp_path: Path, tiny_bundle: Path) -> Batch:
     for i in range(12):
         write_recording(tmp_path / "in" / f"{i % 3}" / f"20261121T12{i:02}00Z.wav", seconds=1 + i / 10, seed=i)
     return Batch(Sources([str(tmp_path / "in")]), Job(str(tiny_bundle)), tmp_path / "out")
-
-
-def run(batch: Batch) -> list[Event]:
-    """Everything that happens in a batch."""
-    return list(embed_recordings(batch))
-
-
-def named(events: list[Event], kind: type[Embedded | Kept | Failed]) -> list[str]:
-    """The recordings to which something of a kind happened."""
-    return sorted(event.recording for event in events if isinstance(event, kind))
-
-
-def outputs(folder: Path) -> dict[str, bytes]:
-    """Every output by its path; npz as their arrays, for an archive holds the time it was made."""
-    found: dict[str, bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                found |= {f"{name}/{key}": arrays[key].tobytes() for key in arrays.files}
-        elif path.is_file() and not name.startswith(".sonyc-ml"):
-            found[name] = path.read_bytes()
-    return found
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -123,12 +101,6 @@ def test_truncated_outputs_are_made_anew(output_format: str, batch: Batch) -> No
         n_lost = 12 if output_format == "parquet" else 1
         assert len(named(run(batch), Embedded)) == n_lost
         assert outputs(batch.folder) == before
-
-
-def forget(batch: Batch) -> None:
-    """Remove the ledger."""
-    for path in (batch.folder / ".sonyc-ml").glob("batch-*"):
-        path.unlink()
 
 
 @pytest.mark.parametrize("output_format", FORMATS)

@@ -25,9 +25,9 @@ from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manif
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 from sonyc_ml.model import AudioModel
 from sonyc_ml.model.loading import load_model
-from tests.cli.test_main import sonyc_ml
 from tests.conftest import write_recording
 from tests.support import networks
+from tests.support.command import run_ssh_keygen, sonyc_ml
 
 NOBODY = 65534
 FILES = ("a.tflite", "a.pkl", "a.golden.npz", "head of a.tflite")
@@ -81,23 +81,6 @@ class Planted:
         assert not self.mark.exists()
         assert type(caught.value) is kind
         return str(caught.value)
-
-
-def run_ssh_keygen(*arguments: object) -> None:
-    command = ["ssh-keygen", "-q", *map(str, arguments)]
-    subprocess.run(command, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=60)
-
-
-@pytest.fixture(scope="session")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of keys: ours and theirs, with .pub each."""
-    if shutil.which("ssh-keygen") is None:
-        pytest.skip("ssh-keygen is not installed: apt-get install openssh-client")
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("ours", "theirs"):
-        run_ssh_keygen("-t", "ed25519", "-N", "", "-C", f"{name} of the tests", "-f", folder / name)
-    run_ssh_keygen("-t", "rsa", "-N", "", "-f", folder / "rsa")
-    return folder
 
 
 @pytest.fixture

@@ -12,12 +12,7 @@ import pytest
 
 from sonyc_ml import __version__
 from tests.conftest import write_recording
-
-
-def sonyc_ml(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``sonyc-ml`` in a process of its own."""
-    command = [sys.executable, "-m", "sonyc_ml", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, timeout=60)
+from tests.support.command import sonyc_ml
 
 
 def test_help_needs_no_numpy() -> None:

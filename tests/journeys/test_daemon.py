@@ -4,116 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from sonyc_ml.node.journal.journal import Entry, Journal
-from tests.cli.test_main import sonyc_ml
+from sonyc_ml.node.journal.journal import Journal
 from tests.conftest import write_recording
-from tests.node.test_journal import fill, mounted
-from tests.node.test_running_bundles import copy_bundle, make_bundle
-from tests.node.test_worker import fill_for_changes, make_fragile, write_loud
+from tests.support.bundles import copy_bundle, make_bundle, make_fragile, write_loud
+from tests.support.command import sonyc_ml
 from tests.support.container import wait_for
-
-LONG_S = 120.0  # emulated, a minute of sound in small steps takes as long
-
-
-class Watch:
-    """A running ``sonyc-ml watch``."""
-
-    def __init__(self, folder: Path, output: Path, *flags: object) -> None:
-        self.folder, self.output, self.state = folder, output, output / ".sonyc-ml"
-        self._log = output.with_name("log")
-        command = [sys.executable, "-m", "sonyc_ml", "watch", *map(str, flags)]
-        paths = [str(output.with_name("site")), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
-        with self._log.open("wb") as log:
-            self.process = subprocess.Popen(command, stderr=log, env=environment, cwd=folder.parent)
-
-    def log(self) -> str:
-        return self._log.read_text()
-
-    def wait_for_line(self, text: str) -> None:
-        self.wait(lambda: text in self.log(), f"{text!r} in the log")
-
-    def wait_for_output(self, name: str) -> Path:
-        path = self.output / name
-        self.wait(path.exists, f"{path}")
-        return path
-
-    def ask(self, question: Callable[[Journal], Any]) -> Any:
-        """Ask the journal, as others do."""
-        journal = Journal(self.state, read_only=True)
-        try:
-            return question(journal)
-        finally:
-            journal.close()
-
-    def wait_for_state(self, name: str, state: str) -> Entry:
-        """Wait until a recording has come into a state."""
-        found: list[Entry] = []
-
-        def is_there() -> bool:
-            found[:] = self.ask(lambda journal: [e for e in journal.find(name) if e.state == state])
-            return bool(found)
-
-        self.wait(is_there, f"{name} {state}")
-        return found[0]
-
-    def outputs(self) -> list[str]:
-        return sorted(
-            path.relative_to(self.output).as_posix()
-            for path in self.output.rglob("*")
-            if path.is_file() and self.state not in path.parents
-        )
-
-    def wait(self, is_there: Callable[[], bool], what: str) -> None:
-        end_s = time.monotonic() + LONG_S
-        while not is_there():
-            assert self.process.poll() is None, f"ended before {what}: {self.log()}"
-            assert time.monotonic() < end_s, f"no {what} after {LONG_S} s: {self.log()}"
-            time.sleep(0.01)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.process.wait(LONG_S)
-
-
-StartWatch = Callable[..., Watch]
-
-
-@pytest.fixture
-def watch(tmp_path: Path, tiny_bundle: Path) -> Iterator[StartWatch]:
-    """Start the daemon on ``recordings`` of the test's folder; it is ended with the test."""
-    running: list[Watch] = []
-    folder, output = tmp_path / "recordings", tmp_path / "out"
-    folder.mkdir()
-
-    def start(*flags: object, model: Path | None = tiny_bundle, text: str | None = None) -> Watch:
-        """With flags for folder, model and output, or with `text` in the place of the model's flag as its file."""
-        if text is not None:
-            head = f'[spool]\nfolder = "{folder}"\n[output]\nfolder = "{output}"\n'
-            (tmp_path / "sonyc-ml.toml").write_text(head + text)
-            flags = ("--config", tmp_path / "sonyc-ml.toml", *flags)
-        else:
-            flags = (folder, "--output", output, *flags)
-        running.append(Watch(folder, output, *flags, *(("--model", model) if model else ())))
-        running[-1].wait_for_line("watching")
-        return running[-1]
-
-    yield start
-    for daemon in running:
-        if daemon.process.poll() is None:
-            daemon.process.kill()
-            daemon.process.wait()
+from tests.support.journals import fill, fill_for_changes, mounted
+from tests.support.watching import LONG_S, StartWatch
 
 
 def test_each_recording_is_embedded_once(watch: StartWatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -29,6 +30,20 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PICTURES = ROOT / "docs" / "pictures.md"
+GLOSSARY = ROOT / "docs" / "glossary.md"
+PAGES = (
+    *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
+    *sorted(page for page in (ROOT / "docs").glob("*.md") if page != COMMANDS),
+    *sorted((ROOT / "examples").rglob("README.md")),
+)
+# What readers stumbled over who are not native speakers. The state is called shed; to shed is no verb here.
+STUMBLING = re.compile(
+    r"\b(mend(s|ed|ing)?|vouch\w*|at hand|by lot|anew|half as far again|of an output alone"
+    r"|told|tell(s|ing)?|sheds|shedding"
+    r"|(one|row|line|event|ms|MB|s|windows|recordings|multiplications|processes|seconds|keys|classifier)"
+    r" an? (window|recording|line|row|core|second|minute|hour|class|worker|node|event))\b",
+    re.IGNORECASE,
+)
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["embed"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
@@ -199,9 +214,80 @@ def test_readme_scripts_exist() -> None:
 
 def test_links_lead_somewhere() -> None:
     """Every relative link of the documentation names a file that is there."""
-    for page in (README, ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
+    for page in (*PAGES, COMMANDS):
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def missing_files(text: str) -> list[str]:
+    """Files (by their path) and modules (by their dotted name) that a text names and this repository does not have."""
+    paths = re.findall(r"(?<![\w/.-])((?:sonyc_ml|tests|scripts|deploy|docs|examples)/[\w./-]*\w)", text)
+    names = re.findall(r"\bsonyc_ml(?:\.[A-Za-z_]\w*)+(?!\w|\.?/)", text)
+    gone = [path for path in paths if not (ROOT / path).exists()]
+    return gone + [name for name in names if not is_name(name)]
+
+
+def is_name(name: str) -> bool:
+    """Whether the dotted name of a module, or of something in it, leads somewhere."""
+    try:
+        pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "text", ["see `sonyc_ml/errors.py` and sonyc_ml.model.Extractor", "https://x.org/docs/gone.md"]
+)
+def test_what_is_there_is_found(text: str) -> None:
+    """Files and modules that exist, and addresses elsewhere, pass the next test's check."""
+    assert not missing_files(text)
+
+
+@pytest.mark.parametrize("gone", ["sonyc_ml/crew.py", "sonyc_ml.places", "sonyc_ml.model.Places", "docs/gone.md"])
+def test_what_is_gone_is_found(gone: str) -> None:
+    """The check of the next test finds files and modules that are not there."""
+    assert missing_files(f"The work is done by `{gone}`.") == [gone]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_what_is_there(page: Path) -> None:
+    """A page names no file and no module of this repository that does not exist."""
+    assert not missing_files(page.read_text())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_are_in_plain_words(page: Path) -> None:
+    """No word comes back that readers stumbled over; what the program prints is another matter."""
+    prose = re.sub(r"```text\n.*?```", "", page.read_text(), flags=re.DOTALL)
+    assert not [found[0] for found in STUMBLING.finditer(prose)]
+
+
+def test_deployed_texts_are_in_plain_words() -> None:
+    """Nor in the configuration, the unit, drop-ins, alert rules, the dashboard or what the installer says."""
+    for path in (path for path in (ROOT / "deploy").rglob("*") if path.is_file()):
+        found = [found[0] for found in STUMBLING.finditer(path.read_text())]
+        assert not found, f"{path.name}: {found}"
+
+
+@pytest.mark.parametrize("words", ["a row a window", "an event a line", "one a core", "told of", "mend it", "at hand"])
+def test_stumbling_words_are_found(words: str) -> None:
+    """The words that readers stumbled over are found by the check."""
+    assert STUMBLING.search(f"It is {words}.")
+
+
+def test_the_glossary_is_short() -> None:
+    """The glossary has fifteen words at most, and the README leads to it."""
+    rows = re.findall(r"^\| (?!word \|)([\w ]+) \|", GLOSSARY.read_text(), re.MULTILINE)
+    assert 10 <= len(rows) == len(set(rows)) <= 15
+    assert "(docs/glossary.md)" in README.read_text()
+
+
+def test_flags_have_hyphens_in_the_pages() -> None:
+    """Pages write flags with hyphens; where SONYC's own spellings are named, they are called that."""
+    for page in PAGES:
+        for line in page.read_text().splitlines():
+            assert not re.search(r"--\w+_\w+", line) or "SONYC" in line, f"{page.name}: {line}"
 
 
 @pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="argparse lays out its help differently in each Python")

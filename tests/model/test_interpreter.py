@@ -16,13 +16,12 @@ from hypothesis import strategies as st
 
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model.interpreter import Interpreter, Tensor
-from tests.conftest import ROOT, floats, needs, require_shared
+from tests.conftest import ROOT, TFLITE_RUNTIME, floats, needs, require_shared
 from tests.support import networks
 from tests.support.networks import Spec
 
 Floats = npt.NDArray[np.float32]
 
-TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
 ZERO_POINTS = {"int8": -3, "uint8": 120, "int16": 0}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,9 @@ from sonyc_ml.authoring.make import make_bundle, trust
 from sonyc_ml.errors import BundleError, BundleIntegrityError
 from sonyc_ml.model import SpecModel
 from sonyc_ml.model.loading import load_model
-from tests.cli.test_main import sonyc_ml
 from tests.support import networks
+from tests.support.bundles import name_class
+from tests.support.command import sonyc_ml
 
 LIBRARY = """
 from dataclasses import dataclass
@@ -89,15 +89,6 @@ def bundle(library: Path, tmp_path: Path) -> Path:
     path.write_bytes(networks.reshaping(networks.Spec((1, 2000)), networks.Spec((1, 2000))))
     make_bundle(path, input_kind="pcm", target_sr=8000)
     return name_class(path, "my_library.models:Loud", {"gain": 2})
-
-
-def name_class(bundle: Path, name: str, parameters: dict[str, Any] | None = None) -> Path:
-    """Have the manifest name a class, with parameters, and nothing else that would build a model."""
-    manifest = json.loads(bundle.with_suffix(".json").read_text())
-    manifest |= {"class": name, "parameters": parameters or {}}
-    manifest.pop("golden", None)
-    bundle.with_suffix(".json").write_text(json.dumps(manifest))
-    return bundle
 
 
 def refusal(bundle: Path) -> str:

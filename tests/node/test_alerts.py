@@ -13,7 +13,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.telemetry.figures import Figures, Tally
 from sonyc_ml.node.telemetry.prometheus import render
 from tests.conftest import ROOT
-from tests.node.test_metrics import PUBLISHED, journal_of, make_config, parse, promtool
+from tests.support.metrics import PUBLISHED, journal_of, make_config, parse, promtool
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 RULE_TESTS = ROOT / "deploy" / "prometheus" / "alerts_test.yml"

@@ -24,25 +24,11 @@ from sonyc_ml.node.facts import Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, set_aside
 from sonyc_ml.node.journal.journal import RESTED_S, Embedded, Entry, Journal, open_journal
 from tests.conftest import examples
+from tests.support.journals import NOON_S, Clock, an_identity, fill, mounted
 
 DAY_S = 86400.0
-NOON_S = 1_700_000_000.0  # 2023-11-14, 22:13:20 in UTC
 EMBEDDED = Embedded(start_s=NOON_S, duration_s=10.0, hop_size_s=0.1)
 NEVER_S = 1e12
-
-
-class Clock:
-    """A clock that stands still until it is told to go on."""
-
-    def __init__(self, now_s: float = NOON_S) -> None:
-        self.now_s = now_s
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
-def an_identity(name: str = "a.wav", mtime_s: float = NOON_S, n_bytes: int = 100) -> Identity:
-    return Identity(name, n_bytes, round(mtime_s * 1e9))
 
 
 A, B, C = (an_identity(f"{letter}.wav", NOON_S + number) for number, letter in enumerate("abc"))
@@ -59,34 +45,6 @@ def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
     journal = Journal(tmp_path, clock=clock)
     yield journal
     journal.close()
-
-
-@contextmanager
-def mounted(size: str = "512k") -> Iterator[Path]:
-    """A small disk in memory; skips the test where it may not be mounted. Not in pytest's folder, which is cleared."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    folder = Path(tempfile.mkdtemp(prefix="sonyc-ml-disk-"))
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        folder.rmdir()
-        pytest.skip("this root may not mount a small disk")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", folder], check=True)
-        folder.rmdir()
-
-
-def fill(folder: Path) -> Path:
-    """Fill a disk to the last byte; what is removed to make room again."""
-    ballast = folder / "ballast"
-    with ballast.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(4096))
-        except OSError:
-            return ballast
 
 
 def entry_of(journal: Journal, identity: Identity) -> Entry:
@@ -987,8 +945,6 @@ class JournalMachine(RuleBasedStateMachine):
 
 @contextmanager
 def _temporary_folder() -> Iterator[str]:
-    import tempfile
-
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as folder:
         yield folder
 

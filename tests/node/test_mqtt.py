@@ -32,7 +32,7 @@ from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, Tro
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, client_id, encoded
 from tests.conftest import ROOT, write_recording
-from tests.journeys.test_daemon import Watch
+from tests.support.watching import Watch
 
 LONG_S = 20.0
 MODEL = ROOT / "models" / "quantized_default_int8.tflite"

@@ -10,7 +10,7 @@ import pytest
 from sonyc_ml.node.config import OverloadConfig
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.overload import CHECK_S, N_SHED, Overload
-from tests.node.test_journal import NOON_S, Clock, an_identity
+from tests.support.journals import NOON_S, Clock, an_identity
 
 OWN_S = 0.1
 

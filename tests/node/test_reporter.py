@@ -20,8 +20,8 @@ from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.reporter import Bulletin, summary
 from sonyc_ml.node.running_bundles import Bundles
 from sonyc_ml.node.spool.spool import MISSING, POLLED, WATCHED, FolderState
-from tests.node.test_journal import NOON_S, Clock
-from tests.node.test_running_bundles import configure
+from tests.support.bundles import configure
+from tests.support.journals import NOON_S, Clock
 
 NOON = "2023-11-14T22:13:20+00:00"
 

@@ -7,39 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from sonyc_ml.authoring import export as exporter
-from sonyc_ml.authoring import make as maker
 from sonyc_ml.errors import BundleError, BundleIntegrityError, ConfigError
-from sonyc_ml.node.config import Config, load_config
+from sonyc_ml.node.config import load_config
 from sonyc_ml.node.running_bundles import CHECK_S, Bundles
-from tests.node.test_journal import Clock
-from tests.support import networks
-
-
-def make_bundle(path: Path, n_dims: int = 5) -> Path:
-    """A small bundle whose embeddings have so many numbers."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(networks.dense((1, 64, 51, 1), n_dims))
-    if not path.with_suffix(".pkl").exists():
-        exporter.export(path.with_suffix(".pkl"))
-    maker.make_bundle(path)
-    return path
-
-
-def copy_bundle(path: Path, to: Path) -> Path:
-    """The files of a bundle in another folder, under their own names."""
-    to.mkdir(parents=True, exist_ok=True)
-    for file in path.parent.glob(f"{path.stem}.*"):
-        shutil.copy(file, to)
-    return to / path.name
-
-
-def configure(folder: Path, *models: Path, more: str = "") -> Config:
-    """A configuration with these bundles, from a file in the folder."""
-    text = '[spool]\nfolder = "recordings"\n[output]\nfolder = "out"\n' + more
-    text += "".join(f'\n[[model]]\npath = "{path}"\n' for path in models)
-    (folder / "sonyc-ml.toml").write_text(text)
-    return load_config(folder / "sonyc-ml.toml", {})
+from tests.support.bundles import configure, copy_bundle, make_bundle
+from tests.support.journals import Clock
 
 
 @pytest.fixture

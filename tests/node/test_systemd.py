@@ -9,18 +9,9 @@ import socket
 import pytest
 
 from sonyc_ml.node.systemd import Service, journal_handler
+from tests.support.journals import Clock
 
 BELOW_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "8000000"}
-
-
-class Clock:
-    """A clock that is set by hand."""
-
-    def __init__(self) -> None:
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def test_the_manager_hears_of_the_life_of_the_daemon() -> None:

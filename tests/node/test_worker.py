@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import shutil
@@ -16,50 +15,19 @@ import numpy as np
 import pytest
 import soundfile
 
-from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.events import Ended, Event
-from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
 from sonyc_ml.node.running_bundles import Bundles
 from sonyc_ml.node.worker import BACKOFF_S, MAX_BACKOFF_S, Worker
 from sonyc_ml.outputs.files import read_provenance
 from tests.conftest import write_recording
-from tests.model.test_own_class import name_class
-from tests.node.test_journal import Clock, fill, mounted
-from tests.node.test_running_bundles import configure
-from tests.node.test_running_bundles import make_bundle as make_dense_bundle
-from tests.support import networks
+from tests.support.bundles import configure, make_fragile, write_loud
+from tests.support.bundles import make_bundle as make_dense_bundle
+from tests.support.journals import Clock, fill_for_changes, mounted
 
 TEMPORARY = ".0123456789abcdef.tmp"
-
-FRAGILE = """
-import os, signal
-from sonyc_ml.features import PCMWindows
-from sonyc_ml.model import Model
-
-
-class Fragile(Model):
-    def make_extractor(self):
-        extractor = PCMWindows(0.25, 0.25, 8000)
-        compute = extractor._features
-        extractor._features = lambda *arguments: self.checked(compute(*arguments))
-        return extractor
-
-    def checked(self, features):
-        if abs(features).max() > 0.5:
-            self.fail()
-        return features
-
-    def fail(self):
-        raise KeyError("too loud")
-
-
-class Deadly(Fragile):
-    def fail(self):
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
 
 
 class Node:
@@ -135,22 +103,6 @@ def make_node(tmp_path: Path, tiny_bundle: Path) -> Iterator[MakeNode]:
 @pytest.fixture
 def node(make_node: MakeNode) -> Node:
     return make_node()
-
-
-def make_fragile(folder: Path, name: str) -> Path:
-    """A bundle of a class that fails on loud recordings, and beside it the package of the class."""
-    (folder / "site").mkdir(exist_ok=True)
-    (folder / "site" / "fragile_library.py").write_text(FRAGILE)
-    path = folder / "models" / "fragile.tflite"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(networks.reshaping(networks.Spec((1, 2000)), networks.Spec((1, 2000))))
-    make_bundle(path, input_kind="pcm", target_sr=8000)
-    return name_class(path, f"fragile_library:{name}")
-
-
-def write_loud(path: Path) -> Path:
-    soundfile.write(path, np.full(8000, 0.9), 8000)
-    return path
 
 
 def cut(path: Path, share: float = 0.5) -> None:
@@ -636,17 +588,6 @@ def test_what_cannot_be_written_down_is_written_down_first(full_node: Node) -> N
     node.run()
     assert node.journal.counts()["done"] == 2
     assert node.outputs() == ["a.wav.npz", "b.wav.npz"]
-
-
-def fill_for_changes(journal: Journal, disk: Path) -> Path:
-    """Fill the journal's disk, so that not one more change fits."""
-    ballast = fill(disk)
-    for number in itertools.count():  # what was reserved is used up first
-        try:
-            journal.write_facts(Facts(stopped=str(number) * 100))
-        except StoreError:
-            return ballast
-    raise AssertionError("there is always room")
 
 
 def test_an_end_that_did_not_fit_is_written_down_later(full_node: Node) -> None:

@@ -24,25 +24,8 @@ from sonyc_ml.errors import OutputNameError, RecordingError, StoreError
 from sonyc_ml.outputs.files import find_output, free_path, is_output_of, output_path, read_provenance, write_output
 from sonyc_ml.outputs.output import FORMAT_VERSION, Output, Provenance
 from tests.conftest import floats
+from tests.support.outputs import PROVENANCE
 
-PROVENANCE = Provenance(
-    recording="street/a: \N{GREEK SMALL LETTER ALPHA}, #1.wav",
-    recording_sha256="5e" * 32,
-    recording_bytes=5_000_000_000,
-    recording_mtime_ns=1_700_000_000_123_456_789,
-    sample_rate=44100,
-    n_samples=441000,
-    start_time="2024-05-01T12:00:00+00:00",
-    start_time_source="name",
-    clock_synchronised="unknown",
-    salvaged=False,
-    bundle="quantized_default_int8",
-    bundle_sha256="a0" * 32,
-    window_size_s=1.0,
-    hop_size_s=0.1,
-    res_type="",
-    versions="sonyc-ml 0.1; numpy 2.0",
-)
 IDENTITY = (PROVENANCE.recording_bytes, PROVENANCE.recording_mtime_ns)
 
 matrices = hnp.arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 5)), elements=floats(width=32))

@@ -11,22 +11,9 @@ import pytest
 import sonyc_ml
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.files import write_output
-from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
 from tests.conftest import needs
-from tests.outputs.test_files import PROVENANCE
-
-
-def output_of(name: str, n_windows: int, start_time: str = "2026-11-21T12:00:00+01:00") -> Output:
-    """An output of made-up numbers."""
-    rng = np.random.default_rng(len(name))
-    return Output(
-        timestamps=np.linspace(-0.25, 0.5 * n_windows - 0.75, n_windows),
-        embedding=rng.normal(size=(n_windows, 3)).astype(np.float32),
-        scores=rng.random((n_windows, 2)).astype(np.float32),
-        labels=("dog", "siren"),
-        provenance=replace(PROVENANCE, recording=name, start_time=start_time),
-    )
+from tests.support.outputs import output_of
 
 
 @pytest.mark.parametrize("suffix", ["npz", "csv"])

@@ -15,23 +15,9 @@ import soundfile
 from sonyc_ml.errors import RecordingError
 from sonyc_ml.sound.files import read_recording
 from tests.conftest import require_shared
+from tests.support.wavs import SYNTHETIC
 
 SCRIPT = Path(__file__).resolve().parents[1] / "support" / "read_mutations.py"
-SYNTHETIC = {
-    "pcm8.wav": ("WAV", "PCM_U8"),
-    "pcm16.wav": ("WAV", "PCM_16"),
-    "pcm24.wav": ("WAV", "PCM_24"),
-    "float32.wav": ("WAV", "FLOAT"),
-    "float64.wav": ("WAV", "DOUBLE"),
-    "mulaw.wav": ("WAV", "ULAW"),
-    "adpcm.wav": ("WAV", "IMA_ADPCM"),
-    "extensible.wav": ("WAVEX", "PCM_16"),
-    "pcm16.rf64": ("RF64", "PCM_16"),
-    "pcm16.w64": ("W64", "PCM_16"),
-    "pcm16.aiff": ("AIFF", "PCM_16"),
-    "pcm16.flac": ("FLAC", "PCM_16"),
-    "vorbis.ogg": ("OGG", "VORBIS"),
-}
 
 
 def scipy_recordings() -> list[Path]:

@@ -30,8 +30,8 @@ from sonyc_ml.errors import (
     VanishedRecordingError,
 )
 from sonyc_ml.sound.files import BLOCK_LENGTH, open_recording, read_recording
-from tests.sound.test_start_time import bext, info
 from tests.support import wavs
+from tests.support.wavs import bext, info
 
 Floats = npt.NDArray[np.floating[Any]]
 

@@ -32,8 +32,8 @@ from sonyc_ml.sound.header import (
     find_sound,
     read_origination,
 )
-from tests.sound.test_start_time import bext
 from tests.support import wavs
+from tests.support.wavs import bext
 
 HEADS = (
     b"",

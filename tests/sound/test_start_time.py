@@ -19,6 +19,7 @@ from sonyc_ml.base.process import STA_UNSYNC, TIME_ERROR, is_clock_synchronised
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import PATTERNS, StartTime, StartTimes
 from tests.support import wavs
+from tests.support.wavs import bext, info
 
 SOUND = bytes(range(200)) * 80  # half a second of 16 bits at 16 kHz
 FORM = wavs.fmt(sample_rate=16000)
@@ -27,16 +28,6 @@ AUDIOMOTH = " by AudioMoth 24774D0560EC3D8B at medium gain while battery was 4.2
 times = st.datetimes(datetime(1970, 1, 1), datetime(2068, 12, 31))  # noqa: DTZ001
 others = st.text(st.characters(codec="utf-8", exclude_characters="0123456789/", exclude_categories=["Nd"]))
 offsets = st.integers(-23 * 60, 23 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-
-
-def bext(date: str, time: str) -> bytes:
-    """What stands in a ``bext`` chunk of version 0 that says when the sound begins (EBU Tech 3285)."""
-    return bytes(256 + 32 + 32) + date.encode().ljust(10, b"\0") + time.encode().ljust(8, b"\0") + bytes(264)
-
-
-def info(comment: str) -> bytes:
-    """What stands in a ``LIST`` chunk that holds a comment."""
-    return b"INFO" + wavs.chunk(b"ICMT", comment.encode() + b"\0")
 
 
 def start_of(

@@ -89,3 +89,30 @@ def _ogg_crc(page: bytes) -> int:
         for _ in range(8):
             crc = (crc << 1) ^ (0x104C11DB7 if crc & 0x80000000 else 0)
     return crc
+
+
+def bext(date: str, time: str) -> bytes:
+    """What stands in a ``bext`` chunk of version 0 that says when the sound begins (EBU Tech 3285)."""
+    return bytes(256 + 32 + 32) + date.encode().ljust(10, b"\0") + time.encode().ljust(8, b"\0") + bytes(264)
+
+
+def info(comment: str) -> bytes:
+    """What stands in a ``LIST`` chunk that holds a comment."""
+    return b"INFO" + chunk(b"ICMT", comment.encode() + b"\0")
+
+
+SYNTHETIC = {
+    "pcm8.wav": ("WAV", "PCM_U8"),
+    "pcm16.wav": ("WAV", "PCM_16"),
+    "pcm24.wav": ("WAV", "PCM_24"),
+    "float32.wav": ("WAV", "FLOAT"),
+    "float64.wav": ("WAV", "DOUBLE"),
+    "mulaw.wav": ("WAV", "ULAW"),
+    "adpcm.wav": ("WAV", "IMA_ADPCM"),
+    "extensible.wav": ("WAVEX", "PCM_16"),
+    "pcm16.rf64": ("RF64", "PCM_16"),
+    "pcm16.w64": ("W64", "PCM_16"),
+    "pcm16.aiff": ("AIFF", "PCM_16"),
+    "pcm16.flac": ("FLAC", "PCM_16"),
+    "vorbis.ogg": ("OGG", "VORBIS"),
+}
