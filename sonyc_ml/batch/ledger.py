@@ -13,11 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from sonyc_ml.base import sqlite
 from sonyc_ml.batch.events import Failed
 from sonyc_ml.errors import StoreError
 
-VERSION = 1
-SCHEMA = """
+TABLES = ("outputs", "parts", "failures")
+STEPS = (
+    """
 CREATE TABLE outputs (
     name BLOB PRIMARY KEY,                  -- of the recording; it need not be UTF-8
     n_bytes INTEGER NOT NULL,               -- of the recording, with its time: which state of it was embedded
@@ -37,12 +39,13 @@ CREATE TABLE parts (
 CREATE TABLE failures (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+""",
+)
 COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_bytes, output_mtime_ns, duration_s"
 
 
 class Row(NamedTuple):
-    """An output, and what it was made of; the fields are the columns of `SCHEMA`."""
+    """An output, and what it was made of; the fields are the columns of the table."""
 
     name: str
     n_bytes: int
@@ -77,12 +80,13 @@ class Ledger:
     Parameters
     ----------
     path : Path
-        Of its file; made where it is not there, and made anew where it is damaged.
+        Of its file; made where it is not there, and made anew where it is damaged. One of an earlier version is
+        brought up to date.
 
     Raises
     ------
     StoreError
-        It cannot be made.
+        It cannot be made, or is of a later version than this one knows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -92,7 +96,7 @@ class Ledger:
             try:
                 self._connection = _connect(path)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, (sqlite3.OperationalError, sqlite.VersionError)):
                     raise
                 for suffix in ("", "-wal", "-shm"):  # damaged: the outputs know as much
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -197,22 +201,9 @@ class Ledger:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes of it is read from the outputs
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version:
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(f"version {version}")
-        for (found,) in connection.execute("PRAGMA quick_check(1)"):
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    # What a power cut takes of it is read from the outputs.
+    pragmas = ("journal_mode = WAL", "synchronous = NORMAL")
+    return sqlite.connect(path, STEPS, TABLES, pragmas=pragmas, check="quick_check")
 
 
 @contextmanager
@@ -220,5 +211,8 @@ def _told(path: Path) -> Iterator[None]:
     """What the disk or SQLite say, as a StoreError."""
     try:
         yield
+    except sqlite.VersionError as error:
+        remedy = "install that version, or move the file away: it is made again from the outputs"
+        raise StoreError(f"{path} cannot be used: {error}; {remedy}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be used: {getattr(error, 'strerror', None) or error}") from error

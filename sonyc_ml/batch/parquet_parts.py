@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
+from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.batch.destination import clear_up, new_row, row_of
 from sonyc_ml.batch.events import Embedded
 from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.batch.partitions import Place

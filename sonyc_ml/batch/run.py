@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonyc_ml.base.durable import write_atomically
-from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
-from sonyc_ml.batch.destination import STATE_FOLDER, Collection, Files
+from sonyc_ml.batch.destination import Collection, Files
 from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept, Outcome
 from sonyc_ml.batch.job import Job, Order
 from sonyc_ml.batch.ledger import Ledger

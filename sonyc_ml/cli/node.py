@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.cli.flags import add_command
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import read_tables, usual_config
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 OK, ATTENTION, CANNOT_TELL = 0, 1, 2
 
-STATE_FOLDER = ".sonyc-ml"  # as in sonyc_ml.node.config, which takes a tenth of the time that a status takes
 MAX_REFUSALS = 10  # that are told one by one
 STATES = ("quarantined", "shed", "pending", "done")
 WHERE = """\

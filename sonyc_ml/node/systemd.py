@@ -18,7 +18,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 
-class Service:
+class Notifier:
     """Talks to the service manager.
 
     Parameters
@@ -46,28 +46,28 @@ class Service:
     def ready(self, status: str) -> None:
         """It is watching."""
         self._status = status
-        self._say(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={status}")
 
-    def is_doing(self, status: str) -> None:
+    def status(self, status: str) -> None:
         """What it does, in a line."""
         if status != self._status:
             self._status = status
-            self._say(f"STATUS={status}")
+            self._send(f"STATUS={status}")
 
     def stopping(self) -> None:
         """It finishes the recording at hand and ends."""
-        self._say("STOPPING=1")
+        self._send("STOPPING=1")
 
-    def beat(self) -> None:
+    def keep_alive(self) -> None:
         """It gets on with its work; said as often as the watchdog wants, and no more.
 
         To be called by the work itself: from a timer it would say so of a worker that hangs.
         """
         if self._every_s and self._timer() >= self._next_s:
             self._next_s = self._timer() + self._every_s
-            self._say("WATCHDOG=1")
+            self._send("WATCHDOG=1")
 
-    def _say(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if self._notify is not None:
             with suppress(OSError):  # a manager that does not listen is no reason to stop
                 self._notify(text)
@@ -96,8 +96,8 @@ def error_prefix(stream: Any = None, environment: Mapping[str, str] = os.environ
     return "<3>" if _is_journal(stream, environment.get("JOURNAL_STREAM", "")) else ""
 
 
-def _is_journal(stream: Any, told: str) -> bool:
-    device, _, inode = told.partition(":")
+def _is_journal(stream: Any, name: str) -> bool:
+    device, _, inode = name.partition(":")
     try:
         status = os.fstat(stream.fileno())
         return stat.S_ISSOCK(status.st_mode) and (status.st_dev, status.st_ino) == (int(device), int(inode))

@@ -19,7 +19,7 @@ import pytest
 from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.facts import DaemonFacts, Facts
-from sonyc_ml.node.journal.journal import Embedded, Journal
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from tests.conftest import write_recording
 
 LONG_S = 30.0
@@ -37,7 +37,7 @@ def output(tmp_path: Path) -> Path:
         identity = Identity(name, 3, (spool / name).stat().st_mtime_ns)
         journal.add([identity])
         if number == 0:
-            journal.finish(identity, Embedded(now_s - 100, 10.0, 0.1))
+            journal.finish(identity, OutputSummary(now_s - 100, 10.0, 0.1))
         elif number == 1:
             journal.quarantine(identity, "unreadable", "bad.wav: it is not sound")
         else:

@@ -49,7 +49,7 @@ def reload(
     before = _outcome(folder)
     while before is not None and before.at == iso(clock()):
         sleep(LOOK_S)  # two outcomes of one second could not be told apart
-    _signal(pid, folder)
+    send_hangup(pid, folder)
     for _ in _looks(timeout_s, sleep):
         outcome = _outcome(folder)
         if outcome is not None and outcome != before:
@@ -77,7 +77,7 @@ def _outcome(folder: Path) -> ReloadFacts | None:
         journal.close()
 
 
-def _signal(pid: int, folder: Path) -> None:
+def send_hangup(pid: int, folder: Path) -> None:
     """Send SIGHUP, but to nobody else: a daemon in a container has another number outside."""
     try:
         if not _holds(pid, folder / FILE_NAME):

@@ -53,6 +53,11 @@ class Watch:
     recursive : bool
         Watch sub-folders too.
 
+    Attributes
+    ----------
+    observers : list of InotifyObserver
+        Watchdog's; empty once it is closed.
+
     Raises
     ------
     OSError
@@ -60,7 +65,7 @@ class Watch:
     """
 
     def __init__(self, folder: Path, hints: Hints, *, recursive: bool) -> None:
-        self._observers: list[InotifyObserver] = []
+        self.observers: list[InotifyObserver] = []
         self._overflows = _OverflowHandler(hints)
         logging.getLogger(WATCHDOG_LOGGER).addHandler(self._overflows)
         listener = _Listener(hints)
@@ -69,13 +74,13 @@ class Watch:
                 (InotifyObserver(), [FileClosedEvent]),
                 (InotifyObserver(generate_full_events=True), [FileCreatedEvent, FileMovedEvent]),
             ):
-                self._observers.append(observer)
+                self.observers.append(observer)
                 observer.schedule(listener, str(folder), recursive=recursive, event_filter=[*events])
                 observer.start()
         except BaseException:
             self.close()
             raise
-        self._threads = [thread for observer in self._observers for thread in (observer, *observer.emitters)]
+        self._threads = [thread for observer in self.observers for thread in (observer, *observer.emitters)]
 
     @property
     def is_alive(self) -> bool:
@@ -85,12 +90,12 @@ class Watch:
     def close(self) -> None:
         """Stop watching."""
         logging.getLogger(WATCHDOG_LOGGER).removeHandler(self._overflows)
-        for observer in self._observers:
+        for observer in self.observers:
             observer.stop()
-        for observer in self._observers:
+        for observer in self.observers:
             if observer.is_alive():  # one that could not start is in the list too
                 observer.join()
-        self._observers.clear()
+        self.observers.clear()
 
 
 class _Listener(FileSystemEventHandler):
