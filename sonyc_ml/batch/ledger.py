@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sonyc_ml.base import sqlite
-from sonyc_ml.batch.events import Failed
+from sonyc_ml.batch.events import RecordingFailed
 from sonyc_ml.errors import StoreError
 
 TABLES = ("outputs", "parts", "failures")
@@ -27,7 +27,7 @@ CREATE TABLE outputs (
     fingerprint TEXT NOT NULL,              -- of bundle and parameters
     path TEXT NOT NULL,                     -- of the part with the output; empty where it waits for its part
     replaces TEXT NOT NULL,                 -- the part with the output before, while this one waits
-    place TEXT NOT NULL,                    -- partition of a part
+    place TEXT NOT NULL,                    -- the partition of its part
     output_bytes INTEGER NOT NULL,          -- of the file; where it waits, of the waiting file
     output_mtime_ns INTEGER NOT NULL,
     duration_s REAL NOT NULL
@@ -45,7 +45,7 @@ COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_b
 
 
 class Row(NamedTuple):
-    """An output, and what it was made of; the fields are the columns of the table."""
+    """An output, and what it was made of; the fields are the columns of the table in their order."""
 
     name: str
     n_bytes: int
@@ -53,7 +53,7 @@ class Row(NamedTuple):
     fingerprint: str
     path: str
     replaces: str
-    place: str
+    partition: str
     output_bytes: int
     output_mtime_ns: int
     duration_s: float
@@ -91,7 +91,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with _told(path):
+        with _store_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             try:
                 self._connection = _connect(path)
@@ -136,7 +136,7 @@ class Ledger:
 
     def parts(self, *, replaced: bool = False) -> dict[str, tuple[int, int]]:
         """The parts that are known, or those that were replaced and may still lie there, with their sizes and times."""
-        with _told(self._path):
+        with _store_errors(self._path):
             query = "SELECT path, n_bytes, mtime_ns FROM parts WHERE is_replaced = ? ORDER BY path"
             rows = self._connection.execute(query, (replaced,)).fetchall()
         return {path: (n_bytes, mtime_ns) for path, n_bytes, mtime_ns in rows}
@@ -158,7 +158,7 @@ class Ledger:
 
     # Failures
 
-    def put_failure(self, failed: Failed) -> None:
+    def put_failure(self, failed: RecordingFailed) -> None:
         """Keep why a recording was not embedded."""
         with self._transaction():
             name, source = os.fsencode(failed.recording), os.fsencode(failed.source)
@@ -167,12 +167,12 @@ class Ledger:
                 "INSERT OR REPLACE INTO failures VALUES (?, ?, ?, ?)", (name, source, failed.reason, detail)
             )
 
-    def failures(self) -> Iterator[Failed]:
+    def failures(self) -> Iterator[RecordingFailed]:
         """The recordings that were not embedded, in the order of their names."""
-        with _told(self._path):
+        with _store_errors(self._path):
             rows = self._connection.execute("SELECT name, source, reason, detail FROM failures ORDER BY name")
             for name, source, reason, detail in rows:
-                yield Failed(os.fsdecode(name), os.fsdecode(source), reason, detail)
+                yield RecordingFailed(os.fsdecode(name), os.fsdecode(source), reason, detail)
 
     def _put(self, rows: Iterable[Row]) -> None:
         for row in rows:
@@ -183,13 +183,13 @@ class Ledger:
             self._connection.execute("DELETE FROM failures WHERE name = ?", (name,))
 
     def _rows(self, where: str, *values: object) -> Iterator[Row]:
-        with _told(self._path):
+        with _store_errors(self._path):
             for row in self._connection.execute(f"SELECT {COLUMNS} FROM outputs {where}", values):
                 yield Row(os.fsdecode(row[0]), *row[1:])
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        with _told(self._path):
+        with _store_errors(self._path):
             self._connection.execute("BEGIN")
             try:
                 yield
@@ -207,8 +207,8 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What the disk or SQLite say, as a StoreError."""
+def _store_errors(path: Path) -> Iterator[None]:
+    """What the disk or SQLite refuse, as a StoreError."""
     try:
         yield
     except sqlite.VersionError as error:

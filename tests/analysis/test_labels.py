@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonyc_ml.analysis.label_files import write_labels
@@ -81,6 +81,7 @@ def labelled(draw: st.DrawFn) -> tuple[Output, Rules]:
     return output, Rules(threshold=draw(floats(0, 1)), merge_s=draw(seconds), min_duration_s=draw(seconds))
 
 
+@settings(deadline=None)  # a machine may be slow
 @given(labelled())
 def test_spans_keep_the_rules(case: tuple[Output, Rules]) -> None:
     """Spans are disjoint, in order, inside the recording, further apart than is merged and as long as is asked for."""
@@ -96,6 +97,7 @@ def test_spans_keep_the_rules(case: tuple[Output, Rules]) -> None:
         assert after.start_s - before.end_s > rules.merge_s
 
 
+@settings(deadline=None)  # a machine may be slow
 @given(labelled())
 def test_every_window_that_counts_is_covered(case: tuple[Output, Rules]) -> None:
     """A window from the threshold on lies in a span, and one below it lies in none where nothing is merged."""
@@ -112,6 +114,7 @@ def test_every_window_that_counts_is_covered(case: tuple[Output, Rules]) -> None
             assert not is_covered
 
 
+@settings(deadline=None)  # a machine may be slow
 @given(labelled())
 def test_windows_tile_the_time(case: tuple[Output, Rules]) -> None:
     """Windows that overlap stand for spans that meet in the very same number; none reaches over its window."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sonyc_ml.batch.events import Failed
+from sonyc_ml.batch.events import RecordingFailed
 from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.errors import StoreError
 from tests.support.earlier import LEDGER_1, make_file
@@ -35,7 +35,7 @@ def test_a_ledger_of_the_last_version_is_gone_on_with(tmp_path: Path, version: i
         ledger = Ledger(path)
         assert ledger.in_part("part-0.parquet") == known
         assert ledger.parts() == {"part-0.parquet": (2000, 8)}
-        assert list(ledger.failures()) == [Failed("b.wav", "/b.wav", "unreadable", "it is no sound")]
+        assert list(ledger.failures()) == [RecordingFailed("b.wav", "/b.wav", "unreadable", "it is no sound")]
         ledger.put(ROW._replace(name="c.wav"))
         ledger.close()
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from sonyc_ml.batch import parquet_parts as dataset
-from sonyc_ml.batch.events import Embedded, Kept
+from sonyc_ml.batch.events import RecordingEmbedded, RecordingKept
 from sonyc_ml.batch.job import Job
-from sonyc_ml.batch.partitions import Place, parse_keys
+from sonyc_ml.batch.partitions import Partition, parse_keys
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import ConfigError
@@ -107,7 +107,7 @@ def test_others_read_it_as_one_table(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "partition"),
     [
         ("none", ""),
         ("day", "day=2026-11-20"),
@@ -115,10 +115,12 @@ def test_others_read_it_as_one_table(batch: Batch) -> None:
         ("node,day", "node=pole %2F1/day=2026-11-20"),
     ],
 )
-def test_places(text: str, place: str) -> None:
+def test_partitions(text: str, partition: str) -> None:
     """A day is one in UTC, a node the first folder; what is not known is its own partition."""
-    assert Place(parse_keys(text))("pole %2F1/a.wav", "2026-11-21T00:30:00+01:00").replace("%252F", "%2F") == place
-    assert Place(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
+    assert (
+        Partition(parse_keys(text))("pole %2F1/a.wav", "2026-11-21T00:30:00+01:00").replace("%252F", "%2F") == partition
+    )
+    assert Partition(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
 
 
 def test_wrong_places() -> None:
@@ -136,7 +138,7 @@ def test_parts_have_a_bound(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> No
     assert parts == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     described = [parquet.read_description(batch.folder / part).recordings for part in parts]
     names = [provenance.recording for part in described for provenance, _ in part]
-    assert names == [task.name for task in batch.sources]
+    assert names == [source.name for source in batch.sources]
 
 
 # Crashes: the states in which a process that is killed leaves a folder
@@ -153,7 +155,10 @@ def before_publishing(batch: Batch) -> Path:
 def stop_after(batch: Batch, n_recordings: int) -> None:
     """Embed some recordings, and stop before anything is published that is not full."""
     events = embed_recordings(batch)
-    assert len(list(islice((event for event in events if isinstance(event, Embedded)), n_recordings))) == n_recordings
+    assert (
+        len(list(islice((event for event in events if isinstance(event, RecordingEmbedded)), n_recordings)))
+        == n_recordings
+    )
     events.close()
 
 
@@ -163,7 +168,7 @@ def test_killed_after_a_part_was_published(batch: Batch, before_publishing: Path
     whole = outputs(batch.folder)
     shutil.copytree(batch.folder / PART.parent, before_publishing / PART.parent)
     again = replace(batch, folder=before_publishing)
-    assert all(isinstance(event, Kept) for event in run(again)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(again)[1:-1])
     assert outputs(before_publishing) == whole
 
 
@@ -190,7 +195,7 @@ def test_killed_before_a_replaced_part_was_removed(loses_ledger: bool, batch: Ba
     shutil.copy2(old / PART.name, batch.folder / PART)
     if loses_ledger:
         forget(batch)
-    assert all(isinstance(event, Kept) for event in run(other)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(other)[1:-1])
     assert outputs(batch.folder) == new
 
 
@@ -202,7 +207,7 @@ def test_killed_between_embedding_and_the_ledger(loses_ledger: bool, batch: Batc
         forget(again)
     (torn, *_) = sorted(before_publishing.rglob("*.arrow"))
     torn.write_bytes(torn.read_bytes()[:-100])
-    assert [type(event) for event in run(again)[1:-1]].count(Embedded) == 1
+    assert [type(event) for event in run(again)[1:-1]].count(RecordingEmbedded) == 1
     run(batch)
     assert outputs(before_publishing) == outputs(batch.folder)
 
@@ -212,11 +217,13 @@ def test_one_changed_recording_leaves_the_others_of_its_part(batch: Batch, tmp_p
     run(batch)
     write_recording(tmp_path / "in" / "pole 0" / "20261121T120000Z.wav", seconds=4, seed=50)
     events = run(batch)
-    assert [event.recording for event in events if isinstance(event, Embedded)] == ["pole 0/20261121T120000Z.wav"]
+    assert [event.recording for event in events if isinstance(event, RecordingEmbedded)] == [
+        "pole 0/20261121T120000Z.wav"
+    ]
     read = list(iter_outputs(batch.folder))
-    assert sorted(output.provenance.recording for output in read) == sorted(task.name for task in batch.sources)
+    assert sorted(output.provenance.recording for output in read) == sorted(source.name for source in batch.sources)
     assert len(run(batch)) == 8
-    assert all(isinstance(event, Kept) for event in run(batch)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(batch)[1:-1])
 
 
 def test_recordings_of_other_inputs_stay(batch: Batch, tmp_path: Path) -> None:
@@ -239,8 +246,8 @@ def test_damaged_parts_are_told_to_readers(batch: Batch) -> None:
     with pytest.raises(ValueError, match="no part of a dataset"):
         read_embeddings(path)
     for column in range(4):
-        place = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).metadata.row_group(0).column(column)
-        last = place.dictionary_page_offset + place.total_compressed_size - 3  # of the column's values
+        chunk = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).metadata.row_group(0).column(column)
+        last = chunk.dictionary_page_offset + chunk.total_compressed_size - 3  # of the column's values
         path.write_bytes(content[:last] + bytes([content[last] ^ 0xFF]) + content[last + 1 :])
         with pytest.raises(ValueError, match="damaged"):
             list(iter_outputs(path))

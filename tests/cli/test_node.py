@@ -20,9 +20,9 @@ from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
-from tests.conftest import write_recording
+from tests.conftest import PATIENCE_S, write_recording
 
-LONG_S = 30.0
+LONG_S = PATIENCE_S
 
 
 @pytest.fixture
@@ -160,10 +160,10 @@ def test_retry(ask: Ask, output: Path) -> None:
     assert ask("retry", "--quarantined", "--output", output).status == 0
 
 
-def test_many_refusals_are_not_told_one_by_one(ask: Ask, output: Path) -> None:
+def test_many_refusals_are_not_listed_one_by_one(ask: Ask, output: Path) -> None:
     """Ten, and how many more."""
     answer = ask("retry", *(f"{number}.wav" for number in range(13)), "--output", output)
-    assert answer.out.splitlines()[10] == "not 3 recordings more; --json tells them all"
+    assert answer.out.splitlines()[10] == "not 3 recordings more; --json lists them all"
 
 
 @pytest.mark.parametrize(

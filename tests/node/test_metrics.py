@@ -33,7 +33,7 @@ from sonyc_ml.node.telemetry import collector, exposition
 from sonyc_ml.node.telemetry.collector import EventCounts, Throttled
 from sonyc_ml.node.telemetry.exporter import write_textfile
 from sonyc_ml.node.telemetry.exposition import CONTENT_TYPE, Family, Histogram, Server, render
-from tests.conftest import floats, write_recording
+from tests.conftest import PATIENCE_S, floats, write_recording
 from tests.support.metrics import (
     PUBLISHED,
     Samples,
@@ -167,13 +167,13 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=PATIENCE_S)
         self._path = path
 
     def connect(self) -> None:
         """Connect to the path."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
+        self.sock.settimeout(PATIENCE_S)
         self.sock.connect(os.fspath(self._path))
 
 
@@ -193,7 +193,7 @@ def ask(where: int | Path, request: bytes) -> bytes:
     """All that comes back, as it comes."""
     family = socket.AF_UNIX if isinstance(where, Path) else socket.AF_INET
     with socket.socket(family) as connection:
-        connection.settimeout(10)
+        connection.settimeout(PATIENCE_S)
         connection.connect(os.fspath(where) if isinstance(where, Path) else ("127.0.0.1", where))
         connection.sendall(request)
         return b"".join(iter(lambda: connection.recv(65536), b""))
@@ -201,7 +201,7 @@ def ask(where: int | Path, request: bytes) -> bytes:
 
 def wait_for(holds: Callable[[], object]) -> None:
     """Wait until something holds."""
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end_s
         time.sleep(0.01)
@@ -344,7 +344,7 @@ def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
 @pytest.mark.timing
 def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever says nothing, or something else, or goes away keeps nobody waiting, and is hung up on."""
-    monkeypatch.setattr(exposition, "REQUEST_S", 0.5)
+    monkeypatch.setattr(exposition, "REQUEST_S", 3.0)
     path = tmp_path / "metrics.sock"
     config = make_config(tmp_path, socket=path)
     with journal_of(config), exporter_of(config):
@@ -357,7 +357,7 @@ def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest
             broken.close()
         begin_s = time.monotonic()
         assert scrape(path)[0] == 200
-        assert time.monotonic() - begin_s < 0.4
+        assert time.monotonic() - begin_s < 2
         for nonsense in (b"\x16\x03\x01\r\n\r\n", b"GET /metrics\r\n\r\n", b"x" * exposition.MAX_REQUEST_BYTES):
             odd = UnixConnection(path)
             odd.connect()
@@ -370,7 +370,7 @@ def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest
 
 def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An answer that nobody takes does not stay."""
-    monkeypatch.setattr(exposition, "REQUEST_S", 0.2)
+    monkeypatch.setattr(exposition, "REQUEST_S", 2.0)
     server, path = Server(lambda: bytes(8 << 20)), tmp_path / "s"
     server.listen_on_socket(path)
     client = UnixConnection(path)
@@ -378,7 +378,9 @@ def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPat
     client.sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
     server.serve(time.monotonic() + 0.1)
     assert server.n_clients == 1
-    server.serve(time.monotonic() + 0.3)
+    end_s = time.monotonic() + PATIENCE_S
+    while server.n_clients and time.monotonic() < end_s:
+        server.serve(time.monotonic() + 0.1)
     assert server.n_clients == 0
     client.close()
     server.close()
@@ -415,7 +417,7 @@ def test_too_many_open_files_do_not_spin(tmp_path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert time.process_time() - begin_s < 0.1
-        client.settimeout(10)
+        client.settimeout(PATIENCE_S)
         assert client.recv(100).startswith(b"HTTP/1.1 200 ")
 
 

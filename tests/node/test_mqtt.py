@@ -32,10 +32,10 @@ from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, Tro
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.telemetry.broker import client_id
 from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, encoded
-from tests.conftest import ROOT, write_recording
+from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.support.watching import Watch
 
-LONG_S = 20.0
+LONG_S = PATIENCE_S
 MODEL = ROOT / "models" / "quantized_default_int8.tflite"
 
 Payload = dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -31,7 +32,7 @@ from sonyc_ml.node.retention.sweep import Sweeper, free_share
 from sonyc_ml.node.retention.thread import RetentionThread
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.outputs.output import Output
-from tests.conftest import write_recording
+from tests.conftest import PATIENCE_S, write_recording
 
 NOW_S = 1_800_000_000.0
 DAY_S = 86400.0
@@ -289,6 +290,29 @@ def test_recording_changed_by_a_byte_is_kept(node: Node) -> None:
     os.utime(node.spool / "a.wav", ns=(identity.mtime_ns, identity.mtime_ns))
     assert node.identify("a.wav") == identity
     assert node.prove(identity) == "recording changed"
+
+
+def test_sound_that_its_header_hides_is_no_proof(node: Node) -> None:
+    """What a stale header leaves out was never embedded: its length cannot prove itself, nor can one from before."""
+    path = write_recording(node.spool / "a.wav", 4.0)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = (int.from_bytes(content[place : place + 4], "little") // 2).to_bytes(4, "little")
+    write_recording(path, 2.0)
+    output = node.model.embed_file(path, name="a.wav")
+    path.write_bytes(content)
+    os.utime(path, ns=(int(NOW_S * 1e9), int(NOW_S * 1e9)))
+    identity = node.identify("a.wav")
+    sha256 = hashlib.sha256(content).hexdigest()
+    changes: dict[str, Any] = {
+        "recording_sha256": sha256,
+        "recording_bytes": identity.n_bytes,
+        "recording_mtime_ns": identity.mtime_ns,
+    }
+    for is_salvaged in (False, True):
+        provenance = dataclasses.replace(output.provenance, **changes, salvaged=is_salvaged)
+        write_output(dataclasses.replace(output, provenance=provenance), node.output())
+        assert node.prove(identity)
 
 
 def test_length_is_that_of_the_recording(node: Node) -> None:
@@ -811,7 +835,7 @@ def test_pages_hold_every_row_once(node: Node, oldest_first: bool) -> None:
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + PATIENCE_S
     while not is_so():
         assert time.monotonic() < end_s
         threading.Event().wait(0.01)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -98,7 +98,6 @@ def test_only_what_there_is_is_stored() -> None:
     assert only_scores.arrays()["format_version"] == FORMAT_VERSION
 
 
-@settings(deadline=None)
 @given(embedding=matrices, data=st.data())
 def test_csv_numbers_round_trip(
     tmp_path_factory: pytest.TempPathFactory, embedding: npt.NDArray[np.float32], data: st.DataObject
@@ -316,7 +315,6 @@ def test_a_blanked_output(tmp_path: Path) -> None:
     assert not is_output_of(path, *IDENTITY)
 
 
-@settings(deadline=None)
 @given(data=st.data())
 def test_a_damaged_output(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Whatever became of an output, asking whose it is raises nothing; the identity is still the true one or none."""

@@ -78,7 +78,7 @@ def summary_of(provenance: Provenance) -> OutputSummary:
     """What the journal keeps of an output, by where that comes from."""
     return OutputSummary(
         start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         salvaged=provenance.salvaged,
     )
