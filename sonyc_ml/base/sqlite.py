@@ -29,27 +29,20 @@ def connect(
     check: str = "integrity_check",
     timeout_s: float = 5.0,
 ) -> sqlite3.Connection:
-    """Open a file, or make it, and bring it to the version that is known here.
+    """Open a file, or make it, and bring it to the version that is known here; transactions are begun by hand.
 
     Parameters
     ----------
     path : Path
         Its folder has to be there.
-    steps : sequence of str
-        See above; there are as many as the version that is known.
-    tables : sequence of str
-        That a file of any version has.
+    steps, tables : sequence of str
+        As many steps as the version that is known; the tables that a file of any version has.
     pragmas : sequence of str
-        As in ``synchronous = FULL``, for this connection.
+        For this connection, as in ``synchronous = FULL``.
     check : {"integrity_check", "quick_check"}
-        How the file is checked before anything is changed.
+        Made before anything is changed.
     timeout_s : float
         How long another process may hold the file (in seconds).
-
-    Returns
-    -------
-    sqlite3.Connection
-        Transactions are begun and ended by hand.
 
     Raises
     ------
@@ -61,9 +54,7 @@ def connect(
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
     try:
         version = version_of(connection)
-        if version > len(steps):
-            raise VersionError(_newer(version, len(steps)))
-        _check(connection, check, version, tables)
+        _check(connection, check, version, len(steps), tables)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
         for number in range(version + 1, len(steps) + 1):
@@ -98,7 +89,9 @@ def _newer(version: int, known: int) -> str:
     return f"it is of version {version}, from a newer sonyc-ml, and this one knows versions up to {known}"
 
 
-def _check(connection: sqlite3.Connection, check: str, version: int, tables: Sequence[str]) -> None:
+def _check(connection: sqlite3.Connection, check: str, version: int, known: int, tables: Sequence[str]) -> None:
+    if version > known:
+        raise VersionError(_newer(version, known))
     verdict = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
     if verdict != "ok":
         raise SchemaError(verdict)

@@ -47,7 +47,7 @@ class ModelConfig:
     backend: str | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that say something."""
+        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
         return {name: value for name, value in values.items() if value not in (None, {})}
 
@@ -173,7 +173,7 @@ class ProcessConfig:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """``[metrics]``: figures for Prometheus; see :mod:`sonyc_ml.node.telemetry.metrics`."""
+    """``[metrics]``: metrics for Prometheus; see :mod:`sonyc_ml.node.telemetry.exporter`."""
 
     port: int | None = None
     socket: Path | None = None
@@ -218,7 +218,7 @@ class StateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything ``sonyc-ml watch`` is told."""
+    """The whole configuration of ``sonyc-ml watch``; only the daemon sees all of it."""
 
     spool: SpoolConfig
     model: tuple[ModelConfig, ...]

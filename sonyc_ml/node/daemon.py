@@ -44,14 +44,14 @@ IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is
 
 
 class Daemon:
-    """Embeds the recordings of a folder until it is told to stop.
+    """Embeds the recordings of a folder until it is stopped.
 
     Parameters
     ----------
     config : Config
         See :mod:`sonyc_ml.node.config`.
     reread : callable, optional
-        Reads the configuration again when the daemon is told to reload; it stays the same where not given.
+        Reads the configuration again on a reload; it stays the same where not given.
     """
 
     def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
@@ -74,7 +74,7 @@ class Daemon:
         self._clock_offset_s = time.time() - time.monotonic()
 
     def run(self) -> None:
-        """Run until SIGTERM or Ctrl-C, which finish the recording at hand; a second one stops now. SIGHUP reloads.
+        """Run until SIGTERM or Ctrl-C, which finish the current recording; a second one stops now. SIGHUP reloads.
 
         Raises
         ------
@@ -294,7 +294,7 @@ class Daemon:
 
 def facts_of(config: Config) -> DaemonFacts:
     """What runs and how it is configured, but for its bundles."""
-    """What the daemon says of how it is configured."""
+    """What runs and how it is configured, but for its bundles."""
     return DaemonFacts(
         pid=os.getpid(),
         version=__version__,

@@ -115,7 +115,7 @@ class ReloadFacts:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Everything that a daemon says of itself.
+    """All facts of a daemon.
 
     Attributes
     ----------

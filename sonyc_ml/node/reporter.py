@@ -1,4 +1,4 @@
-"""What the daemon says of itself: little in the log, and facts in the journal for those who ask."""
+"""The daemon's reports of itself: little in the log, and facts in the journal for those who ask."""
 
 from __future__ import annotations
 

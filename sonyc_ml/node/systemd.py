@@ -1,6 +1,6 @@
-"""What the service manager sees: ready, alive, what it does; and its journal.
+"""Notifications to systemd: ready, alive, status; and its journal.
 
-Outside of systemd all of it is silent. systemd-python (the extra ``systemd``) does the talking.
+Outside of systemd all of it is silent. systemd-python (the extra ``systemd``) sends them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Talks to the service manager.
+    """Notifies the service manager, where there is one.
 
     Parameters
     ----------
@@ -55,13 +55,13 @@ class Notifier:
             self._send(f"STATUS={status}")
 
     def stopping(self) -> None:
-        """It finishes the recording at hand and ends."""
+        """It finishes the recording that it is at, and ends."""
         self._send("STOPPING=1")
 
     def keep_alive(self) -> None:
-        """It gets on with its work; said as often as the watchdog wants, and no more.
+        """It gets on with its work; sent as often as the watchdog wants, and no more.
 
-        To be called by the work itself: from a timer it would say so of a worker that hangs.
+        To be called by the work itself: from a timer it would be sent for a worker that hangs, too.
         """
         if self._every_s and self._timer() >= self._next_s:
             self._next_s = self._timer() + self._every_s
@@ -77,7 +77,7 @@ def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.envi
     """A handler that keeps the fields of log records, where the output goes to systemd's journal; else None.
 
     systemd-python's handler drops every record silently where nobody listens, so it is asked for only where the
-    journal reads `stream` (standard error where not given): systemd says so in ``JOURNAL_STREAM``.
+    journal reads `stream` (standard error where not given): systemd sets ``JOURNAL_STREAM`` to it.
     """
     if not _is_journal(sys.stderr if stream is None else stream, environment.get("JOURNAL_STREAM", "")):
         return None
@@ -109,14 +109,14 @@ def _notifier() -> Callable[[str], object] | None:
     try:
         daemon = importlib.import_module("systemd.daemon")
     except ImportError:
-        logger.warning("systemd waits to be told that this is ready: install the extra, sonyc-ml[systemd]")
+        logger.warning("systemd waits for a notification that this is ready: install the extra, sonyc-ml[systemd]")
         return None
     notify: Callable[[str], object] = daemon.notify
     return notify
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:
-    """How often the watchdog wants to hear of it, at least (in seconds); 0 where it does not."""
+    """How often the watchdog wants a notification, at least (in seconds); 0 where it wants none."""
     pid = environment.get("WATCHDOG_PID")
     if pid and pid != str(os.getpid()):
         return 0.0

@@ -1,4 +1,4 @@
-"""What the journal tells: rows and sums, for the daemon and for whoever asks."""
+"""Queries of the journal: rows and sums, for the daemon and for whoever asks."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class JournalView:
         )
 
     def begun(self) -> list[Entry]:
-        """Pending recordings with an attempt that has not ended: the one at hand, or one that killed the process."""
+        """Pending recordings with an attempt that has not ended: the one that is embedded now, or one that killed the process."""
         return self._entries("WHERE state = 'pending' AND n_attempts > 0")
 
     def find(self, name: str) -> list[Entry]:
@@ -228,7 +228,7 @@ class JournalView:
         return [(day, state, reason, bool(salvaged), n, s) for day, state, reason, salvaged, n, s in rows]
 
     def facts(self) -> Facts:
-        """What the daemon says of itself."""
+        """The daemon's facts about itself."""
         return Facts.from_plain(self._plain_facts())
 
     def is_complete(self) -> bool:

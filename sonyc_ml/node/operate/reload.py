@@ -27,7 +27,7 @@ def reload(
     folder : Path
         Where the journal lies.
     timeout_s : float
-        How long to wait for the recording at hand and the bundles (in seconds).
+        How long to wait for the current recording and the bundles (in seconds).
     clock, sleep : callable
         Of seconds since 1970.
 
@@ -39,7 +39,7 @@ def reload(
     Raises
     ------
     ConfigError
-        The process that runs may not be told.
+        The process that runs may not be signalled.
     StoreError
         It does not answer in time, or ended.
     """
@@ -48,7 +48,7 @@ def reload(
         return None
     before = _outcome(folder)
     while before is not None and before.at == iso(clock()):
-        sleep(LOOK_S)  # two outcomes of one second could not be told apart
+        sleep(LOOK_S)  # two outcomes of one second could not be distinguished
     send_hangup(pid, folder)
     for _ in _looks(timeout_s, sleep):
         outcome = _outcome(folder)
@@ -57,8 +57,8 @@ def reload(
         if holder(folder) is None:
             raise StoreError(f"the daemon (process {pid}) ended before it had loaded its bundles; see its log")
     raise StoreError(
-        f"the daemon (process {pid}) has not answered in {timeout_s:g} s; it was told, and finishes the recording at "
-        "hand first: see its log, or give a longer --timeout"
+        f"the daemon (process {pid}) has not answered in {timeout_s:g} s; it has the signal, and finishes its "
+        "current recording first: see its log, or give a longer --timeout"
     )
 
 
@@ -88,7 +88,7 @@ def send_hangup(pid: int, folder: Path) -> None:
     except PermissionError as error:
         raise ConfigError(f"the daemon (process {pid}) is another user's; run this as root or as that user") from error
     except OSError as error:
-        raise ConfigError(f"the daemon (process {pid}) cannot be told: {error.strerror}") from error
+        raise ConfigError(f"the daemon (process {pid}) cannot be signalled: {error.strerror}") from error
 
 
 def _holds(pid: int, path: Path) -> bool:

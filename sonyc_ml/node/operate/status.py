@@ -42,35 +42,31 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
     """
     now_s = time.time() if now_s is None else now_s
     facts, pid = journal.facts(), holder(journal.path.parent)
-    daemon = facts.daemon
+    daemon = facts.daemon or DaemonFacts()
     # Until it has loaded its bundles, the facts are those of the daemon before it.
     is_up = facts.is_of(pid)
     live = facts if is_up else Facts()
-    reasons = journal.reasons()
     answer: Answer = {
         "running": pid is not None,
         "pid": pid,
-        "since": daemon.since if daemon and is_up else None,
-        "version": daemon.version if daemon else None,
-        "recording": recording_at_work(journal, daemon) if daemon and is_up else None,
+        "since": daemon.since if is_up else None,
+        "version": daemon.version or None,
+        "recording": recording_at_work(journal, daemon) if is_up else None,
         "stopped": facts.stopped or None,
         "folder": _folder(daemon, live.folder),
         "input": _plain(live.input),
         "trouble": _plain(live.trouble),
         "backlog": _backlog(journal, now_s),
-        "counts": {
-            state: {"recordings": sum(found.values()), "reasons": {word: n for word, n in found.items() if word}}
-            for state, found in reasons.items()
-        },
+        "counts": _counts(journal),
         "last_output": _last_output(journal, now_s),
-        "bundles": [_bundle(bundle) for bundle in daemon.bundles] if daemon else [],
+        "bundles": [_bundle(bundle) for bundle in daemon.bundles],
         "reload": _plain(facts.reload),
-        "disk": {"output": _disk(daemon.output if daemon else ""), "spool": _disk(daemon.folder if daemon else "")},
+        "disk": {"output": _disk(daemon.output), "spool": _disk(daemon.folder)},
         "journal": {"path": str(journal.path.absolute()), "bytes": _journal_bytes(journal.path)},
         "clock_synchronised": is_clock_synchronised(),
     }
-    answer["word"], answer["text"] = _doing(answer, daemon, now_s, is_up=is_up)
-    answer["attention"] = _attention(answer, is_up=is_up, since=daemon.since if daemon else "")
+    answer["word"], answer["text"] = _doing(answer, facts.daemon, now_s, is_up=is_up)
+    answer["attention"] = _attention(answer, is_up=is_up, since=daemon.since)
     return answer
 
 
@@ -135,6 +131,14 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
     return words
 
 
+def _counts(journal: Journal) -> Answer:
+    """How many recordings are in each state, and why."""
+    return {
+        state: {"recordings": sum(found.values()), "reasons": {word: n for word, n in found.items() if word}}
+        for state, found in journal.reasons().items()
+    }
+
+
 def _backlog(journal: Journal, now_s: float) -> Answer:
     """What is pending; late is only what does not wait for its writer."""
     rows = journal.backlog()
@@ -164,10 +168,10 @@ def _plain(facts: Any) -> Answer | None:
     return None if facts is None else dataclasses.asdict(facts)
 
 
-def _folder(daemon: DaemonFacts | None, folder: FolderFacts | None) -> Answer:
+def _folder(daemon: DaemonFacts, folder: FolderFacts | None) -> Answer:
     """The spool folder, and how it is where that is known."""
     state = _plain(folder) or {"word": None, "detail": "", "since": None}
-    return {"path": (daemon.folder or None) if daemon else None, **state}
+    return {"path": daemon.folder or None, **state}
 
 
 def _bundle(bundle: BundleFacts) -> Answer:

@@ -58,7 +58,7 @@ class Spool:
     recursive : bool
         Look into sub-folders too.
     settle_s : float
-        A recording nobody was heard closing (it was there before, or was linked in) is taken to be finished when it
+        A recording that was not seen being closed (it was there before, or was linked in) is taken to be finished when it
         has not changed for so long (in seconds).
     discovery : {"auto", "inotify", "polling"}
         How recordings are found; by default polling on file systems of other machines.

@@ -182,7 +182,7 @@ class Collector:
         Folders whose disks are measured, by what they are for.
     counts : EventCounts
     facts : callable, optional
-        Returns what the daemon says of itself; what it has written into the journal where not given.
+        Returns the daemon's facts; those in the journal where not given.
     clock : callable
         Returns seconds since 1970.
     """
@@ -283,7 +283,7 @@ class Collector:
 
 
 def _of_facts(facts: Facts) -> list[Family]:
-    """What the daemon says of itself, unless it is one that ran before."""
+    """Metrics of the daemon's facts, unless they are of one that ran before."""
     if facts.daemon is None or not facts.is_of(os.getpid()):
         return []
     bundles = facts.daemon.bundles

@@ -37,7 +37,7 @@ class MetricsExporter:
     bundles : iterable of str
         Names of those that run.
     facts : callable, optional
-        Returns what the daemon says of itself; what it has written into the journal where not given.
+        Returns the daemon's facts; those in the journal where not given.
     """
 
     def __init__(

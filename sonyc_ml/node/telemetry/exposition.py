@@ -73,7 +73,7 @@ class Family:
     name : str
     kind : {"counter", "gauge", "histogram"}
     text : str
-        What it says, in a sentence.
+        What it measures, in a sentence.
     samples : sequence of (labels, value)
     """
 
