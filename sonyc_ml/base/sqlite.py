@@ -11,9 +11,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-
-class SchemaError(sqlite3.DatabaseError):
-    """The file is damaged, or is not the one that it should be."""
+from sonyc_ml.base.schema import ForeignSchemaError, check_is_file, check_schema, distrust
 
 
 class VersionError(sqlite3.DatabaseError):
@@ -23,7 +21,6 @@ class VersionError(sqlite3.DatabaseError):
 def connect(
     path: Path,
     steps: Sequence[str],
-    tables: Sequence[str],
     *,
     pragmas: Sequence[str] = (),
     check: str = "integrity_check",
@@ -35,8 +32,8 @@ def connect(
     ----------
     path : Path
         Its folder has to be there.
-    steps, tables : sequence of str
-        As many steps as the version that is known; the tables that a file of any version has.
+    steps : sequence of str
+        As many as the version that is known.
     pragmas : sequence of str
         For this connection, as in ``synchronous = FULL``.
     check : {"integrity_check", "quick_check"}
@@ -48,17 +45,20 @@ def connect(
     ------
     VersionError
         It is of a version later than those known here; it stays as it is.
-    SchemaError, sqlite3.DatabaseError
+    ForeignSchemaError, sqlite3.DatabaseError
         It is damaged, or cannot be used for now.
     """
+    check_is_file(path)
     connection = sqlite3.connect(path, timeout=timeout_s, isolation_level=None)
     try:
-        version = version_of(connection)
-        _check(connection, check, version, len(steps), tables)
+        version = _checked_version(connection, steps)
+        verdict = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
+        if verdict != "ok":
+            raise ForeignSchemaError(verdict)
         for pragma in pragmas:
             connection.execute(f"PRAGMA {pragma}")
         for number in range(version + 1, len(steps) + 1):
-            _take_step(connection, number, steps[number - 1], tables)
+            _take_step(connection, number, steps[number - 1])
     except BaseException:
         connection.close()
         raise
@@ -71,43 +71,39 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
-def check_readable(connection: sqlite3.Connection, known: int) -> None:
-    """Refuse to read a file of another version than `known`, of one that is opened to read and so cannot be changed.
+def check_readable(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
+    """See that a file that is opened to read, and so cannot be changed, is of the version that is known here.
 
     Raises
     ------
-    VersionError
+    VersionError, ForeignSchemaError
     """
-    version = version_of(connection)
-    if version > known:
-        raise VersionError(_newer(version, known))
+    version, known = _checked_version(connection, steps), len(steps)
     if 0 < version < known:
         raise VersionError(f"it is of version {version}; whoever writes it next brings it to version {known}")
 
 
-def _newer(version: int, known: int) -> str:
-    return f"it is of version {version}, from a newer sonyc-ml, and this one knows versions up to {known}"
+def _checked_version(connection: sqlite3.Connection, steps: Sequence[str]) -> int:
+    """The version of a file that has just what the steps up to it make; without one, nothing or the first step's."""
+    distrust(connection)
+    connection.execute("BEGIN")  # version and schema are of one moment: another process may make the file
+    try:
+        version = version_of(connection)
+        if version > len(steps):
+            text = f"it is of version {version}, from a newer sonyc-ml, and this one knows versions up to {len(steps)}"
+            raise VersionError(text)
+        check_schema(connection, ["\n;\n".join(steps[:version])] if version else ["", steps[0]])
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    return version
 
 
-def _check(connection: sqlite3.Connection, check: str, version: int, known: int, tables: Sequence[str]) -> None:
-    if version > known:
-        raise VersionError(_newer(version, known))
-    verdict = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
-    if verdict != "ok":
-        raise SchemaError(verdict)
-    found = _tables(connection)
-    has_all = found >= set(tables)
-    if version == 0 and found and not has_all:
-        raise SchemaError("it holds something else")
-    if version > 0 and not has_all:
-        raise SchemaError("it lacks its tables")
-
-
-def _take_step(connection: sqlite3.Connection, number: int, script: str, tables: Sequence[str]) -> None:
+def _take_step(connection: sqlite3.Connection, number: int, script: str) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version_of(connection) < number:  # else another process was quicker
-            is_made = number == 1 and _tables(connection) >= set(tables)  # before versions were counted
+            is_made = number == 1 and _has_tables(connection)  # before versions were counted
             for statement in () if is_made else _statements(script):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
@@ -118,8 +114,8 @@ def _take_step(connection: sqlite3.Connection, number: int, script: str, tables:
         raise
 
 
-def _tables(connection: sqlite3.Connection) -> set[str]:
-    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
 
 
 def _statements(script: str) -> Iterator[str]:

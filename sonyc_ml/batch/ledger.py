@@ -7,16 +7,20 @@ it says of an output holds only while the file is as it was (size and time).
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from sonyc_ml.base import sqlite
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.schema import check_types
 from sonyc_ml.batch.events import RecordingFailed
-from sonyc_ml.errors import StoreError
+from sonyc_ml.errors import OutputNameError, StoreError
 
+PART_NAME = re.compile(r"(?P<above>(?:[^/.][^/]*/)*)part-(?P<number>\d{5,18})\.parquet")
 TABLES = ("outputs", "parts", "failures")
 STEPS = (
     """
@@ -42,6 +46,13 @@ CREATE TABLE failures (
 """,
 )
 COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_bytes, output_mtime_ns, duration_s"
+
+
+def is_part_name(path: str) -> bool:
+    """Whether a path below the folder of a dataset is one that a part may have."""
+    with suppress(OutputNameError):
+        return PART_NAME.fullmatch(checked_name(path)) is not None
+    return False
 
 
 class Row(NamedTuple):
@@ -93,6 +104,7 @@ class Ledger:
         self._path = path
         with _store_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_link(path.parent)
             try:
                 self._connection = _connect(path)
             except sqlite3.DatabaseError as error:
@@ -200,10 +212,31 @@ class Ledger:
                 raise
 
 
+def _refuse_link(folder: Path) -> None:
+    """The folder is cleared of what waits: in a dataset that came from elsewhere a link would lead to other files."""
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a symbolic link, and would lead to other files; remove the link")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     # What a power cut takes of it is read from the outputs.
     pragmas = ("journal_mode = WAL", "synchronous = NORMAL")
-    return sqlite.connect(path, STEPS, TABLES, pragmas=pragmas, check="quick_check")
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="quick_check")
+    try:
+        check_types(connection, TABLES)
+        _check_parts(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_parts(connection: sqlite3.Connection) -> None:
+    """See that what is written and removed by this ledger lies in its folder."""
+    query = "SELECT path FROM parts UNION SELECT DISTINCT {} || 'part-00000.parquet' FROM outputs WHERE path = ''"
+    for (part,) in connection.execute(query.format("CASE place WHEN '' THEN '' ELSE place || '/' END")):
+        if not is_part_name(part):
+            raise sqlite3.DatabaseError(f"it names a part {part!r}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.errors import StoreError
 from tests.support.earlier import LEDGER_1, make_file
 
-ROW = Row("a.wav", 100, 7, "fingerprint", "part-0.parquet", "", ".", 2000, 8, 10.0)
+ROW = Row("a.wav", 100, 7, "fingerprint", "part-00000.parquet", "", "", 2000, 8, 10.0)
 
 
 def set_version(path: Path, version: int) -> None:
@@ -26,15 +26,15 @@ def test_a_ledger_of_the_last_version_is_gone_on_with(tmp_path: Path, version: i
     """What it knows is kept, and more is added; one from before versions were counted is the first."""
     rows = [
         ("INSERT INTO outputs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", (b"a.wav", *ROW[1:])),
-        ("INSERT INTO parts VALUES (?, ?, ?, 0)", ("part-0.parquet", 2000, 8)),
+        ("INSERT INTO parts VALUES (?, ?, ?, 0)", ("part-00000.parquet", 2000, 8)),
         ("INSERT INTO failures VALUES (?, ?, ?, ?)", (b"b.wav", b"/b.wav", "unreadable", "it is no sound")),
     ]
     path = make_file(tmp_path / "batch-npz.sqlite", LEDGER_1, rows)
     set_version(path, version)
     for known in ([ROW], [ROW, ROW._replace(name="c.wav")]):
         ledger = Ledger(path)
-        assert ledger.in_part("part-0.parquet") == known
-        assert ledger.parts() == {"part-0.parquet": (2000, 8)}
+        assert ledger.in_part("part-00000.parquet") == known
+        assert ledger.parts() == {"part-00000.parquet": (2000, 8)}
         assert list(ledger.failures()) == [RecordingFailed("b.wav", "/b.wav", "unreadable", "it is no sound")]
         ledger.put(ROW._replace(name="c.wav"))
         ledger.close()

@@ -54,6 +54,32 @@ def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) 
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
+def test_a_pattern_that_leads_upwards_writes_nothing_outside(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings that a pattern finds above its own folder are refused with a sentence; the others are embedded."""
+    (tmp_path / "in" / "0" / "sub").mkdir()
+    inputs = [f"{tmp_path}/in/[0]/*.wav", f"{tmp_path}/in/0/s*/../../1/*.wav"]
+    batch = replace(batch, sources=Sources(inputs), folder=tmp_path / "deep" / "out", output_format=output_format)
+    events = run(batch)
+    assert (len(named(events, RecordingEmbedded)), len(named(events, RecordingFailed))) == (4, 4)
+    assert all("leads out of the folder" in event.detail for event in events if isinstance(event, RecordingFailed))
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_name_in_the_way_costs_itself_alone(workers: int, output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """A recording whose output cannot have its name is listed as failed; every other one is embedded."""
+    suffix = "arrow" if output_format == "parquet" else output_format
+    write_recording(tmp_path / "in" / "0" / "a.wav")
+    write_recording(tmp_path / "in" / "0" / f"a.wav.{suffix}" / "b.wav")
+    events = run(replace(batch, output_format=output_format, workers=workers))
+    assert len(named(events, RecordingEmbedded)) == 13
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
+    assert (failed.reason, failed.recording[:7]) == ("output name", "0/a.wav")
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_what_is_done_is_kept(output_format: str, batch: Batch, tmp_path: Path) -> None:
     """A second run embeds only what is new and what has changed."""
     batch = replace(batch, output_format=output_format)
@@ -230,7 +256,7 @@ def test_a_disk_that_fails_ends_it(batch: Batch) -> None:
     """Where outputs cannot be written it ends at once, and says why; nothing half-written is left."""
     blocked = batch.folder / "1"
     batch.folder.mkdir()
-    blocked.write_text("a file where a folder should be")
+    blocked.symlink_to(batch.folder.with_name("a disk that is away"))
     for workers in (1, 2):
         with pytest.raises(StoreError, match="is not a folder"):
             run(replace(batch, workers=workers))

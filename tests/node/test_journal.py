@@ -21,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.node.facts import Facts, FolderFacts, InputFacts, TroubleFacts
-from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, VERSION, set_aside
+from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, STEPS, VERSION, set_aside
 from sonyc_ml.node.journal.journal import RESTED_S, Entry, Journal, OutputSummary, open_journal
 from tests.conftest import examples
 from tests.support.earlier import JOURNAL_1, make_file
@@ -804,10 +804,94 @@ def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
     """A byte that went bad inside a word is damage too: it does not pass."""
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"pending", b"pend\xffng"))
-    journal = Journal(tmp_path)
-    with pytest.raises(JournalDamagedError):
+    with pytest.raises(JournalDamagedError), closing(Journal(tmp_path)) as journal:
         list(journal.entries())
-    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("name", name) for name in (b"../../etc/a.wav", b"/a.wav", b"", b"a/./b", b"./a", b"a/", b"a//b", b"a/.", 7)),
+        ("mtime_ns", "noon"),
+    ],
+)
+def test_a_row_that_leads_elsewhere_is_damage(column: str, value: object, tmp_path: Path) -> None:
+    """A name outside the folder, which retention would delete, or no name or number at all: damage."""
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw, raw:
+        raw.execute(f"UPDATE recordings SET {column} = ?", (value,))
+    with closing(Journal(tmp_path, read_only=True)) as journal:
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            journal.oldest_pending()
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            list(journal.entries())
+    with pytest.raises(JournalDamagedError):
+        Journal(tmp_path)  # at once: what is found at the start is made again, and nobody waits for it
+
+
+def ask_everything(folder: Path, *, read_only: bool) -> None:
+    """Ask a journal as `status` does."""
+    with closing(Journal(folder, read_only=read_only)) as journal:
+        journal.facts()
+        journal.days("")
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+HOSTILE = {
+    "a trigger": "CREATE TRIGGER t AFTER UPDATE ON recordings BEGIN DELETE FROM recordings; END",
+    "an endless view for a table": f"DROP TABLE facts; CREATE VIEW facts AS {ENDLESS} SELECT x AS key, x value FROM n",
+    "an endless view beside them": f"CREATE VIEW more AS {ENDLESS} SELECT x FROM n",
+    "another trigger of our name": "DROP TRIGGER replaced; CREATE TRIGGER replaced AFTER INSERT ON recordings BEGIN "
+    "UPDATE recordings SET name = '../x'; END",
+    "a column that is computed": "ALTER TABLE facts ADD COLUMN c AS (zeroblob(900000000))",
+    "an index over an expression": "CREATE INDEX i ON facts (length(zeroblob(100000000)))",
+    "a fact that is no JSON": "INSERT INTO facts VALUES ('daemon', '{')",
+    "a fact without a bottom": f"INSERT INTO facts VALUES ('daemon', '{'[' * 200_000}')",
+    "a number that is text": "INSERT INTO days VALUES ('2026-11-21', 'done', '', 0, 'many', 1.0)",
+}
+
+
+@pytest.mark.parametrize("attack", HOSTILE.values(), ids=HOSTILE)
+def test_a_schema_that_is_not_ours_is_damage(attack: str, tmp_path: Path) -> None:
+    """A journal with tables, views or triggers of somebody else's is damage before any of them runs: it never hangs."""
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+        raw.executescript(f"{attack};")
+    for read_only in (True, False):
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            ask_everything(tmp_path, read_only=read_only)
+
+
+@pytest.mark.parametrize("kind", ["a dangling link", "a link", "a pipe", "a folder"])
+def test_a_journal_that_is_no_file_is_damage(kind: str, tmp_path: Path) -> None:
+    """A link elsewhere is not followed, a pipe is not waited for: it is set aside as damage, and a new journal made."""
+    path, elsewhere = tmp_path / "state" / FILE_NAME, tmp_path / "elsewhere"
+    path.parent.mkdir()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(elsewhere)
+    if kind == "a link":
+        elsewhere.touch()
+    for read_only in (True, False):
+        with pytest.raises(JournalDamagedError, match="is damaged: it is "):
+            Journal(path.parent, read_only=read_only)
+    with closing(open_journal(path.parent)) as journal:
+        assert journal.add([A]) == 1
+    assert not elsewhere.exists() or elsewhere.stat().st_size == 0
+
+
+def test_spaces_and_comments_do_not_make_another_schema(tmp_path: Path) -> None:
+    """A journal whose tables were written down with other comments, by an older version, is read."""
+    script = "\n".join(line.split("--")[0].replace("    ", "  ") for line in STEPS[0].splitlines())
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+        raw.executescript(f"{script} PRAGMA user_version = {VERSION}")
+    with closing(Journal(tmp_path)) as journal:
+        assert journal.add([A]) == 1
 
 
 def test_a_damaged_journal_is_set_aside_once(tmp_path: Path) -> None:

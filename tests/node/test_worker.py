@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,11 @@ import soundfile
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
 from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import BACKOFF_S, MAX_BACKOFF_S, Worker
-from sonyc_ml.outputs.files import read_provenance
+from sonyc_ml.outputs.files import read_output, read_provenance, write_output
 from tests.conftest import write_recording
 from tests.support.bundles import configure, make_fragile, write_loud
 from tests.support.bundles import make_bundle as make_dense_bundle
@@ -158,6 +160,30 @@ def test_an_output_that_is_there_is_adopted(node: Node, caplog: pytest.LogCaptur
     assert "a.wav is embedded already" in caplog.text
     assert node.entry().state == "done"
     assert (node.out / "a.wav.npz").stat().st_ino == before
+
+
+def test_a_name_in_the_way_holds_up_nobody(node: Node) -> None:
+    """A recording whose output would be a file and a folder at once is quarantined; the next ones are embedded."""
+    for name in ("a.wav", "a.wav.npz/b.wav", "c.wav"):
+        node.write(name)
+    node.run()
+    states = {entry.identity.name: (entry.state, entry.reason) for entry in node.journal.entries()}
+    assert states.pop("c.wav") == ("done", "")
+    assert sorted(states.values()) == [("done", ""), ("quarantined", "output name")]
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere.wav", "", "/a.wav", "sub/../a.wav"])
+def test_a_forged_output_is_not_adopted(name: str, node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """An output from elsewhere whose recording lies outside the folder is left out, with a sentence."""
+    node.write()
+    node.run()
+    output = read_output(node.out / "a.wav.npz")
+    write_output(replace(output, provenance=replace(output.provenance, recording=name)), node.out / "forged.npz")
+    node.journal.close()
+    (node.config.state_folder / FILE_NAME).unlink()
+    node.start()
+    assert [entry.identity.name for entry in node.journal.entries()] == ["a.wav"]
+    assert "an output is left out: the name" in caplog.text
 
 
 def test_a_damaged_output_is_made_again(node: Node) -> None:

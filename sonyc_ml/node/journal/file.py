@@ -10,7 +10,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sonyc_ml.base import sqlite
-from sonyc_ml.errors import JournalDamagedError, StoreError
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.schema import ForeignSchemaError, check_is_file, check_types
+from sonyc_ml.errors import JournalDamagedError, OutputNameError, StoreError
 
 FILE_NAME = "journal.sqlite"
 BUSY_S = 10.0  # how long another process may hold the journal
@@ -18,7 +20,6 @@ CACHE_KIB = 1024
 N_CHECKPOINT_PAGES = 256  # the log beside the journal is copied into it when it has so many: a megabyte
 MAX_LOG_BYTES = 4 << 20  # what is left of the log after a scan of very many files
 
-TABLES = ("recordings", "days", "facts")
 STEPS = (
     """
 CREATE TABLE recordings (
@@ -59,6 +60,14 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 )
 VERSION = len(STEPS)
 
+TABLES = ("recordings", "days", "facts")
+# Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
+DOUBTFUL = (
+    "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
+    "instr(name, x'2f2e2f') OR substr(name, 1, 1) = x'2f' OR substr(name, 1, 2) = x'2e2f' OR "
+    "substr(name, -1) = x'2f' OR substr(name, -2) = x'2f2e'"
+)
+
 # What is shed because another recording was written over it, for the process that did; undone with the transaction.
 OVERWRITTEN = """
 CREATE TEMP TABLE overwritten (name BLOB, mtime_ns INTEGER, n_bytes INTEGER);
@@ -94,8 +103,9 @@ def connect(path: Path) -> sqlite3.Connection:
         f"cache_size = -{CACHE_KIB}",
     )
     # The quick check does not compare the index with the table: what the index lacks would never be begun.
-    connection = sqlite.connect(path, STEPS, TABLES, pragmas=pragmas, check="integrity_check", timeout_s=BUSY_S)
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="integrity_check", timeout_s=BUSY_S)
     try:
+        _check_values(connection)
         connection.executescript(f"PRAGMA temp_store = MEMORY; {OVERWRITTEN}")
     except BaseException:
         connection.close()
@@ -115,6 +125,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     """
     first = "mode=rw"
     with suppress(PermissionError):
+        check_is_file(path)
         if not path.exists():
             raise StoreError(f"there is no journal at {path}: the daemon has not run here")
         if path.with_name(f"{path.name}-wal").exists():
@@ -129,8 +140,8 @@ def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA query_only = ON")
+        sqlite.check_readable(connection, STEPS)
         connection.execute("SELECT count(*) FROM facts").fetchone()
-        sqlite.check_readable(connection, VERSION)
     except BaseException:
         connection.close()
         raise
@@ -215,3 +226,13 @@ def store_errors(path: Path) -> Iterator[None]:
         if code in DAMAGE and not isinstance(error, sqlite3.ProgrammingError):
             raise JournalDamagedError(f"the journal {path} is damaged: {error}") from error
         raise StoreError(f"the journal {path} cannot be used: {error}") from error
+
+
+def _check_values(connection: sqlite3.Connection) -> None:
+    """See that values are of their types, and that no name leads out of the folder."""
+    check_types(connection, TABLES)
+    for (name,) in connection.execute(f"SELECT DISTINCT name FROM recordings WHERE {DOUBTFUL}"):
+        try:
+            checked_name(os.fsdecode(name))
+        except OutputNameError as error:
+            raise ForeignSchemaError(str(error)) from error

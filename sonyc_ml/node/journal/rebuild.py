@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import OutputNameError
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from sonyc_ml.outputs.files import find_output, read_provenance
 from sonyc_ml.outputs.output import Provenance
@@ -70,8 +71,17 @@ def _find(
             if provenance is None:
                 continue
             identity = _identity(provenance)
-            if all(find_output(identity, where, output_format) for where in bundle_folders):
+            if _is_done(identity, bundle_folders, output_format):
                 yield identity, summary_of(provenance)
+
+
+def _is_done(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> bool:
+    """Whether every bundle's output of a recording is there."""
+    try:
+        return all(find_output(identity, folder, output_format) for folder in bundle_folders)
+    except OutputNameError as error:  # a file that came from elsewhere
+        logger.warning("an output is left out: %s", error)
+        return False
 
 
 def summary_of(provenance: Provenance) -> OutputSummary:

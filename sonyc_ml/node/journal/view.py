@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.errors import JournalDamagedError, OutputNameError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import store_errors
 
@@ -113,7 +115,7 @@ class JournalView:
         )
 
     def begun(self) -> list[Entry]:
-        """Pending recordings with an attempt that has not ended: the one that is embedded now, or one that killed the process."""
+        """Pending recordings with an attempt that has not ended: the current one, or one that killed the process."""
         return self._entries("WHERE state = 'pending' AND n_attempts > 0")
 
     def find(self, name: str) -> list[Entry]:
@@ -127,7 +129,7 @@ class JournalView:
                 f"SELECT {COLUMNS} FROM recordings WHERE (? IS NULL OR state = ?) AND changed_s >= ? ORDER BY name",
                 (state, state, since_s),
             ):
-                yield _entry(row)
+                yield self._entry(row)
 
     def page(
         self, states: Iterable[str], *, before_s: float, after: Identity | None, limit: int, oldest_first: bool = True
@@ -225,7 +227,12 @@ class JournalView:
         """What was compacted away since a day: day, state, reason, salvaged, how many, seconds."""
         with store_errors(self.path):
             rows = self.connection.execute("SELECT * FROM days WHERE day >= ? ORDER BY day", (since,)).fetchall()
-        return [(day, state, reason, bool(salvaged), n, s) for day, state, reason, salvaged, n, s in rows]
+        try:
+            return [
+                (day, state, reason, bool(salvaged), int(n), float(s)) for day, state, reason, salvaged, n, s in rows
+            ]
+        except (ValueError, TypeError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def facts(self) -> Facts:
         """The daemon's facts about itself."""
@@ -238,12 +245,21 @@ class JournalView:
     def _plain_facts(self) -> dict[str, Any]:
         with store_errors(self.path):
             rows = self.connection.execute("SELECT key, value FROM facts").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: a fact is no JSON: {error}") from error
 
     def _entries(self, where: str, values: tuple[object, ...] = ()) -> list[Entry]:
         with store_errors(self.path):
             rows = self.connection.execute(f"SELECT {COLUMNS} FROM recordings {where}", values).fetchall()
-        return [_entry(row) for row in rows]
+            return [self._entry(row) for row in rows]
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            return _entry(row)
+        except (OutputNameError, TypeError, ValueError) as error:  # a name that leads elsewhere, a text for a number
+            raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def _value(self, query: str) -> Any:
         with store_errors(self.path):
@@ -260,4 +276,5 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     name, mtime_ns, n_bytes, *rest = row
     values: dict[str, Any] = dict(zip(FIELDS, rest, strict=True))
     values["salvaged"] = bool(values["salvaged"])
-    return Entry(Identity(os.fsdecode(name), n_bytes, mtime_ns + 2**64 * (mtime_ns < -(2**61))), **values)
+    name = checked_name(os.fsdecode(name))
+    return Entry(Identity(name, n_bytes, mtime_ns + 2**64 * (mtime_ns < -(2**61))), **values)

@@ -1,8 +1,8 @@
 """Inotify's events of a folder, through watchdog, as hints where to look.
 
-Two observers watch the folder. One gets nothing but files being closed after writing. The other gets files that appear by
-being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and everything
-behind it, for half a second, for which a recording that was just closed does not wait.
+Two observers watch the folder. One gets nothing but files being closed after writing. The other gets files that
+appear by being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and
+everything behind it, for half a second, for which a recording that was just closed does not wait.
 
 What is lost is lost without an event: the kernel's queue overflows, the folder is deleted, the limit of watches is
 reached. :attr:`Watch.is_alive` and :data:`OVERFLOW` show what can be known; the spool's scans find the rest.

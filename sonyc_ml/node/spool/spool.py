@@ -58,8 +58,8 @@ class Spool:
     recursive : bool
         Look into sub-folders too.
     settle_s : float
-        A recording that was not seen being closed (it was there before, or was linked in) is taken to be finished when it
-        has not changed for so long (in seconds).
+        A recording that was not seen being closed (it was there before, or was linked in) is taken to be finished when
+        it has not changed for so long (in seconds).
     discovery : {"auto", "inotify", "polling"}
         How recordings are found; by default polling on file systems of other machines.
     rescan_s, poll_s : float
