@@ -43,6 +43,7 @@ class RecordingEmbedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    recording_sha256 : str
     """
 
     kind: ClassVar[str] = "embedded"
@@ -56,6 +57,7 @@ class RecordingEmbedded:
     start_time: str
     duration_s: float
     elapsed_s: float
+    recording_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,10 @@ class BatchEnded:
     sound_s : float
         How much sound was embedded, without what was kept (in seconds).
     elapsed_s : float
+    n_apart : int
+        Recordings that got their time into their name, as it was another recording's.
+    n_replaced : int
+        Outputs that were made anew: of a recording that has changed, or in another way.
     """
 
     kind: ClassVar[str] = "ended"
@@ -104,6 +110,8 @@ class BatchEnded:
     n_failed: int
     sound_s: float
     elapsed_s: float
+    n_apart: int = 0
+    n_replaced: int = 0
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

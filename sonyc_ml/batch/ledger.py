@@ -19,7 +19,7 @@ from sonyc_ml.base.schema import check_is_file, check_schema, check_types, distr
 from sonyc_ml.batch.events import RecordingFailed
 from sonyc_ml.errors import OutputNameError, StoreError
 
-VERSION = 1
+VERSION = 2
 PART_NAME = re.compile(r"(?P<above>(?:[^/.][^/]*/)*)part-(?P<number>\d{5,18})\.parquet")
 SCHEMA = """
 CREATE TABLE outputs (
@@ -40,6 +40,12 @@ CREATE TABLE parts (
 ) WITHOUT ROWID;
 CREATE TABLE failures (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+# Since version 2: which recording an output is of, beyond its size and time.
+ORIGINS = """
+CREATE TABLE origins (
+    name BLOB PRIMARY KEY, source BLOB NOT NULL, start_time TEXT NOT NULL, sha256 TEXT NOT NULL
 ) WITHOUT ROWID;
 """
 COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_bytes, output_mtime_ns, duration_s"
@@ -80,6 +86,26 @@ class Row(NamedTuple):
     def output_state(self) -> tuple[int, int]:
         """Size and time of the file."""
         return self.output_bytes, self.output_mtime_ns
+
+
+class Origin(NamedTuple):
+    """Which recording an output is of; what is not known is empty.
+
+    Attributes
+    ----------
+    n_bytes, mtime_ns : int
+    start_time : str
+        When it begins, in ISO 8601.
+    sha256 : str
+    source : str
+        Its path from the root, or its address.
+    """
+
+    n_bytes: int
+    mtime_ns: int
+    start_time: str = ""
+    sha256: str = ""
+    source: str = ""
 
 
 class Ledger:
@@ -126,6 +152,22 @@ class Ledger:
         """Keep what is known of an output; its recording did not fail, then."""
         with self._transaction():
             self._put([row])
+
+    def origin(self, row: Row) -> Origin:
+        """Which recording an output is of."""
+        with _store_errors(self._path):
+            query = "SELECT start_time, sha256, source FROM origins WHERE name = ?"
+            found = self._connection.execute(query, (os.fsencode(row.name),)).fetchone()
+        if found is None:
+            return Origin(row.n_bytes, row.mtime_ns)
+        start_time, sha256, source = found
+        return Origin(row.n_bytes, row.mtime_ns, start_time, sha256, os.fsdecode(source))
+
+    def put_origin(self, name: str, origin: Origin) -> None:
+        """Keep which recording an output is of."""
+        values = (os.fsencode(name), os.fsencode(origin.source), origin.start_time, origin.sha256)
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)", values)
 
     def forget(self, name: str) -> None:
         """Know nothing of a recording's output."""
@@ -223,14 +265,16 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes of it is read from the outputs
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if not version:
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
+            connection.executescript(f"BEGIN; {SCHEMA} {ORIGINS} PRAGMA user_version = {VERSION}; COMMIT;")
+        elif version not in (1, VERSION):
             raise sqlite3.DatabaseError(f"version {version}")
-        check_schema(connection, [SCHEMA])
+        check_schema(connection, [SCHEMA if version == 1 else SCHEMA + ORIGINS])
+        if version == 1:
+            connection.executescript(f"BEGIN; {ORIGINS} PRAGMA user_version = {VERSION}; COMMIT;")
         for (found,) in connection.execute("PRAGMA quick_check(1)"):
             if found != "ok":
                 raise sqlite3.DatabaseError(found)
-        check_types(connection, ("outputs", "parts", "failures"))
+        check_types(connection, ("outputs", "parts", "failures", "origins"))
         _check_parts(connection)
     except BaseException:
         connection.close()
