@@ -11,8 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
-
+from scripts.fault_suite.rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.spool.spool import MISSING, POLLED, UNREADABLE, WATCHED
 
@@ -70,7 +69,8 @@ class Trial:
             self.records()
 
         def is_found() -> bool:
-            return sum(self.node.ask(Journal.counts, {}).values()) == self._n_recorded
+            counts: dict[str, int] = self.node.ask(Journal.counts, {})
+            return sum(counts.values()) == self._n_recorded
 
         self.node.wait_for(is_found, "everything to be found", PATIENCE_S)
         self.row.counts["waiting"] = self.node.ask(Journal.counts)["pending"]

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from memory import resident_mb
-from rig import Node, Options, Row, record, sound
-
+from scripts.fault_suite.memory_growth import resident_mb
+from scripts.fault_suite.rig import Node, Options, Row, record, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
@@ -294,7 +293,7 @@ def _feed(node: Node, content: bytes, every_s: float) -> tuple[int, list[float],
         record(node.recordings, [f"{n:05}.wav"], content)
         n += 1
         if n % 20 == 0:
-            rss_mb.append(resident_mb(node.process.pid))
+            rss_mb.append(resident_mb(node.pid))
             lags_s.append(node.ask(_lag_s, 0.0))
     return n + N_WARM_UP, lags_s, rss_mb
 

@@ -139,7 +139,7 @@ def row_of(provenance: Provenance, path: str, partition: str, state: tuple[int, 
         "",
         partition,
         *state,
-        provenance.n_samples / provenance.sample_rate,
+        provenance.duration_s,
     )
 
 

@@ -39,6 +39,7 @@ from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
+from sonyc_ml.sound.kinds import in_words
 from sonyc_ml.outputs.reading import output_of_another_format
 
 FORMATS = ("npz", "csv", "parquet")
@@ -103,7 +104,11 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
     """
     n_recordings = batch.sources.count()
     if not n_recordings:
-        raise ConfigError(f"there are no recordings in {batch.sources}")
+        others = in_words(batch.sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {batch.sources}"
+            + (f", only kinds that are not read: {others}" if others else "")
+        )
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -123,6 +128,7 @@ class _Run:
     def __init__(self, batch: Batch, ledger: Ledger, destination: Destination, workers: Workers) -> None:
         self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
+        self._marks: Counter[str] = Counter()
         self._start_times = batch.job.start_times()
         self._sound_s = 0.0
         self._n_apart = self._n_replaced = 0
@@ -134,6 +140,7 @@ class _Run:
             self._counts[type(event)] += 1
             if isinstance(event, RecordingEmbedded):
                 self._sound_s += event.duration_s
+                self._marks.update(event.marks)
             yield event
             if isinstance(event, RecordingFailed) and self._batch.strict:
                 return
@@ -141,9 +148,16 @@ class _Run:
         n_embedded, n_kept, n_failed = (
             self._counts[kind] for kind in (RecordingEmbedded, RecordingKept, RecordingFailed)
         )
-        elapsed_s = time.monotonic() - start_s
         yield BatchEnded(
-            n_embedded, n_kept, n_failed, self._sound_s, elapsed_s, n_apart=self._n_apart, n_replaced=self._n_replaced
+            n_embedded,
+            n_kept,
+            n_failed,
+            self._sound_s,
+            time.monotonic() - start_s,
+            skipped=dict(self._batch.sources.skipped),
+            marks=dict(self._marks),
+            n_apart=self._n_apart,
+            n_replaced=self._n_replaced,
         )
 
     def _each(self) -> Iterator[BatchEvent]:

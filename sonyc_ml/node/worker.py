@@ -340,7 +340,7 @@ def told(provenance: Provenance) -> Embedded:
     """What the journal keeps of where an output comes from."""
     return Embedded(
         start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         salvaged=provenance.salvaged,
     )
@@ -363,7 +363,7 @@ def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Publis
         bundle=provenance.bundle,
         output=path,
         start_time=provenance.start_time,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         n_windows=len(output.timestamps),
         n_bytes=path.stat().st_size,
@@ -373,6 +373,9 @@ def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Publis
 
 
 def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
+    if marks := output.provenance.marks:
+        detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
+        logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
     heard = f"{output.likeliest()}, " if output.likeliest() else ""
     name, n_windows = output.provenance.recording, len(output.timestamps)
     fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import logging
 import os
 import shutil
@@ -281,6 +282,29 @@ def test_recording_changed_by_a_byte_is_kept(node: Node) -> None:
     os.utime(node.spool / "a.wav", ns=(identity.mtime_ns, identity.mtime_ns))
     assert node.identify("a.wav") == identity
     assert proof(node.config, identity) == "recording changed"
+
+
+def test_sound_that_its_header_hides_is_no_proof(node: Node) -> None:
+    """What a stale header leaves out was never embedded: its length cannot prove itself, nor can one from before."""
+    path = write_recording(node.spool / "a.wav", 4.0)
+    content = bytearray(path.read_bytes())
+    place = content.index(b"data") + 4
+    content[place : place + 4] = (int.from_bytes(content[place : place + 4], "little") // 2).to_bytes(4, "little")
+    write_recording(path, 2.0)
+    output = node.model.embed_file(path, name="a.wav")
+    path.write_bytes(content)
+    os.utime(path, ns=(int(NOW_S * 1e9), int(NOW_S * 1e9)))
+    identity = node.identify("a.wav")
+    sha256 = hashlib.sha256(content).hexdigest()
+    changes: dict[str, Any] = {
+        "recording_sha256": sha256,
+        "recording_bytes": identity.n_bytes,
+        "recording_mtime_ns": identity.mtime_ns,
+    }
+    for is_salvaged in (False, True):
+        provenance = dataclasses.replace(output.provenance, **changes, salvaged=is_salvaged)
+        write_output(dataclasses.replace(output, provenance=provenance), node.output())
+        assert proof(node.config, identity)
 
 
 def test_length_is_that_of_the_recording(node: Node) -> None:

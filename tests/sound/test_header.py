@@ -22,10 +22,8 @@ from sonyc_ml.errors import (
     UnfinishedRecordingError,
     UnreadableRecordingError,
 )
+from sonyc_ml.sound.chunks import MAX_CHUNKS, TRAILING_CHUNKS, W64_RIFF
 from sonyc_ml.sound.header import (
-    MAX_CHUNKS,
-    TRAILING_CHUNKS,
-    W64_RIFF,
     SoundLength,
     check_header,
     find_layout,
@@ -360,10 +358,12 @@ def layout_of(content: bytes) -> tuple[int, int] | None:
         (wavs.wav(bytes(20), wavs.fmt(n_channels=0)), None),
         (wavs.wav(bytes(20), wavs.fmt()[:14]), None),
         (wavs.wav(bytes(20), wavs.fmt()[:12] + b"\4\0" + wavs.fmt()[14:]), None),  # samples of 4 bytes, or of 2?
+        (wavs.wav(bytes(20), wavs.fmt(bits=24)[:12] + b"\4\0" + wavs.fmt(bits=24)[14:]), (44, 5)),
         (b"RIFF\0\0\0\0WAVE" + wavs.chunk(b"data", bytes(20)), None),
         (wavs.wav(b"")[:36], None),
-        (wavs.w64(bytes(20)), None),
-        (wavs.aiff(bytes(20)), None),
+        (wavs.w64(bytes(24)), (104, 12)),
+        (wavs.aiff(bytes(20)), (54, 10)),
+        (wavs.ogg_page(bytes(20)), None),
     ],
 )
 def test_layouts(content: bytes, layout: tuple[int, int] | None) -> None:

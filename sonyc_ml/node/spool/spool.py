@@ -13,13 +13,16 @@ import os
 import queue
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sonyc_ml.base.folders import is_left_out, is_path_left_out
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.node.spool.inotify import OVERFLOW, WAKE, Hint, Hints, Watch, reason
 from sonyc_ml.node.spool.leases import is_being_written
+from sonyc_ml.sound.kinds import skipped_kind
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +71,11 @@ class Spool:
         Returns the time of files, in seconds since 1970. It may jump, so it times nothing here.
     timer : callable
         Returns seconds that only grow.
+
+    Attributes
+    ----------
+    left_out : dict of str to int
+        Sound files that the last scan left alone, by the ending of their names, which is none of `extensions`.
     """
 
     def __init__(
@@ -86,6 +94,7 @@ class Spool:
         self.folder = folder.absolute()
         self.state = FolderState(MISSING, "it was not looked at yet")
         self.n_rescans_after_loss = 0
+        self.left_out: dict[str, int] = {}
         self._extensions, self._recursive, self._settle_s = extensions, recursive, settle_s
         self._discovery, self._rescan_s, self._poll_s = discovery, rescan_s, poll_s
         self._clock, self._timer = clock, timer
@@ -100,6 +109,7 @@ class Spool:
         self._stamp: tuple[int, ...] = ()
         self._watch_again_s = math.inf
         self._unreadable: set[str] = set()
+        self._linked: set[str] = set()
 
     def wake(self) -> None:
         """End :meth:`wait`; safe in a signal handler."""
@@ -213,8 +223,12 @@ class Spool:
                 self.n_rescans_after_loss += 1
                 logger.warning("events of %s were lost; it is scanned", self.folder)
                 yield from self._scan()
-            elif hint.path and self._is_recording(hint.path.rpartition("/")[2]):
+            elif hint.path and self._is_recording(hint.path.rpartition("/")[2]) and not self._is_left_out(hint.path):
                 yield from self._finished(hint.path) if hint.finished else self._settled(hint.path)
+
+    def _is_left_out(self, path: str) -> bool:
+        """Whether it lies in a folder that a scan would not look into: hidden, or a recycle bin."""
+        return is_path_left_out(path.removeprefix(f"{self._root}/"))
 
     def _is_recording(self, file_name: str) -> bool:
         return file_name.lower().endswith(self._extensions) and not file_name.startswith(".")
@@ -265,12 +279,33 @@ class Spool:
         self._next_scan_s = self._timer() + (self._rescan_s if self.state.word == WATCHED else self._poll_s)
         asks = self.state.word == POLLED  # else of thousands, and the hints tell
         errors: list[OSError] = []
+        left_out: Counter[str] = Counter()
+        linked: set[str] = set()
         for folder, folders, names in os.walk(self._root, onerror=errors.append):
-            folders[:] = sorted(name for name in folders if not name.startswith(".")) if self._recursive else []
+            folders[:] = sorted(name for name in folders if not is_left_out(name)) if self._recursive else []
+            paths = (os.path.join(folder, name) for name in folders)
+            linked.update(path for path in paths if os.path.islink(path))  # noqa: PTH114
             for name in sorted(names):
                 if self._is_recording(name):
                     yield from self._settled(os.path.join(folder, name), asks=asks)
+                elif kind := skipped_kind(name, self._extensions):
+                    left_out[kind] += 1
         self._say_unreadable(errors)
+        self._say_left_out(left_out, linked)
+
+    def _say_left_out(self, kinds: Counter[str], linked: set[str]) -> None:
+        """Say of each kind of sound files, and of each linked folder, once that it is left alone."""
+        for kind in sorted(kinds.keys() - self.left_out.keys()):
+            logger.warning(
+                "%s: %d files end with %s and are left alone; recordings end with %s (spool.extensions)",
+                self.folder,
+                kinds[kind],
+                kind,
+                " or ".join(self._extensions),
+            )
+        for path in sorted(linked - self._linked):
+            logger.warning("%s: it is a link to a folder, and those are not followed; recordings are not found", path)
+        self.left_out, self._linked = dict(kinds), linked
 
     def _say_unreadable(self, errors: list[OSError]) -> None:
         """Say of each sub-folder once that nothing is found in it."""

@@ -16,8 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig import Node, Options, Row, as_root, has, record, sound
-
+from scripts.fault_suite.rig import Node, Options, Row, as_root, has, record, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
@@ -98,7 +97,8 @@ def _identities(recordings: Path) -> list[Identity]:
 def _time(options: Options) -> Row:
     """One recording by the one road and by the other, in turn, in this process."""
     row = Row(f"time a recording, {N_TIMED} by each road in turn")
-    recordings, seconds = options.folder / "recordings", {"plain": [], "all": []}
+    recordings = options.folder / "recordings"
+    seconds: dict[str, list[float]] = {road: [] for road in ROADS}
     outputs = {road: options.folder / f"timed-{road}" for road in ROADS}
     with (
         _plain(options.bundle, recordings, outputs["plain"]) as plain,
@@ -193,7 +193,8 @@ def _road(road: str, options: Options, outputs: Path, pause_s: float) -> int:
 
 def _command(road: str, options: Options, outputs: Path, pause_s: float) -> list[str]:
     recordings = options.folder / "recordings"
-    return [sys.executable, __file__, road, str(options.bundle), str(recordings), str(outputs), str(pause_s)]
+    words = (road, options.bundle, recordings, outputs, pause_s)
+    return [sys.executable, "-m", "scripts.fault_suite.safety_cost", *map(str, words)]
 
 
 # Flushes
