@@ -39,8 +39,8 @@ from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
-from sonyc_ml.sound.kinds import in_words
 from sonyc_ml.outputs.reading import output_of_another_format
+from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
