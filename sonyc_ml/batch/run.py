@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.base.lock import BATCH, Lock
 from sonyc_ml.batch.dask import Cluster
@@ -258,5 +259,6 @@ def _write_failures(ledger: Ledger, path: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recording", "source", "reason", "detail"])
-    writer.writerows((failed.recording, failed.source, failed.reason, failed.detail) for failed in failures)
+    for failed in failures:
+        writer.writerow(map(to_cell, (failed.recording, failed.source, failed.reason, failed.detail)))
     write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
