@@ -14,14 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from sonyc_ml.base import sqlite
 from sonyc_ml.base.names import checked_name
-from sonyc_ml.base.schema import check_is_file, check_schema, check_types, distrust
+from sonyc_ml.base.schema import check_types
 from sonyc_ml.batch.events import RecordingFailed
 from sonyc_ml.errors import OutputNameError, StoreError
 
-VERSION = 2
 PART_NAME = re.compile(r"(?P<above>(?:[^/.][^/]*/)*)part-(?P<number>\d{5,18})\.parquet")
-SCHEMA = """
+TABLES = ("outputs", "parts", "failures", "origins")
+STEPS = (
+    """
 CREATE TABLE outputs (
     name BLOB PRIMARY KEY,                  -- of the recording; it need not be UTF-8
     n_bytes INTEGER NOT NULL,               -- of the recording, with its time: which state of it was embedded
@@ -41,13 +43,14 @@ CREATE TABLE parts (
 CREATE TABLE failures (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
-# Since version 2: which recording an output is of, beyond its size and time.
-ORIGINS = """
+""",
+    # Which recording an output is of, beyond its size and time.
+    """
 CREATE TABLE origins (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, start_time TEXT NOT NULL, sha256 TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+""",
+)
 COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_bytes, output_mtime_ns, duration_s"
 
 
@@ -59,7 +62,7 @@ def is_part_name(path: str) -> bool:
 
 
 class Row(NamedTuple):
-    """An output, and what it was made of; the fields are the columns of `SCHEMA` in their order."""
+    """An output, and what it was made of; the fields are the columns of the table in their order."""
 
     name: str
     n_bytes: int
@@ -114,12 +117,13 @@ class Ledger:
     Parameters
     ----------
     path : Path
-        Of its file; made where it is not there, and made anew where it is damaged.
+        Of its file; made where it is not there, and made anew where it is damaged. One of an earlier version is
+        brought up to date.
 
     Raises
     ------
     StoreError
-        It cannot be made.
+        It cannot be made, or is of a later version than this one knows.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +134,7 @@ class Ledger:
             try:
                 self._connection = _connect(path)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, (sqlite3.OperationalError, sqlite.VersionError)):
                     raise
                 for suffix in ("", "-wal", "-shm"):  # damaged: the outputs know as much
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -257,24 +261,11 @@ def _refuse_link(folder: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    check_is_file(path)
-    connection = sqlite3.connect(path, isolation_level=None)
+    # What a power cut takes of it is read from the outputs.
+    pragmas = ("journal_mode = WAL", "synchronous = NORMAL")
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="quick_check")
     try:
-        distrust(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes of it is read from the outputs
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version:
-            connection.executescript(f"BEGIN; {SCHEMA} {ORIGINS} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version not in (1, VERSION):
-            raise sqlite3.DatabaseError(f"version {version}")
-        check_schema(connection, [SCHEMA if version == 1 else SCHEMA + ORIGINS])
-        if version == 1:
-            connection.executescript(f"BEGIN; {ORIGINS} PRAGMA user_version = {VERSION}; COMMIT;")
-        for (found,) in connection.execute("PRAGMA quick_check(1)"):
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
-        check_types(connection, ("outputs", "parts", "failures", "origins"))
+        check_types(connection, TABLES)
         _check_parts(connection)
     except BaseException:
         connection.close()
@@ -295,5 +286,8 @@ def _store_errors(path: Path) -> Iterator[None]:
     """What the disk or SQLite refuse, as a StoreError."""
     try:
         yield
+    except sqlite.VersionError as error:
+        remedy = "install that version, or move the file away: it is made again from the outputs"
+        raise StoreError(f"{path} cannot be used: {error}; {remedy}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be used: {getattr(error, 'strerror', None) or error}") from error

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.names import checked_name
-from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
+from sonyc_ml.batch.destination import clear_up, new_row, row_of
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition

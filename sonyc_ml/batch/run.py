@@ -18,9 +18,9 @@ from pathlib import Path
 
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import write_atomically
-from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
-from sonyc_ml.batch.destination import STATE_FOLDER, Destination, Files
+from sonyc_ml.batch.destination import Destination, Files
 from sonyc_ml.batch.events import (
     BatchBegun,
     BatchEnded,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -18,7 +17,6 @@ import pytest
 from sonyc_ml.base.lock import BATCH, Lock
 from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
-from sonyc_ml.batch.ledger import Ledger
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
@@ -402,16 +400,3 @@ def is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-
-
-def test_the_ledger_is_an_index(tmp_path: Path) -> None:
-    """A ledger from another version, which cannot be known here, is made anew."""
-    path = tmp_path / "batch-npz.sqlite"
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (2,)
-    connection.close()
