@@ -16,6 +16,7 @@ from zipfile import ZipFile
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.cells import from_cell, from_comment, to_cell, to_comment
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
@@ -154,7 +155,7 @@ def _output_in_csv(path: Path) -> Output:
         raise ValueError("its rows are not as long as its heading")
     names = heading[1:]
     n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
-    labels = tuple(names[n_dims:])
+    labels = tuple(map(from_cell, names[n_dims:]))
     has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
     return Output(
         timestamps=values[:, 0],
@@ -194,7 +195,7 @@ def _identity_in_npz(path: Path) -> tuple[int, int]:
 def _header_of_csv(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         lines = itertools.takewhile(lambda line: line.startswith("# "), file)
-        return dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+        return dict(from_comment(line[2:].rstrip("\n")).split(": ", 1) for line in lines)
 
 
 def _identity_in_csv(path: Path) -> tuple[int, int]:
@@ -257,7 +258,7 @@ def _write_csv(file: _Sequential, output: Output) -> None:
     text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="surrogateescape", newline="")
     held = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {_one_line(str(held[field.name]))}\n")
+        text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
     writer.writerow(["timestamp", *itertools.chain.from_iterable(_headings(output, arrays))])
@@ -272,7 +273,7 @@ def _headings(output: Output, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterato
     for kind in KINDS:
         if kind.name in arrays:
             numbered = [f"{kind.name}_{i}" for i in range(arrays[kind.name].shape[1])]
-            yield (output.labels if kind.has_labels else ()) or numbered
+            yield (map(to_cell, output.labels) if kind.has_labels and output.labels else numbered)
 
 
 def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
