@@ -103,8 +103,10 @@ def overlapping(blocks: Iterable[Floats], length: int, step: int, n_pieces: int,
         held = held[step:]
 
 
-class Extractor:
+class WindowExtractor:
     """Samples to features, window by window: what :class:`LogMel` and :class:`PCMWindows` have in common.
+
+    An extractor of the user's own derives from it, sets `feature_shape` and defines :meth:`window_features`.
 
     Attributes
     ----------
@@ -166,8 +168,9 @@ class Extractor:
         length = (n_at_once - 1) * framing.hop_length + framing.window_length
         n_blocks = -(-framing.n_windows // n_at_once)
         n_left = framing.n_windows
+        compute = getattr(self, "_features", self.window_features)  # classes made before the name was public
         for piece in overlapping(samples, length, n_at_once * framing.hop_length, n_blocks, framing.lead):
-            yield self._features(piece, framing.hop_length, min(n_at_once, n_left))
+            yield compute(piece, framing.hop_length, min(n_at_once, n_left))
             n_left -= n_at_once
 
     def framing(self, n_samples: int, sr: int, hop_size: float | None = None) -> Framing:
@@ -185,12 +188,26 @@ class Extractor:
             resampler = self._resampler = make_resampler(sr, self.sample_rate, self.res_type)
         return resampler.stream(blocks, n_samples)
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """Features of the first `n_windows` windows of `piece`, the first of which begins at its first sample."""
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Features of the first `n_windows` windows of `piece`, the first of which begins at its first sample.
+
+        Parameters
+        ----------
+        piece : np.ndarray [shape=(n_samples,), dtype=float32]
+            Mono samples at `sample_rate`.
+        hop_length, n_windows : int > 0
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, *feature_shape), dtype=float32]
+        """
         raise NotImplementedError
 
 
-class PCMWindows(Extractor):
+Extractor = WindowExtractor  # its name before; what a model asks for is sonyc_ml.model.Extractor
+
+
+class PCMWindows(WindowExtractor):
     """Windows of samples as they are, for networks that read sound itself.
 
     Parameters
@@ -209,14 +226,15 @@ class PCMWindows(Extractor):
         super().__init__(duration, hop_size, target_sr, res_type)
         self.feature_shape = (self.window_length,)
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """The windows themselves; see :meth:`WindowExtractor.window_features`."""
         return _windows(piece, self.window_length, hop_length, n_windows).copy()
 
 
 # --- log-mel ----------------------------------------------------------------------------------------------------------
 
 
-class LogMel(Extractor):
+class LogMel(WindowExtractor):
     """Log-mel spectra of windows, each as if it were a recording of its own.
 
     Every window is what ``librosa.stft(window, center=True, pad_mode="constant")`` gives, its magnitude through an
@@ -302,7 +320,8 @@ class LogMel(Extractor):
             "res_type": self.res_type,
         }
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """The log-mel spectra of the windows; see :meth:`WindowExtractor.window_features`."""
         samples, starts, rows = self._frames(piece, hop_length, n_windows)
         levels = np.empty((len(starts), self.n_mels), np.float32)
         self._mel_magnitudes(samples, starts, levels)

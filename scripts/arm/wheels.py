@@ -66,7 +66,7 @@ def _install_tests(processor: Processor, required: Sequence[str], folder: Path) 
 
 def _any_litert(folder: Path) -> Path:
     downloads = folder / ".litert"
-    _run("download", "--no-deps", "--only-binary=:all:", "--dest", downloads, "ai-edge-litert>=2.0")
+    _run("download", "--no-deps", "--only-binary=:all:", "--dest", downloads, "ai-edge-litert>=2.0.2")
     return next(downloads.glob("*.whl"))
 
 

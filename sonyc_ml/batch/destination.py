@@ -13,7 +13,6 @@ from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.outputs.files import output_path, read_output
 from sonyc_ml.outputs.output import Provenance
 
-STATE_FOLDER = ".sonyc-ml"
 BY_ITS_NAME = "."  # the path of an output that lies where its name says
 
 
@@ -114,7 +113,7 @@ def row_of(provenance: Provenance, path: str, partition: str, state: tuple[int, 
         "",
         partition,
         *state,
-        provenance.n_samples / provenance.sample_rate,
+        provenance.duration_s,
     )
 
 

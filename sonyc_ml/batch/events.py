@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
 
@@ -43,6 +44,8 @@ class RecordingEmbedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    marks : tuple of str
+        What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     """
 
     kind: ClassVar[str] = "embedded"
@@ -56,6 +59,7 @@ class RecordingEmbedded:
     start_time: str
     duration_s: float
     elapsed_s: float
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,10 @@ class BatchEnded:
     sound_s : float
         How much sound was embedded, without what was kept (in seconds).
     elapsed_s : float
+    skipped : dict of str to int
+        Sound files of kinds that are not read, by the ending of their names.
+    marks : dict of str to int
+        Of those embedded, how many have each mark.
     """
 
     kind: ClassVar[str] = "ended"
@@ -104,6 +112,8 @@ class BatchEnded:
     n_failed: int
     sound_s: float
     elapsed_s: float
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

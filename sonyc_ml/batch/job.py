@@ -119,8 +119,9 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         output_mtime_ns=status.st_mtime_ns,
         n_windows=len(output.timestamps),
         start_time=provenance.start_time,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
+        marks=provenance.marks,
     )
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonyc_ml.base.durable import write_atomically
-from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
-from sonyc_ml.batch.destination import STATE_FOLDER, Destination, Files
+from sonyc_ml.batch.destination import Destination, Files
 from sonyc_ml.batch.events import (
     BatchBegun,
     BatchEnded,
@@ -36,8 +36,9 @@ from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
-from sonyc_ml.errors import ConfigError, UnavailableRecordingError
+from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
+from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
@@ -101,7 +102,11 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
     """
     n_recordings = batch.sources.count()
     if not n_recordings:
-        raise ConfigError(f"there are no recordings in {batch.sources}")
+        others = in_words(batch.sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {batch.sources}"
+            + (f", only kinds that are not read: {others}" if others else "")
+        )
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -121,6 +126,7 @@ class _Run:
     def __init__(self, batch: Batch, ledger: Ledger, destination: Destination, workers: Workers) -> None:
         self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
+        self._marks: Counter[str] = Counter()
         self._sound_s = 0.0
 
     def events(self) -> Iterator[BatchEvent]:
@@ -130,6 +136,7 @@ class _Run:
             self._counts[type(event)] += 1
             if isinstance(event, RecordingEmbedded):
                 self._sound_s += event.duration_s
+                self._marks.update(event.marks)
             yield event
             if isinstance(event, RecordingFailed) and self._batch.strict:
                 return
@@ -137,7 +144,15 @@ class _Run:
         n_embedded, n_kept, n_failed = (
             self._counts[kind] for kind in (RecordingEmbedded, RecordingKept, RecordingFailed)
         )
-        yield BatchEnded(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s)
+        yield BatchEnded(
+            n_embedded,
+            n_kept,
+            n_failed,
+            self._sound_s,
+            time.monotonic() - start_s,
+            skipped=dict(self._batch.sources.skipped),
+            marks=dict(self._marks),
+        )
 
     def _each(self) -> Iterator[BatchEvent]:
         with self._todo() as todo:
@@ -174,16 +189,17 @@ class _Run:
     def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
         for number, source in enumerate(self._batch.sources):
             try:
+                path = self._destination.path(source.name)  # first: of a bad name nothing is looked up
                 row = self._destination.find(number, source.identity())
+            except RecordingError as error:
+                failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:
                 failed = RecordingFailed(source.name, source.path, "unavailable", f"{source.path}: {error.strerror}")
-                self._note(number, failed)
-                yield failed
-                continue
-            if row is None:
-                yield Task(number, source, self._destination.path(source.name))
             else:
-                yield RecordingKept(source.name, row.duration_s)
+                yield Task(number, source, path) if row is None else RecordingKept(source.name, row.duration_s)
+                continue
+            self._note(number, failed)
+            yield failed
 
 
 def _fetched(item: Task | RecordingKept | RecordingFailed, folder: Path) -> Task | RecordingKept | RecordingFailed:

@@ -6,17 +6,21 @@ import csv
 import errno
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 from zipfile import ZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
 FORMATS = ("npz", "csv")
 
@@ -25,8 +29,13 @@ def output_path(recording: str, output_dir: Path, output_format: str = "npz") ->
     """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
 
     The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+
+    Raises
+    ------
+    OutputNameError
+        The output would lie outside the folder; see :func:`sonyc_ml.base.names.checked_name`.
     """
-    return output_dir / f"{recording}.{output_format}"
+    return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
 def write_output(output: Output, path: Path) -> None:
@@ -36,16 +45,24 @@ def write_output(output: Output, path: Path) -> None:
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name.
     ValueError
         The suffix names no format.
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    with atomic_file(path) as file:
+    with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
-            file.write(_csv(output))
+            _write_csv(file, output)
         else:
             _write_npz(file, output.arrays())
+
+
+def root_of(path: Path, output: Output) -> Path:
+    """The folder from which on the path of an output is made of its recording's name."""
+    above = path.parents
+    return above[min(output.provenance.recording.count("/"), len(above) - 1)]
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
@@ -109,8 +126,7 @@ def _output_in_npz(path: Path) -> Output:
         arrays = {name: archive[name] for name in archive.files}
     return Output(
         timestamps=arrays["timestamps"],
-        embedding=arrays.get("embedding"),
-        scores=arrays.get("scores"),
+        **{kind.name: arrays.get(kind.name) for kind in KINDS},
         labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
     )
@@ -182,7 +198,17 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
     with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                _write_array(member, np.asanyarray(array))
+
+
+def _write_array(member: IO[bytes], array: npt.NDArray[Any]) -> None:
+    """What ``np.lib.format.write_array`` writes; a long array a megabyte at a time, for it need not be in memory."""
+    if array.nbytes <= CHUNK_BYTES or not array.flags.c_contiguous:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+    for chunk in chunks(array):
+        member.write(chunk.data)
 
 
 class _Sequential:
@@ -195,21 +221,32 @@ class _Sequential:
         """The file is flushed once, at its end."""
 
 
-def _csv(output: Output) -> bytes:
-    """One row a window, behind the provenance in lines that begin with #."""
-    text = io.StringIO(newline="")
-    arrays = output.arrays()
+def _write_csv(file: BinaryIO, output: Output) -> None:
+    """One row for each window, behind the provenance in lines that begin with #."""
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # a name need not be UTF-8
+    held = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
-    columns = [(name, arrays[name]) for name in ("embedding", "scores") if name in arrays]
-    names = {"scores": output.labels}
+        text.write(f"# {field.name}: {_one_line(str(held[field.name]))}\n")
     writer = csv.writer(text, lineterminator="\n")
-    headings = (names.get(name) or [f"{name}_{i}" for i in range(array.shape[1])] for name, array in columns)
-    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
-    for window, timestamp in enumerate(output.timestamps):
-        values = (str(value) for _, array in columns for value in array[window])
-        writer.writerow([str(timestamp), *values])
-    return text.getvalue().encode(errors="surrogateescape")  # a recording's name need not be UTF-8
+    arrays = output.by_kind()
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(_headings(output, arrays))])
+    columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
+    for rows in zip(*map(_row_by_row, columns), strict=True):
+        writer.writerow(str(value) for row in rows for value in row)
+    text.flush()
+    text.detach()  # whoever opened the file closes it
+
+
+def _headings(output: Output, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[Iterable[str]]:
+    for kind in KINDS:
+        if kind.name in arrays:
+            numbered = [f"{kind.name}_{i}" for i in range(arrays[kind.name].shape[1])]
+            yield (output.labels if kind.has_labels else ()) or numbered
+
+
+def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    for chunk in chunks(array):
+        yield from chunk
 
 
 def _one_line(text: str) -> str:

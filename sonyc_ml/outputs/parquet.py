@@ -25,6 +25,8 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.files import root_of
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
 METADATA_KEY = "sonyc_ml"
@@ -72,7 +74,7 @@ def write_waiting(output: Output, path: Path) -> None:
     """
     arrow, _ = _arrow()
     table = _table(output)
-    with atomic_file(path) as file, arrow.ipc.new_file(file, table.schema) as writer:
+    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -166,10 +168,9 @@ def _table(output: Output) -> Any:
         "start_s": arrow.array(output.timestamps),
         "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
     }
-    for kind, values in (("embedding", output.embedding), ("scores", output.scores)):
-        if values is not None:
-            flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
-            columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    for kind, values in output.by_kind().items():
+        flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
+        columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
@@ -240,8 +241,7 @@ def _description(schema: Any) -> Description:
 def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:
     return Output(
         timestamps=table["start_s"].to_numpy(),
-        embedding=_matrix(table, "embedding"),
-        scores=_matrix(table, "scores"),
+        **{kind.name: _matrix(table, kind.name) for kind in KINDS},
         labels=labels,
         provenance=provenance,
     )

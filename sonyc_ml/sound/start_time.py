@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sonyc_ml.sound.files import Recording
+    from sonyc_ml.sound.recording import Recording
 
 PATTERNS = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError
-from tests.conftest import needs, write_recording
+from tests.conftest import PATIENCE_S, needs, write_recording
 from tests.support.batches import named, outputs, run
 
 # What Dask warns of is between it and its own dependencies.
@@ -49,7 +49,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         return process
 
     start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + PATIENCE_S
     while not (found := re.search(r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)", log.read_text())):
         assert time.monotonic() < end_s, log.read_text()
         time.sleep(0.05)
@@ -58,7 +58,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     yield Cluster(found[1], workers)
     for process in reversed(processes):
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture

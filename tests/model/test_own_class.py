@@ -7,15 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from sonyc_ml.authoring.make import make_bundle, trust
 from sonyc_ml.errors import BundleError, BundleIntegrityError
+from sonyc_ml.features import WindowExtractor
 from sonyc_ml.model import SpecModel
 from sonyc_ml.model.loading import load_model
 from tests.support import networks
 from tests.support.bundles import name_class
 from tests.support.command import sonyc_ml
+
+Floats = npt.NDArray[np.float32]
 
 LIBRARY = """
 from dataclasses import dataclass
@@ -39,8 +43,8 @@ class Loud(Model):
     def make_extractor(self, parameters, hop_size=0.25):
         self.parameters = parameters
         extractor = PCMWindows(0.25, hop_size, 8000)
-        compute = extractor._features
-        extractor._features = lambda *arguments: compute(*arguments) * parameters.gain
+        compute = extractor.window_features
+        extractor.window_features = lambda *arguments: compute(*arguments) * parameters.gain
         return extractor
 
 
@@ -188,3 +192,31 @@ def test_a_class_of_ours_can_be_named(bundle: Path) -> None:
     bundle.write_bytes(networks.dense((1, 64, 51, 1)))
     trust(name_class(bundle, "sonyc_ml.model:SpecModel"))
     assert type(load_model(bundle)) is SpecModel
+
+
+class First(WindowExtractor):
+    """Each window's first sample."""
+
+    def __init__(self) -> None:
+        super().__init__(duration=1.0, hop_size=0.5, target_sr=8000, res_type="kaiser_best")
+        self.feature_shape = (1,)
+
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        return np.array([[piece[i * hop_length]] for i in range(n_windows)], np.float32)
+
+
+class Older(First):
+    """The same as it was written before the method had a public name."""
+
+    _features = First.window_features
+
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        raise NotImplementedError
+
+
+def test_the_extension_point_goes_by_both_names() -> None:
+    """An extractor of the user's own overrides ``window_features``; one that overrides its old name works as before."""
+    y = np.random.default_rng(8).normal(0, 0.1, 24_000).astype(np.float32)
+    features = First()(y, 8000)
+    assert features.shape == (5, 1)
+    np.testing.assert_array_equal(Older()(y, 8000), features)

@@ -78,7 +78,7 @@ def read_timetable(outputs: Iterable[Output]) -> Timetable:
 def span_of(output: Output) -> tuple[float, float]:
     """When a recording begins and ends, in seconds since 1970."""
     start_s = seconds_of(output.provenance.start_time)
-    return start_s, start_s + output.provenance.n_samples / output.provenance.sample_rate
+    return start_s, start_s + output.provenance.duration_s
 
 
 def span_of_day(day: date, zone: tzinfo) -> tuple[float, float]:
