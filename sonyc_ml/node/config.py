@@ -93,12 +93,14 @@ class RecordingsConfig:
     unfinished: str = "salvage"
     abandoned_s: float = 600.0
     max_attempts: int = 3
+    silent_after: int = 6
     start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         _check_choice(self, unfinished=("salvage", "quarantine"))
         _check_above_zero(self, "abandoned_s", "max_attempts")
+        _check_not_negative(self, "silent_after")
         for key, given in (("start_patterns", (self.start_patterns,)), ("time_zone", ((), self.time_zone))):
             try:
                 StartTimes(*given)

@@ -644,7 +644,7 @@ def test_a_signal_goes_to_the_daemon_alone(node: Node) -> None:
             assert bystander.poll() is None
         finally:
             bystander.kill()
-    with pytest.raises(ConfigError, match="cannot be told: No such file"):
+    with pytest.raises(ConfigError, match="cannot be signalled: No such file"):
         reload.send_hangup(2**22 + 1, node.journal.path.parent)
 
 

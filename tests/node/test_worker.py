@@ -584,18 +584,15 @@ def test_the_wait_is_doubled_up_to_a_bound(node: Node, tmp_path: Path) -> None:
     assert delays[-1] == pytest.approx(MAX_BACKOFF_S)
 
 
-def test_what_cannot_be_stored_is_kept(node: Node) -> None:
-    """The recording stays pending, nobody is blamed, and who runs the worker is told."""
+def test_a_name_that_is_taken_costs_one_recording(node: Node) -> None:
+    """Where a file has the place of an output's folder, that recording is quarantined, and the others go on."""
     node.write("sub/a.wav")
+    node.write("z.wav")
     (node.out / "sub").write_text("a file where the folder should be")
-    with pytest.raises(StoreError, match="is not a folder"):
-        node.run()
-    entry = node.entry("sub/a.wav")
-    assert (entry.state, entry.reason, entry.n_attempts) == ("pending", "not stored", 0)
-    (node.out / "sub").unlink()
-    node.clock.now_s += 1
     node.run()
-    assert node.entry("sub/a.wav").state == "done"
+    entry = node.entry("sub/a.wav")
+    assert (entry.state, entry.reason, entry.n_attempts) == ("quarantined", "output name", 0)
+    assert node.entry("z.wav").state == "done"
 
 
 @pytest.fixture
