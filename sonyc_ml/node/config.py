@@ -34,6 +34,7 @@ class ModelConfig:
 
     path: Path = field(metadata={"flag": "--model NAME.tflite"})
     trusted_keys: Path | None = None
+    trust_owners: tuple[str, ...] = ()
     golden: str = "once"
     input_kind: str | None = None
     duration: float | None = None
@@ -49,7 +50,7 @@ class ModelConfig:
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
-        return {name: value for name, value in values.items() if value not in (None, {})}
+        return {name: value for name, value in values.items() if value not in (None, {}, ())}
 
 
 @dataclass(frozen=True, slots=True)
