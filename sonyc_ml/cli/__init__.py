@@ -110,7 +110,8 @@ def _prepare_process() -> None:
 
 
 def _complain(message: str) -> int:
+    from sonyc_ml.base.human import shown  # noqa: PLC0415
     from sonyc_ml.node.systemd import error_prefix  # noqa: PLC0415
 
-    print(f"{error_prefix()}sonyc-ml: error: {message}", file=sys.stderr)
+    print(f"{error_prefix()}sonyc-ml: error: {shown(message)}", file=sys.stderr)
     return NOTHING_DONE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import selectors
 import socket
 import stat
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HOST, PATH = "127.0.0.1", "/metrics"
+HOSTS = ("localhost", HOST, "[::1]")  # and the name of the machine: another would be that of a web page
 MAX_CLIENTS = 16
 MAX_REQUEST_BYTES = 8192
 REQUEST_S = 5.0  # from the connection to the last byte of the answer
@@ -278,7 +280,7 @@ class Server:
         if not received:
             self._hang_up(client)
         elif not client.is_asking():
-            client.answer = self._answer(client.request)
+            client.answer = self._answer(client.request, is_local=client.connection.family == socket.AF_UNIX)
             self._selector.modify(client.connection, selectors.EVENT_WRITE, client)
             self._write(client)
 
@@ -287,11 +289,13 @@ class Server:
         if not client.answer:
             self._hang_up(client)
 
-    def _answer(self, request: bytes) -> bytes:
+    def _answer(self, request: bytes, *, is_local: bool = False) -> bytes:
         words = request.split(b"\n", 1)[0].decode("latin-1").split()
         if not _is_whole(request) or len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _response("400 Bad Request", b"this is no request of HTTP\n")
         method, target, _ = words
+        if not (is_local or _hosts(request) <= {*HOSTS, socket.gethostname().lower()}):  # a page in a browser here
+            return _response("421 Misdirected Request", b"these figures are of localhost, not of that host\n")
         if method not in ("GET", "HEAD") or target.partition("?")[0] != PATH:
             return _response("404 Not Found", f"there is only GET {PATH}\n".encode())
         try:
@@ -313,6 +317,13 @@ class Server:
         self._clients.remove(client)
         self._selector.unregister(client.connection)
         client.connection.close()
+
+
+def _hosts(request: bytes) -> set[str]:
+    """The hosts that a request is for, without their ports; none where it does not say."""
+    lines = request.decode("latin-1").lower().splitlines()[1:]
+    values = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == "host"]
+    return {re.sub(r":\d*$", "", value) for value in values if value}
 
 
 def _is_whole(request: bytes) -> bool:
