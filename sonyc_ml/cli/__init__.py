@@ -28,6 +28,7 @@ COMMANDS = {
         "audit": "add up what was recorded, embedded and lost, and list the gaps",
         "list": "list recordings, and why they are in their state",
         "retry": "try recordings again that were given up",
+        "forget": "remove recordings that were given up from the journal",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
