@@ -587,7 +587,7 @@ def test_the_wait_is_doubled_up_to_a_bound(node: Node, tmp_path: Path) -> None:
 def test_what_cannot_be_stored_is_kept(node: Node) -> None:
     """The recording stays pending, nobody is blamed, and who runs the worker is told."""
     node.write("sub/a.wav")
-    (node.out / "sub").write_text("a file where the folder should be")
+    (node.out / "sub").symlink_to(node.out / "a disk that is away")
     with pytest.raises(StoreError, match="is not a folder"):
         node.run()
     entry = node.entry("sub/a.wav")

@@ -28,12 +28,12 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HOST, PATH = "127.0.0.1", "/metrics"
-HOSTS = ("localhost", HOST, "[::1]")  # and the name of the machine: another would be that of a web page
+HOSTS = ("localhost", HOST, "[::1]")  # and the machine's name: another would be that of a web page
+HOST_LINE = re.compile(r"^host[ \t]*:[ \t]*(.*?)(?::\d*)?[ \t]*\r?$", re.MULTILINE)
 MAX_CLIENTS = 16
 MAX_REQUEST_BYTES = 8192
 REQUEST_S = 5.0  # from the connection to the last byte of the answer
-MAX_PATIENCE_S = 3600.0  # the system takes no larger numbers than it knows
-PAUSE_S = 0.1
+MAX_PATIENCE_S, PAUSE_S = 3600.0, 0.1  # the first: the system takes no larger numbers than it knows
 SOCKET_MODE = 0o660
 
 Labels: TypeAlias = Mapping[str, str]
@@ -294,7 +294,8 @@ class Server:
         if not _is_whole(request) or len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _response("400 Bad Request", b"this is no request of HTTP\n")
         method, target, _ = words
-        if not (is_local or _hosts(request) <= {*HOSTS, socket.gethostname().lower()}):  # a page in a browser here
+        hosts = set(HOST_LINE.findall(request.decode("latin-1").lower()))
+        if not (is_local or hosts <= {*HOSTS, "", socket.gethostname().lower()}):  # a page in a browser here
             return _response("421 Misdirected Request", b"these figures are of localhost, not of that host\n")
         if method not in ("GET", "HEAD") or target.partition("?")[0] != PATH:
             return _response("404 Not Found", f"there is only GET {PATH}\n".encode())
@@ -317,13 +318,6 @@ class Server:
         self._clients.remove(client)
         self._selector.unregister(client.connection)
         client.connection.close()
-
-
-def _hosts(request: bytes) -> set[str]:
-    """The hosts that a request is for, without their ports; none where it does not say."""
-    lines = request.decode("latin-1").lower().splitlines()[1:]
-    values = [line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == "host"]
-    return {re.sub(r":\d*$", "", value) for value in values if value}
 
 
 def _is_whole(request: bytes) -> bool:
