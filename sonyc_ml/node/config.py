@@ -25,6 +25,8 @@ PATHS = (
     ("metrics", "textfile"),
     ("mqtt", "password_file"),
     ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
 )
 
 
@@ -79,6 +81,8 @@ class SpoolConfig:
     quiet_after_s: float = 900.0
 
     def __post_init__(self) -> None:
+        if not self.extensions:
+            raise ValueError("extensions is empty, so that nothing would be a recording; give one, such as '.wav'")
         for extension in self.extensions:
             if not extension.startswith(".") or extension != extension.lower():
                 raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
@@ -198,9 +202,17 @@ class MqttConfig:
     topic: str = "sonyc-ml"
     username: str | None = None
     password_file: Path | None = None
+    tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     every_s: float = 60.0
     max_waiting: int = 1000
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is encrypted: by the system's certificate authorities, where no others are given."""
+        return self.tls or self.ca_file is not None or self.cert_file is not None
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
@@ -209,6 +221,8 @@ class MqttConfig:
             raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
         if (self.password_file is None) != (self.username is None):
             raise ValueError("username and password_file belong together; give both, or neither")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file belongs to a cert_file; give both, or neither")
         _check_above_zero(self, "every_s", "max_waiting")
 
 

@@ -595,6 +595,20 @@ def test_a_name_that_is_taken_costs_one_recording(node: Node) -> None:
     assert node.entry("z.wav").state == "done"
 
 
+def test_what_cannot_be_stored_is_kept(node: Node) -> None:
+    """The recording stays pending, nobody is blamed, and who runs the worker is told."""
+    node.write("sub/a.wav")
+    (node.out / "sub").symlink_to(node.out / "a disk that is away")
+    with pytest.raises(StoreError, match="is not a folder"):
+        node.run()
+    entry = node.entry("sub/a.wav")
+    assert (entry.state, entry.reason, entry.n_attempts) == ("pending", "not stored", 0)
+    (node.out / "sub").unlink()
+    node.clock.now_s += 1
+    node.run()
+    assert node.entry("sub/a.wav").state == "done"
+
+
 @pytest.fixture
 def full_node(make_node: MakeNode, tmp_path: Path, tiny_bundle: Path) -> Iterator[Node]:
     """A node whose journal lies on a small disk of its own, and which forgives nothing."""
