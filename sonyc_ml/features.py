@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -103,8 +104,11 @@ def overlapping(blocks: Iterable[Floats], length: int, step: int, n_pieces: int,
         held = held[step:]
 
 
-class Extractor:
+class WindowExtractor:
     """Samples to features, window by window: what :class:`LogMel` and :class:`PCMWindows` have in common.
+
+    An extractor of your own derives from it, sets `feature_shape` and defines :meth:`window_features`; cutting,
+    resampling and reading in blocks are done here.
 
     Attributes
     ----------
@@ -166,8 +170,9 @@ class Extractor:
         length = (n_at_once - 1) * framing.hop_length + framing.window_length
         n_blocks = -(-framing.n_windows // n_at_once)
         n_left = framing.n_windows
+        compute = self._window_features()
         for piece in overlapping(samples, length, n_at_once * framing.hop_length, n_blocks, framing.lead):
-            yield self._features(piece, framing.hop_length, min(n_at_once, n_left))
+            yield compute(piece, framing.hop_length, min(n_at_once, n_left))
             n_left -= n_at_once
 
     def framing(self, n_samples: int, sr: int, hop_size: float | None = None) -> Framing:
@@ -185,12 +190,45 @@ class Extractor:
             resampler = self._resampler = make_resampler(sr, self.sample_rate, self.res_type)
         return resampler.stream(blocks, n_samples)
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """Features of the first `n_windows` windows of `piece`, the first of which begins at its first sample."""
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Compute the features of consecutive windows; a class of your own defines it.
+
+        Parameters
+        ----------
+        piece : np.ndarray [shape=(n_samples,), dtype=float32]
+            Samples at `sample_rate`; the first window begins at the first of them.
+        hop_length : int > 0
+            Distance between windows (in samples).
+        n_windows : int > 0
+            How many windows, each of `window_length` samples; `piece` may hold more.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, *feature_shape), dtype=float32]
+            An array of its own, not a view of `piece`.
+        """
         raise NotImplementedError
 
+    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Compute :meth:`window_features`, by its old name: what overrode it may call it too."""
+        return self.window_features(piece, hop_length, n_windows)
 
-class PCMWindows(Extractor):
+    def _window_features(self) -> Callable[[Floats, int, int], Floats]:
+        """Choose what computes: `window_features`, or `_features` where a class of before overrides that alone."""
+        for names in (vars(self), *map(vars, type(self).__mro__)):
+            if "window_features" in names:
+                break
+            if "_features" in names:
+                warnings.warn(
+                    f"{type(self).__name__} overrides _features, which is window_features now: rename it",
+                    DeprecationWarning,
+                    stacklevel=3,
+                )
+                return self._features
+        return self.window_features
+
+
+class PCMWindows(WindowExtractor):
     """Windows of samples as they are, for networks that read sound itself.
 
     Parameters
@@ -209,14 +247,15 @@ class PCMWindows(Extractor):
         super().__init__(duration, hop_size, target_sr, res_type)
         self.feature_shape = (self.window_length,)
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Return the windows' samples, `(n_windows, window_length)`; see :meth:`WindowExtractor.window_features`."""
         return _windows(piece, self.window_length, hop_length, n_windows).copy()
 
 
 # --- log-mel ----------------------------------------------------------------------------------------------------------
 
 
-class LogMel(Extractor):
+class LogMel(WindowExtractor):
     """Log-mel spectra of windows, each as if it were a recording of its own.
 
     Every window is what ``librosa.stft(window, center=True, pad_mode="constant")`` gives, its magnitude through an
@@ -302,7 +341,8 @@ class LogMel(Extractor):
             "res_type": self.res_type,
         }
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Return the windows' levels in dB, `(n_windows, n_mels, n_frames)`; see the class it derives from."""
         samples, starts, rows = self._frames(piece, hop_length, n_windows)
         levels = np.empty((len(starts), self.n_mels), np.float32)
         self._mel_magnitudes(samples, starts, levels)
@@ -636,6 +676,16 @@ def _n_samples(name: str, seconds: float, sample_rate: int) -> int:
     if n_samples < 1:
         raise ValueError(f"{name} of {seconds} s is less than one sample at {sample_rate} Hz")
     return n_samples
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Give `WindowExtractor` by its old name too; `sonyc_ml.model.Extractor` is what a model asks of any."""
+        if name != "Extractor":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn("sonyc_ml.features.Extractor is WindowExtractor now", DeprecationWarning, stacklevel=2)
+        return WindowExtractor
 
 
 if __name__ == "__main__":

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
+from sonyc_ml import features
 from sonyc_ml.authoring.make import make_bundle, trust
 from sonyc_ml.errors import BundleError, BundleIntegrityError
+from sonyc_ml.features import LogMel
 from sonyc_ml.model import SpecModel
 from sonyc_ml.model.loading import load_model
 from tests.support import networks
 from tests.support.bundles import name_class
 from tests.support.command import sonyc_ml
+
+Floats = npt.NDArray[np.float32]
 
 LIBRARY = """
 from dataclasses import dataclass
@@ -39,8 +45,8 @@ class Loud(Model):
     def make_extractor(self, parameters, hop_size=0.25):
         self.parameters = parameters
         extractor = PCMWindows(0.25, hop_size, 8000)
-        compute = extractor._features
-        extractor._features = lambda *arguments: compute(*arguments) * parameters.gain
+        compute = extractor.window_features
+        extractor.window_features = lambda *arguments: compute(*arguments) * parameters.gain
         return extractor
 
 
@@ -188,3 +194,46 @@ def test_a_class_of_ours_can_be_named(bundle: Path) -> None:
     bundle.write_bytes(networks.dense((1, 64, 51, 1)))
     trust(name_class(bundle, "sonyc_ml.model:SpecModel"))
     assert type(load_model(bundle)) is SpecModel
+
+
+class Halved(LogMel):
+    """As a class was written when the method's name was `_features`."""
+
+    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        return super()._features(piece, hop_length, n_windows) / np.float32(2)
+
+
+class Public(LogMel):
+    """As a class is written."""
+
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        return super().window_features(piece, hop_length, n_windows) / np.float32(2)
+
+
+def by_the_old_name_of_one() -> LogMel:
+    extractor = LogMel()
+    setattr(extractor, "_features", Public().window_features)  # noqa: B010  the old name, on one extractor alone
+    return extractor
+
+
+NOISE = np.random.default_rng(0).normal(0, 0.1, 20_000).astype(np.float32)
+
+
+def test_an_extractor_overrides_window_features() -> None:
+    """What a class of the user's own overrides has a public name, and no warning comes of it."""
+    np.testing.assert_array_equal(Public()(NOISE, 8000), LogMel()(NOISE, 8000) / 2)
+
+
+@pytest.mark.parametrize("make", [Halved, by_the_old_name_of_one])
+def test_the_old_name_goes_on_working(make: Callable[[], LogMel]) -> None:
+    """A class, or one extractor, that overrides `_features` computes what it did, and says which name to use."""
+    extractor = make()
+    with pytest.warns(DeprecationWarning, match="overrides _features, which is window_features now: rename it"):
+        computed = extractor(NOISE, 8000)
+    np.testing.assert_array_equal(computed, LogMel()(NOISE, 8000) / 2)
+
+
+def test_no_name_of_the_module_is_made_up() -> None:
+    """Beside the old name of `WindowExtractor`, the module has just its own."""
+    with pytest.raises(AttributeError, match="has no attribute 'Extractors'"):
+        getattr(features, "Extractors")  # noqa: B009  types are checked

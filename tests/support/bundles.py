@@ -60,8 +60,8 @@ from sonyc_ml.model import Model
 class Fragile(Model):
     def make_extractor(self):
         extractor = PCMWindows(0.25, 0.25, 8000)
-        compute = extractor._features
-        extractor._features = lambda *arguments: self.checked(compute(*arguments))
+        compute = extractor.window_features
+        extractor.window_features = lambda *arguments: self.checked(compute(*arguments))
         return extractor
 
     def checked(self, features):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.features import Extractor
+from sonyc_ml.features import WindowExtractor
 from sonyc_ml.model import Model
 
 Floats = npt.NDArray[np.float32]
@@ -22,7 +22,7 @@ class Parameters:
     window_size_s: float = 1.0
 
 
-class OctaveLevels(Extractor):
+class OctaveLevels(WindowExtractor):
     """Level of each octave band of a window, `(n_windows, n_bands)`, in dB."""
 
     def __init__(self, parameters: Parameters) -> None:
@@ -32,7 +32,8 @@ class OctaveLevels(Extractor):
         self._bands = (hz >= edges_hz[:-1, None]) & (hz < edges_hz[1:, None])
         self.feature_shape = (parameters.n_bands,)
 
-    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+    def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Compute the levels of `n_windows` windows, each `hop_length` samples after the one before."""
         starts = np.arange(n_windows) * hop_length
         windows = piece[starts[:, None] + np.arange(self.window_length)]
         power = np.abs(np.fft.rfft(windows)) ** 2
