@@ -1,32 +1,20 @@
-"""A TFLite network behind one small class: features in, one float32 array for each output out.
-
-LiteRT (``ai-edge-litert``) is used where it is installed, ``tflite-runtime`` where not; both have the same interface.
-"""
+"""A TFLite network behind one small class: features in, one float32 array for each output out."""
 
 from __future__ import annotations
 
-import importlib
-import logging
-import os
-import platform
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.errors import BundleError, BundleMismatchError
-
-logger = logging.getLogger(__name__)
+from sonyc_ml.errors import BundleMismatchError
+from sonyc_ml.model.runtime import construct, first_line, load_runtime, quiet_stderr
+from sonyc_ml.outputs.kinds import KINDS
 
 Floats = npt.NDArray[np.float32]
 
-BACKENDS = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
-X86 = frozenset({"x86_64", "AMD64", "i686"})
 DTYPES = (np.float32, np.int8, np.uint8, np.int16)
 
 
@@ -117,8 +105,8 @@ class Interpreter:
     ) -> None:
         if num_threads < 1 or batch_size < 1:
             raise ValueError(f"num_threads and batch_size must be at least 1, not {num_threads} and {batch_size}")
-        self.backend, runtime = _load_runtime(backend)
-        self._runtime = _construct(runtime, network, num_threads, reference_kernels)
+        self.backend, runtime = load_runtime(backend)
+        self._runtime = construct(runtime, network, num_threads, reference_kernels)
         self.inputs = tuple(_tensor(details) for details in self._runtime.get_input_details())
         self.outputs = tuple(_tensor(details) for details in self._runtime.get_output_details())
         if len(self.inputs) != 1:
@@ -184,7 +172,7 @@ class Interpreter:
         tensor = self.inputs[0]
         wanted = _fitted(tensor.shape, feature_shape, self._batch_size)
         try:
-            with _quiet_stderr():
+            with quiet_stderr():
                 if wanted != tensor.shape:
                     self._runtime.resize_tensor_input(tensor.index, wanted, strict=True)
                 self._runtime.allocate_tensors()
@@ -192,7 +180,7 @@ class Interpreter:
                 self._runtime.set_tensor(tensor.index, np.zeros(wanted, tensor.dtype))
                 self._runtime.invoke()
         except (ValueError, RuntimeError) as error:
-            raise BundleMismatchError(f"the network cannot read {_shape_text(wanted)}: {_first_line(error)}") from error
+            raise BundleMismatchError(f"the network cannot read {_shape_text(wanted)}: {first_line(error)}") from error
         self._input_shape = wanted
         self._batch_size = wanted[0] if len(wanted) > 1 else 1
         self.row_shapes = tuple(self._row_shape(tensor) for tensor in self.outputs)
@@ -207,6 +195,43 @@ class Interpreter:
         raise BundleMismatchError(
             f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row a window"
         )
+
+
+def name_outputs(tensors: tuple[Tensor, ...], named: Mapping[str, int | str] | None) -> dict[str, int]:
+    """Find what was named among a network's outputs.
+
+    Parameters
+    ----------
+    tensors : tuple of Tensor
+        The outputs.
+    named : mapping of str to int or str, or None
+        Kind to number or name; a network with one output needs none.
+
+    Returns
+    -------
+    dict of str to int
+        Kind to number.
+
+    Raises
+    ------
+    BundleMismatchError, ValueError
+        There is no such output, or no such kind.
+    """
+    listing = "; ".join(f"{i}: {tensor}" for i, tensor in enumerate(tensors))
+    if not named:
+        if len(tensors) == 1:
+            return {"embedding": 0}
+        raise BundleMismatchError(
+            f"the network has {len(tensors)} outputs ({listing}): say which is what, as in outputs={{'scores': 0}} "
+            "(--outputs scores=0)"
+        )
+    numbers = {tensor.name: i for i, tensor in enumerate(tensors)} | {str(i): i for i in range(len(tensors))}
+    for kind, output in named.items():
+        if kind not in KINDS:
+            raise ValueError(f"an output is {' or '.join(KINDS)}, not {kind!r}")
+        if str(output) not in numbers:
+            raise BundleMismatchError(f"the network has no output {output!r}; it has {listing}")
+    return {kind: numbers[str(output)] for kind, output in named.items()}
 
 
 def _fitted(declared: tuple[int, ...], feature_shape: tuple[int, ...], batch_size: int) -> tuple[int, ...]:
@@ -252,65 +277,3 @@ def _tensor(details: dict[str, Any]) -> Tensor:
         raise BundleMismatchError(f"the network's tensor {details['name']!r} is quantised channel by channel")
     scale = float(scale) if dtype.kind != "f" else 0.0
     return Tensor(details["index"], details["name"], tuple(int(size) for size in shape), dtype, scale, int(zero_point))
-
-
-def _load_runtime(backend: str | None) -> tuple[str, ModuleType]:
-    """Import a runtime; return its name with version, and its interpreter module."""
-    if backend is not None and backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r} is not known; use one of {', '.join(BACKENDS)}")
-    for name in [backend] if backend else BACKENDS:
-        package = BACKENDS[name]
-        try:
-            module = importlib.import_module(f"{package}.interpreter")
-        except ImportError as error:
-            logger.debug("%s cannot be imported: %s", package, error)
-            continue
-        return f"{package.replace('_', '-')} {sys.modules[package].__version__}", module
-    wanted = backend or "ai-edge-litert"
-    distribution = BACKENDS.get(wanted, wanted).replace("_", "-")
-    raise BundleError(f"the runtime {wanted} is not installed for this Python; try `pip install {distribution}`")
-
-
-def _construct(runtime: ModuleType, network: bytes, num_threads: int, reference_kernels: bool) -> Any:
-    resolver = _reference_kernels(runtime) if reference_kernels else runtime.OpResolverType.AUTO
-    try:
-        with _quiet_stderr():
-            return runtime.Interpreter(
-                model_content=network, num_threads=num_threads, experimental_op_resolver_type=resolver
-            )
-    except (ValueError, RuntimeError) as error:
-        raise BundleError(f"the runtime cannot read the network: {_first_line(error)}") from error
-
-
-def _reference_kernels(runtime: ModuleType) -> Any:
-    """Choose the fastest kernels that give everybody's numbers.
-
-    On ARM the convolutions of LiteRT 2.3 that are optimised for it round otherwise: a third of all values of SONYC's
-    network are up to 2 steps off. Its plain ones are a fifth as fast, and give there what they give on x86.
-    """
-    rounds_otherwise = runtime.__name__.startswith("ai_edge_litert") and platform.machine() not in X86
-    resolvers = runtime.OpResolverType
-    return resolvers.BUILTIN_REF if rounds_otherwise else resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Log what the runtime writes to file descriptor 2 while it starts, instead of showing it to the user.
-
-    It announces its delegate there, on every start, and no setting of its own prevents it.
-    """
-    with os.fdopen(os.memfd_create("stderr"), "w+b") as captured:
-        shown = os.dup(2)
-        try:
-            os.dup2(captured.fileno(), 2)
-            yield
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-            captured.seek(0)
-            for line in captured.read().decode(errors="replace").splitlines():
-                logger.debug("%s", line)

@@ -16,6 +16,7 @@ import numpy as np
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
 FORMATS = ("npz", "csv")
@@ -109,10 +110,9 @@ def _output_in_npz(path: Path) -> Output:
         arrays = {name: archive[name] for name in archive.files}
     return Output(
         timestamps=arrays["timestamps"],
-        embedding=arrays.get("embedding"),
-        scores=arrays.get("scores"),
         labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
+        **{name: arrays[name] for name in KINDS if name in arrays},
     )
 
 
@@ -127,16 +127,12 @@ def _output_in_csv(path: Path) -> Output:
     values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
-    names = heading[1:]
-    n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
-    labels = tuple(names[n_dims:])
-    has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
+    columns, labels = split_headings(heading[1:])
     return Output(
         timestamps=values[:, 0],
-        embedding=values[:, 1 : 1 + n_dims].astype(np.float32) if n_dims else None,
-        scores=values[:, 1 + n_dims :].astype(np.float32) if labels else None,
-        labels=labels if has_labels else (),
+        labels=labels,
         provenance=provenance,
+        **{name: values[:, 1:][:, columns[name]].astype(KINDS[name].dtype) for name in columns},
     )
 
 
@@ -196,18 +192,17 @@ class _Sequential:
 
 
 def _csv(output: Output) -> bytes:
-    """One row a window, behind the provenance in lines that begin with #."""
+    """One row per window, behind the provenance in lines that begin with #."""
     text = io.StringIO(newline="")
     arrays = output.arrays()
     for field in fields(Provenance):
         text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
-    columns = [(name, arrays[name]) for name in ("embedding", "scores") if name in arrays]
-    names = {"scores": output.labels}
+    columns = output.by_kind()
+    headings = (KINDS[name].headings(array.shape[1], output.labels) for name, array in columns.items())
     writer = csv.writer(text, lineterminator="\n")
-    headings = (names.get(name) or [f"{name}_{i}" for i in range(array.shape[1])] for name, array in columns)
     writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
     for window, timestamp in enumerate(output.timestamps):
-        values = (str(value) for _, array in columns for value in array[window])
+        values = (str(value) for array in columns.values() for value in array[window])
         writer.writerow([str(timestamp), *values])
     return text.getvalue().encode(errors="surrogateescape")  # a recording's name need not be UTF-8
 

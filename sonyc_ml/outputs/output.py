@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.human import seconds_of
+from sonyc_ml.outputs.kinds import KINDS
 
 FORMAT_VERSION = 1
 
@@ -128,10 +129,15 @@ class Output:
     """
 
     timestamps: npt.NDArray[np.float64]
-    embedding: npt.NDArray[np.float32] | None
-    scores: npt.NDArray[np.float32] | None
-    labels: tuple[str, ...]
+    embedding: npt.NDArray[np.float32] | None = None
+    scores: npt.NDArray[np.float32] | None = None
+    labels: tuple[str, ...] = ()
     provenance: Provenance
+
+    def by_kind(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The arrays that there are, by their kinds, in the order of :data:`sonyc_ml.outputs.kinds.KINDS`."""
+        arrays = {name: getattr(self, name) for name in KINDS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def likeliest(self) -> str:
         """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
@@ -155,7 +161,7 @@ class Output:
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
-        named: dict[str, Any] = {"timestamps": self.timestamps, "embedding": self.embedding, "scores": self.scores}
+        named: dict[str, Any] = {"timestamps": self.timestamps, **self.by_kind()}
         named["labels"] = self.labels or None
         named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
         return {name: np.asarray(value) for name, value in named.items() if value is not None}

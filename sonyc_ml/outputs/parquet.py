@@ -1,4 +1,4 @@
-"""Outputs as parts of a Parquet dataset: one row a window, provenance in the schema's metadata.
+"""Outputs as parts of a Parquet dataset: one row per window, provenance in the schema's metadata.
 
 ::
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
 METADATA_KEY = "sonyc_ml"
@@ -83,7 +84,7 @@ def read_waiting(path: Path) -> Output:
     ------
     DamagedPartError, OSError
     """
-    with _told(path):
+    with _checked(path):
         table = _waiting_table(path)
         description = _description(table.schema)
         ((provenance, _),) = description.recordings
@@ -127,13 +128,13 @@ def read_part(path: Path) -> Iterator[Output]:
     _, parquet = _arrow()
     description = read_description(path)
     recordings = iter(description.recordings)
-    with _told(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             group, start = file.read_row_group(number), 0
             while start < group.num_rows:  # a group holds whole recordings
                 provenance, n_windows = next(recordings, (None, 0))
                 if provenance is None or n_windows < 1:
-                    raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata tells")
+                    raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata says")
                 yield _output(group.slice(start, n_windows), provenance, description.labels)
                 start += n_windows
 
@@ -149,7 +150,7 @@ def read_description(path: Path) -> Description:
         It cannot be read.
     """
     _, parquet = _arrow()
-    with _told(path):
+    with _checked(path):
         return _description(parquet.read_schema(path))
 
 
@@ -166,10 +167,9 @@ def _table(output: Output) -> Any:
         "start_s": arrow.array(output.timestamps),
         "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
     }
-    for kind, values in (("embedding", output.embedding), ("scores", output.scores)):
-        if values is not None:
-            flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
-            columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    for kind, values in output.by_kind().items():
+        flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
+        columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
@@ -212,13 +212,13 @@ def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
 
 def _waiting_schema(path: Path) -> Any:
     arrow, _ = _arrow()
-    with _told(path), arrow.OSFile(str(path)) as file:
+    with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).schema
 
 
 def _waiting_table(path: Path) -> Any:
     arrow, _ = _arrow()
-    with _told(path), arrow.OSFile(str(path)) as file:
+    with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).read_all()
 
 
@@ -240,24 +240,21 @@ def _description(schema: Any) -> Description:
 def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:
     return Output(
         timestamps=table["start_s"].to_numpy(),
-        embedding=_matrix(table, "embedding"),
-        scores=_matrix(table, "scores"),
         labels=labels,
         provenance=provenance,
+        **{name: _matrix(table, name) for name in KINDS if name in table.column_names},
     )
 
 
-def _matrix(table: Any, name: str) -> npt.NDArray[np.float32] | None:
-    if name not in table.column_names:
-        return None
+def _matrix(table: Any, name: str) -> npt.NDArray[np.float32]:
     column = table[name].combine_chunks()
     values: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
     return values
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What Arrow says of a file that is damaged, as a DamagedPartError."""
+def _checked(path: Path) -> Iterator[None]:
+    """Raise what Arrow says of a damaged file as a DamagedPartError."""
     arrow, _ = _arrow()
     try:
         yield

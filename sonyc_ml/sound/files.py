@@ -26,6 +26,7 @@ from sonyc_ml.errors import (
     VanishedRecordingError,
 )
 from sonyc_ml.sound.header import check_header, find_layout, read_origination
+from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.unfinished import RawSound
 
 Floats = npt.NDArray[np.float32]
@@ -48,8 +49,8 @@ SYSTEM_ERROR = 2  # SF_ERR_SYSTEM of libsndfile's sndfile.h: read or lseek faile
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """An open recording.
+class FileRecording:
+    """An open file, as a :class:`~sonyc_ml.sound.recording.Recording`.
 
     Attributes
     ----------
@@ -77,6 +78,16 @@ class Recording:
     salvaged: bool
     _sound: Any = field(repr=False)
     _descriptor: int = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    @property
+    def source(self) -> str:
+        """The file's path."""
+        return str(self.path)
 
     @property
     def duration_s(self) -> float:
@@ -117,6 +128,10 @@ class Recording:
                 raise _failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
             yield self._mono(frames)
+
+    def start_time(self, name: str, start_times: StartTimes) -> StartTime:
+        """When it begins, as the name, the metadata or the file's time says."""
+        return start_times(self, name)
 
     def sha256(self) -> str:
         """SHA-256 of the file's bytes, in hexadecimal.
@@ -170,7 +185,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(path: str | Path, channel: int | None = None, *, salvage: bool = False) -> Iterator[Recording]:
+def open_recording(path: str | Path, channel: int | None = None, *, salvage: bool = False) -> Iterator[FileRecording]:
     """Open a recording for reading; the file is opened once and closed at the end.
 
     Parameters
@@ -207,7 +222,7 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
                 raise UnreadableRecordingError(
                     f"{path}: there is no channel {channel}; it has {sound.channels}, counted from 0"
                 )
-            yield Recording(
+            yield FileRecording(
                 path,
                 sound.samplerate,
                 sound.frames,

@@ -17,7 +17,8 @@ from sonyc_ml.analysis.plots.components import order_of_likeness, varying
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.sound.files import Recording, open_recording
+from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.recording import Recording
 
 N_COLUMNS = 1800  # 300 an inch
 FREQUENCIES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
@@ -80,8 +81,8 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
     _check(output, recording, model)
     timeline = Timeline(0.0, provenance.n_samples / provenance.sample_rate, N_COLUMNS)
     parts: dict[str, Any] = {
-        kind: None if rows is None else shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
-        for kind, rows in (("embedding", output.embedding), ("scores", output.scores))
+        kind: shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
+        for kind, rows in output.by_kind().items()
     }
     if recording is not None:
         channel = model.channel if model is not None else None
@@ -98,13 +99,13 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
 
 
 def _check(output: Output, recording: Path | None, model: Model | None) -> None:
-    if output.embedding is None and output.scores is None:
+    if not output.by_kind():
         raise ConfigError(f"the output of {output.provenance.recording} holds neither an embedding nor scores")
     starts_s = output.timestamps
     if not len(starts_s) or not np.isfinite(starts_s).all() or (np.diff(starts_s) <= 0).any():
         raise ConfigError(f"the windows of {output.provenance.recording} do not follow one another in time")
-    for rows in (output.embedding, output.scores):
-        if rows is not None and len(rows) != len(starts_s):
+    for rows in output.by_kind().values():
+        if len(rows) != len(starts_s):
             raise ConfigError(f"{output.provenance.recording} has {len(rows)} rows for {len(starts_s)} windows")
     if model is None:
         return

@@ -15,6 +15,7 @@ from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingErr
 from sonyc_ml.features import RES_TYPES
 from sonyc_ml.node.config import Config
 from sonyc_ml.outputs.files import find_output, output_path, read_output
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import open_recording
 
@@ -60,13 +61,13 @@ def proof(config: Config, identity: Identity) -> str:
 
 def is_sound(output: Output) -> bool:
     """Whether it has windows, and as many rows of finite numbers as windows."""
-    kinds = [array for array in (output.embedding, output.scores) if array is not None]
+    kinds = output.by_kind()
     n_windows = len(output.timestamps) if output.timestamps.ndim == 1 else 0
     return (
         n_windows > 0
         and bool(kinds)
         and bool(np.isfinite(output.timestamps).all())
-        and all(array.ndim == 2 and len(array) == n_windows and _is_finite(array) for array in kinds)
+        and all(KINDS[name].fits(array, n_windows) and _is_finite(array) for name, array in kinds.items())
     )
 
 

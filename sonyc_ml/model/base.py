@@ -1,0 +1,334 @@
+"""A model: the network of a bundle and its extractor at work, recordings in and outputs out."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.base.process import is_clock_synchronised
+from sonyc_ml.bundles.bundle import Bundle, read_bundle
+from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
+from sonyc_ml.features import checked_samples
+from sonyc_ml.model.extractor import Extractor
+from sonyc_ml.model.interpreter import Interpreter, name_outputs
+from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.files import write_output
+from sonyc_ml.outputs.output import Output, Provenance, fingerprint_of
+from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.recording import Recording
+from sonyc_ml.sound.start_time import StartTimes
+
+Floats = npt.NDArray[np.float32]
+
+WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
+TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
+CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
+
+
+class Model:
+    """A network and its extractor: recordings in, embeddings out.
+
+    A class of the user's own derives from it and defines `make_extractor`.
+
+    Parameters
+    ----------
+    model_path : str, Path or Bundle
+        ``NAME.tflite``, or the bundle that was read from it.
+    outputs : mapping of str to int or str, optional
+        Which output of the network is the ``"embedding"`` and which the ``"scores"``, by number or name. A network
+        with one output needs none: it is the embedding. A manifest may say it.
+    num_threads, reference_kernels, backend, batch_size
+        See :class:`~sonyc_ml.model.interpreter.Interpreter`.
+    channel : int >= 0, optional
+        Channel of the recordings to read; the mean of all where not given.
+
+    Raises
+    ------
+    BundleError
+        The files cannot be used; its branches say why.
+    """
+
+    # Makes the extractor, from the keywords of the constructor that are not named below.
+    make_extractor: Callable[..., Extractor]
+
+    def __init__(
+        self,
+        model_path: str | Path | Bundle,
+        *,
+        outputs: Mapping[str, int | str] | None = None,
+        num_threads: int = 1,
+        reference_kernels: bool = False,
+        backend: str | None = None,
+        batch_size: int = 1,
+        channel: int | None = None,
+        **parameters: Any,
+    ) -> None:
+        self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
+        self.channel = channel
+        kernels: dict[str, Any] = {
+            "num_threads": num_threads,
+            "reference_kernels": reference_kernels,
+            "backend": backend,
+        }
+        self.interpreter = Interpreter(self.bundle.network, batch_size=batch_size, **kernels)
+        manifest = self.bundle.manifest
+        self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
+        _check_keywords(type(self).__name__, self.make_extractor, parameters)
+        self.extractor = self.make_extractor(**parameters)
+        self.interpreter.fit(self.extractor.feature_shape)
+        self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), **parameters}
+        self.head = self._make_head(self.bundle.head, kernels)
+        self.labels = self._checked_labels(manifest.labels if manifest else ())
+        runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
+        self._versions = versions(runtime, self.extractor.res_type)
+
+    def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
+        if network is None:
+            return None
+        if "embedding" not in self.outputs or "scores" in self.outputs:
+            raise BundleMismatchError("a head reads an embedding and gives scores: the network must have the one alone")
+        try:
+            head = Interpreter(network, **kernels)
+            head.fit((math.prod(self.interpreter.row_shapes[self.outputs["embedding"]]),))
+        except BundleError as error:
+            raise type(error)(f"the head of {self.bundle.name}: {error}") from error
+        return head
+
+    def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
+        shapes = self.head.row_shapes if self.head else self.interpreter.row_shapes
+        number = 0 if self.head else self.outputs.get("scores")
+        n_scores = math.prod(shapes[number]) if number is not None else 0
+        if labels and len(labels) != n_scores:
+            raise BundleMismatchError(f"the manifest has {len(labels)} labels for {n_scores} scores")
+        return labels
+
+    def get_features(self, y: Floats, sr: int, hop_size: float | None = None) -> Floats:
+        """Return what the network reads.
+
+        Parameters
+        ----------
+        y : np.ndarray [shape=(n_samples,), dtype=float32]
+            Mono samples in [-1, 1].
+        sr : int > 0
+            Sample rate of `y` (in Hz).
+        hop_size : float > 0, optional
+            Distance between windows (in seconds).
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, …), dtype=float32]
+        """
+        y = checked_samples(y)
+        return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
+
+    def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
+        """Return the embedding of samples.
+
+        Parameters
+        ----------
+        y, sr, hop_size
+            As for :meth:`get_features`; without `sr`, `y` is at the extractor's own sample rate.
+
+        Returns
+        -------
+        np.ndarray [shape=(n_windows, n_dims), dtype=float32]
+
+        Raises
+        ------
+        ValueError
+            The network has no embedding among its outputs; see :meth:`get_outputs`.
+        """
+        outputs = self.get_outputs(y, sr, hop_size)
+        if "embedding" not in outputs:
+            raise ValueError(f"{self.bundle.name} has no embedding, only {', '.join(outputs)}: use get_outputs")
+        return outputs["embedding"]
+
+    def get_outputs(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> dict[str, Floats]:
+        """Return every named output of samples: ``embedding`` and ``scores``, `(n_windows, n)` float32 each.
+
+        Parameters are those of :meth:`get_embedding`.
+        """
+        sr = sr or self.extractor.sample_rate
+        if not sr:
+            raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
+        y = checked_samples(y)
+        return self._run([y], sr, len(y), hop_size)
+
+    def embed(
+        self,
+        recording: Recording,
+        hop_size: float | None = None,
+        name: str | None = None,
+        *,
+        start_times: StartTimes | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> Output:
+        """Embed one recording, in blocks: memory does not grow with its length, but for the result.
+
+        Parameters
+        ----------
+        recording : Recording
+            From a file or from anywhere else; its channels are mixed, or one chosen, before it comes here.
+        hop_size : float > 0, optional
+            Distance between windows (in seconds).
+        name : str, optional
+            What the output calls the recording: its path relative to the input folder; its own name where not given.
+        start_times : StartTimes, optional
+            How the time at which a recording begins is found; with its own defaults where not given.
+        progress : callable, optional
+            Called after each block of about half a minute: the work goes on.
+
+        Raises
+        ------
+        RecordingError
+            This recording cannot be embedded; says why.
+        UnavailableRecordingError
+            It cannot be read for now.
+        """
+        sr, n_samples = recording.sample_rate, recording.n_samples
+        framing = self.extractor.framing(n_samples, sr, hop_size)
+        try:
+            outputs = self._run(recording.blocks(), sr, n_samples, hop_size, progress)
+        except UnreadableRecordingError:
+            raise
+        except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
+            raise RecordingError(f"{recording.source}: {error}") from error
+        provenance = self._provenance(recording, name or recording.name, hop_size, start_times or StartTimes())
+        n_windows = len(next(iter(outputs.values())))
+        starts = framing.starts() if framing.n_windows == n_windows else np.arange(n_windows) * framing.hop_length
+        timestamps = starts / (self.extractor.sample_rate or sr)
+        return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
+
+    def embed_file(
+        self,
+        path: str | Path,
+        hop_size: float | None = None,
+        name: str | None = None,
+        *,
+        salvage: bool = False,
+        start_times: StartTimes | None = None,
+        progress: Callable[[], None] | None = None,
+    ) -> Output:
+        """Open a recording and :meth:`embed` it.
+
+        Parameters
+        ----------
+        path : str or Path
+        salvage : bool
+            Whether to embed what there is of a truncated or unfinished recording; see
+            :func:`~sonyc_ml.sound.files.open_recording`.
+        hop_size, name, start_times, progress
+            Those of :meth:`embed`.
+
+        Raises
+        ------
+        RecordingError, UnavailableRecordingError
+            As by :meth:`embed`; or it cannot be opened.
+        """
+        with open_recording(path, self.channel, salvage=salvage) as recording:
+            return self.embed(recording, hop_size, name, start_times=start_times, progress=progress)
+
+    def _provenance(
+        self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
+    ) -> Provenance:
+        start = recording.start_time(name, start_times)
+        return Provenance(
+            recording=name,
+            recording_sha256=recording.sha256(),
+            recording_bytes=recording.n_bytes,
+            recording_mtime_ns=recording.mtime_ns,
+            sample_rate=recording.sample_rate,
+            n_samples=recording.n_samples,
+            start_time=start.text,
+            start_time_source=start.source,
+            clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
+            salvaged=recording.salvaged,
+            bundle=self.bundle.name,
+            bundle_sha256=self.bundle.sha256,
+            versions=self._versions,
+            **self._settings(hop_size, start_times),
+        )
+
+    def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
+        """What decides the numbers beside the bundle, as an output tells it."""
+        given = {**self._parameters, **start_times.settings}
+        told = {name: value for name, value in given.items() if value is not None and name not in TOLD_ELSEWHERE}
+        return {
+            "window_size_s": self.extractor.window_size_s,
+            "hop_size_s": self.extractor.hop_size_s if hop_size is None else hop_size,
+            "res_type": self.extractor.res_type,
+            "parameters": json.dumps(told, sort_keys=True, default=str) if told else "",
+        }
+
+    def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:
+        """What the outputs made this way have in common; see :attr:`sonyc_ml.outputs.output.Provenance.fingerprint`."""
+        return fingerprint_of(self.bundle.sha256, **self._settings(hop_size, start_times or StartTimes()))
+
+    def warm_up(self) -> None:
+        """Run once, on a window of silence: what is loaded late is loaded now, and what fails fails now."""
+        sr = self.extractor.sample_rate or WARM_UP_SAMPLE_RATE
+        self.get_outputs(np.zeros(round(self.extractor.window_size_s * sr), np.float32), sr)
+
+    def process_file(
+        self, path: str | Path, output_path: str | Path | None = None, hop_size: float | None = None
+    ) -> Path:
+        """Embed one recording and write the output, durably.
+
+        Parameters
+        ----------
+        path : str or Path
+        output_path : str or Path, optional
+            Where to, ``.npz`` or ``.csv``; beside the recording, as ``NAME.wav.npz``, where not given.
+        hop_size : float > 0, optional
+            Distance between windows (in seconds).
+
+        Returns
+        -------
+        Path
+            Of the output.
+
+        Raises
+        ------
+        RecordingError, UnavailableRecordingError, StoreError
+        """
+        path = Path(path)
+        output_path = path.with_name(path.name + ".npz") if output_path is None else Path(output_path)
+        write_output(self.embed_file(path, hop_size), output_path)
+        return output_path
+
+    def _run(
+        self,
+        blocks: Iterable[Floats],
+        sr: int,
+        n_samples: int,
+        hop_size: float | None,
+        progress: Callable[[], None] | None = None,
+    ) -> dict[str, Floats]:
+        results: dict[str, list[Floats]] = {}
+        for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
+            for kind, rows in self._run_block(features).items():
+                results.setdefault(kind, []).append(rows)
+            if progress is not None:
+                progress()
+        return {kind: np.concatenate(rows) for kind, rows in results.items()}
+
+    def _run_block(self, features: Floats) -> dict[str, Floats]:
+        computed = self.interpreter(features)
+        outputs = {kind: computed[number].reshape(len(features), -1) for kind, number in self.outputs.items()}
+        if self.head is not None:
+            outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
+        return outputs
+
+
+def _check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
+    known = inspect.signature(function).parameters
+    for name in keywords:
+        if name not in known:
+            raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")

@@ -1,0 +1,67 @@
+"""A recording, wherever its sound comes from: what embedding it needs to know."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.start_time import StartTime, StartTimes
+
+
+class Recording(Protocol):
+    """Sound with a beginning and an end: a file (:class:`~sonyc_ml.sound.files.FileRecording`), or what acts as one.
+
+    Attributes
+    ----------
+    name : str
+        What an output calls it, where nobody names it otherwise.
+    source : str
+        What messages call it: the whole path of a file.
+    sample_rate : int
+        In Hz.
+    n_samples : int
+        Of its one channel.
+    n_bytes, mtime_ns : int
+        Size and time of its file, or of what stands for one: with its name, its identity.
+    salvaged : bool
+        Whether this is what there is of a recording that is truncated or was never finished.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102  see the class
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def sample_rate(self) -> int: ...  # noqa: D102
+    @property
+    def n_samples(self) -> int: ...  # noqa: D102
+    @property
+    def n_bytes(self) -> int: ...  # noqa: D102
+    @property
+    def mtime_ns(self) -> int: ...  # noqa: D102
+    @property
+    def salvaged(self) -> bool: ...  # noqa: D102
+
+    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Yield the mono samples in order, `(n,)` float32 in [-1, 1]; once."""
+        ...
+
+    def sha256(self) -> str:
+        """SHA-256 of the bytes that hold the sound, in hexadecimal; asked for after the blocks."""
+        ...
+
+    def start_time(self, name: str, start_times: StartTimes) -> StartTime:
+        """When it begins.
+
+        Parameters
+        ----------
+        name : str
+            What its output calls it.
+        start_times : StartTimes
+            How that is found in a name and in metadata; what knows its beginning does not need it.
+        """
+        ...
