@@ -120,6 +120,8 @@ class WindowExtractor:
         Shape of one window's features.
     res_type : str
         The resampler, by librosa's name for it.
+    resampler : Resampler or None
+        The one that was used last; None where every recording has had the windows' own rate.
     """
 
     feature_shape: tuple[int, ...]
@@ -135,7 +137,7 @@ class WindowExtractor:
         if res_type != "kaiser_best":
             _import_soxr(res_type)  # here, not at the first recording
         self.res_type = res_type
-        self._resampler: Resampler | None = None
+        self.resampler: Resampler | None = None
 
     def __call__(self, y: Floats, sr: int, hop_size: float | None = None) -> Floats:
         """Return the features of `y`, `(n_windows, *feature_shape)` float32; see :func:`get_features`."""
@@ -185,9 +187,9 @@ class WindowExtractor:
     def _resampled(self, blocks: Iterable[Floats], sr: int, n_samples: int) -> Iterable[Floats]:
         if sr == self.sample_rate:
             return blocks
-        resampler = self._resampler
+        resampler = self.resampler
         if resampler is None or resampler.sr != sr:  # a node's recordings all have one rate: keep the last
-            resampler = self._resampler = make_resampler(sr, self.sample_rate, self.res_type)
+            resampler = self.resampler = make_resampler(sr, self.sample_rate, self.res_type)
         return resampler.stream(blocks, n_samples)
 
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
@@ -521,6 +523,7 @@ class KaiserBest:
         n_cycles = -(-64 // up)  # short cycles are taken several at a time
         self._n_outputs, self._n_inputs = n_cycles * up, n_cycles * down
         self._n_repeats = max(1, self.N_OUTPUTS_AT_ONCE // self._n_outputs)
+        self.n_outputs_at_once = self._n_repeats * self._n_outputs
         self._half_filter = self._tabulate(min(1.0, target_sr / sr))
         reach = self._reach()
         groups = range(0, self._n_outputs, self.N_IN_GROUP)
@@ -532,7 +535,7 @@ class KaiserBest:
 
     def stream(self, blocks: Iterable[Floats], n_samples: int) -> Iterator[Floats]:
         """Yield the resampled samples, :func:`n_resampled` in all; see :class:`Resampler`."""
-        n_at_once, step = self._n_repeats * self._n_outputs, self._n_repeats * self._n_inputs
+        n_at_once, step = self.n_outputs_at_once, self._n_repeats * self._n_inputs
         n_out = n_resampled(n_samples, self.sr, self.target_sr)
         n_computed = n_samples * self.target_sr // self.sr  # the rest, at most one sample, is zero, as it was in 2020
         length = self._lead + step + self._tail

@@ -75,7 +75,7 @@ def render(description: dict[str, Any]) -> str:
             ("window, hop", f"{extractor['window_size_s']:g} s, {extractor['hop_size_s']:g} s"),
             ("sample rate", f"{extractor['sample_rate']} Hz" if extractor["sample_rate"] else "that of the recording"),
             ("resampler", extractor["resampler"] or "the extractor's own"),
-            ("features", f"({shape}) a window"),
+            ("features", f"({shape}) per window"),
             *((kind, f"output {number}") for kind, number in extractor["outputs"].items()),
         ]
         if extractor["head"]:

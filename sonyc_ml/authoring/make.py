@@ -82,24 +82,29 @@ def make_bundle(
         pickle=_versions(extractor) if extractor else {},
     )
     model = make_model(Bundle(path.stem, path, draft, files, ""))
-    golden_path = path.with_suffix(".golden.npz")
+    manifest = _complete(draft, model, tolerances or {})
+    write_atomically(path.with_suffix(".json"), manifest.text().encode())
+    return manifest
+
+
+def _complete(draft: Manifest, model: Model, tolerances: Mapping[str, float]) -> Manifest:
+    """Fill in what only the model knows, and write the golden vector."""
+    golden_path = model.bundle.path.with_suffix(".golden.npz")
     vector = _golden_vector(model)
     write_atomically(golden_path, vector)
-    manifest = dataclasses.replace(
+    return dataclasses.replace(
         draft,
         sample_rate=model.extractor.sample_rate,
         window_size_s=model.extractor.window_size_s,
         hop_size_s=model.extractor.hop_size_s,
         outputs=dict(model.outputs),
         files=draft.files | {golden_path.name: hashlib.sha256(vector).hexdigest()},
-        golden=Golden(golden_path.name, **(tolerances or {})),
+        golden=Golden(golden_path.name, **tolerances),
     )
-    write_atomically(path.with_suffix(".json"), manifest.text().encode())
-    return manifest
 
 
 def trust(path: str | Path) -> Manifest:
-    """Vouch for the files of a bundle as they are now: write their digests into its manifest, making one if need be.
+    """Trust the files of a bundle as they are now: write their digests into its manifest, making one if need be.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from typing import Any
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.integrity import check_signature, quoted, read_guarded
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 
@@ -60,7 +60,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The files of a bundle, read once, and vouched for where code is among them.
+    """The files of a bundle, read once, and checked against its manifest where there is one.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Bundle:
 
 
 def read_bundle(
-    path: str | Path, *, trusted_keys: str | Path | None = None, state: BundleState | None = None
+    path: str | Path, *, trusted_keys: str | Path | None = None, state: MachineState | None = None
 ) -> Bundle:
     """Read ``NAME.tflite`` and what belongs to it, and check all of it before anything is run.
 
@@ -120,13 +120,13 @@ def read_bundle(
     trusted_keys : str or Path, optional
         Public keys; where given, only a bundle signed by one of them is read, and none that is older than one that ran
         here before.
-    state : BundleState, optional
+    state : MachineState, optional
         Where the versions that ran are remembered.
 
     Raises
     ------
     BundleIntegrityError
-        Nothing vouches for the files: a digest, a signature, a version, an owner or a mode is not what it should be.
+        The files are not trusted: a digest, a signature, a version, an owner or a mode is not what it should be.
     BundleError
         They cannot be read.
     """
@@ -135,48 +135,49 @@ def read_bundle(
         raise BundleError(f"{path}: a model is named by its network, NAME.tflite")
     manifest_path = path.with_suffix(".json")
     if os.path.lexists(manifest_path):
-        return _read_described(path, manifest_path, trusted_keys, state or BundleState())
+        return _read_described(path, manifest_path, trusted_keys, state or MachineState())
     if trusted_keys is not None:
         raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
     network = _read(path)
     if os.path.lexists(path.with_suffix(".pkl")):
         raise BundleIntegrityError(
-            f"{path.with_suffix('.pkl')} would be run, and nothing vouches for it; if you made it, or trust who did: "
+            f"{path.with_suffix('.pkl')} would be run, and no manifest lists it; if you made it, or trust who did: "
             f"sonyc-ml bundle trust {quoted(path)}"
         )
     return Bundle(path.stem, path, None, {path.name: network}, hashlib.sha256(network).hexdigest())
 
 
-def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: BundleState) -> Bundle:
+def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: MachineState) -> Bundle:
     content = read_guarded(manifest_path)
     if trusted_keys is not None:
         check_signature(content, manifest_path, Path(trusted_keys))
     manifest = parse_manifest(content, str(manifest_path))
     if path.name not in manifest.files:
-        raise BundleIntegrityError(f"{manifest_path} does not vouch for {path.name}: it is not among its files")
+        raise BundleIntegrityError(f"{manifest_path} does not list {path.name} among its files")
     if manifest.input.kind == "pickled" and path.with_suffix(".pkl").name not in manifest.files:
         raise BundleIntegrityError(
-            f"{manifest_path} does not vouch for {path.stem}.pkl; if you trust it: sonyc-ml bundle trust {quoted(path)}"
+            f"{manifest_path} does not list {path.stem}.pkl among its files; if you trust it: "
+            f"sonyc-ml bundle trust {quoted(path)}"
         )
     if trusted_keys is not None:
         _refuse_older(manifest, state)
-    files = {name: _read_vouched(path.with_name(name), digest, path) for name, digest in manifest.files.items()}
+    files = {name: _read_listed(path.with_name(name), digest, path) for name, digest in manifest.files.items()}
     return Bundle(path.stem, path, manifest, files, hashlib.sha256(content).hexdigest())
 
 
-def _read_vouched(path: Path, digest: str, network: Path) -> bytes:
+def _read_listed(path: Path, digest: str, network: Path) -> bytes:
     """Read a file and compare its digest: what is returned is what was compared."""
     content = read_guarded(path)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise BundleIntegrityError(
-            f"{path} is not the file that the manifest vouches for: its SHA-256 is {found[:12]}…, not {digest[:12]}…; "
+            f"{path} is not the file that the manifest lists: its SHA-256 is {found[:12]}…, not {digest[:12]}…; "
             f"put the right file back or, if you changed it yourself: sonyc-ml bundle trust {quoted(network)}"
         )
     return content
 
 
-def _refuse_older(manifest: Manifest, state: BundleState) -> None:
+def _refuse_older(manifest: Manifest, state: MachineState) -> None:
     newest = state.newest_version(manifest.name)
     if manifest.version_numbers < newest:
         raise BundleIntegrityError(
@@ -197,7 +198,7 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     """
     if bundle.pickle is None and os.path.lexists(bundle.pickle_path):
         raise BundleIntegrityError(
-            f"nothing vouches for {bundle.pickle_path}; if you trust it, make the bundle with it: "
+            f"no manifest lists {bundle.pickle_path}; if you trust it, make the bundle with it: "
             f"sonyc-ml bundle make --input_kind pickled {quoted(bundle.path)}"
         )
     if bundle.pickle is None:

@@ -32,7 +32,7 @@ def read_guarded(path: Path) -> bytes:
     Raises
     ------
     BundleIntegrityError
-        Says what could be written by whom, and how to mend it.
+        Says what could be written by whom, and how to repair it.
     BundleError
         The file cannot be read at all.
     """

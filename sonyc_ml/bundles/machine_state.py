@@ -30,8 +30,8 @@ def state_folder() -> Path:
         return Path("/var/lib/sonyc-ml")
 
 
-class BundleState:
-    """A small file of facts; losing it costs a check, and is no error.
+class MachineState:
+    """What this machine remembers, in one small file; losing it costs a check, and is no error.
 
     Parameters
     ----------

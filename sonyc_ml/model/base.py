@@ -28,7 +28,7 @@ from sonyc_ml.sound.start_time import StartTimes
 Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
-TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
+RECORDED_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -257,14 +257,15 @@ class Model:
         )
 
     def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
-        """What decides the numbers beside the bundle, as an output tells it."""
+        """What decides the numbers beside the bundle, as an output records it."""
         given = {**self._parameters, **start_times.settings}
-        told = {name: value for name, value in given.items() if value is not None and name not in TOLD_ELSEWHERE}
+        names = [name for name in given if given[name] is not None and name not in RECORDED_ELSEWHERE]
+        recorded = {name: given[name] for name in names}
         return {
             "window_size_s": self.extractor.window_size_s,
             "hop_size_s": self.extractor.hop_size_s if hop_size is None else hop_size,
             "res_type": self.extractor.res_type,
-            "parameters": json.dumps(told, sort_keys=True, default=str) if told else "",
+            "parameters": json.dumps(recorded, sort_keys=True, default=str) if recorded else "",
         }
 
     def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:

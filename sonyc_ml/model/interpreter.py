@@ -145,7 +145,7 @@ class Interpreter:
 
     def delegated(self) -> tuple[int, int]:
         """How many of the network's operators XNNPACK has taken, and how many there are."""
-        operators = self._runtime._get_ops_details()  # noqa: SLF001  nothing public tells
+        operators = self._runtime._get_ops_details()  # noqa: SLF001  nothing public says
         nodes = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
         producers = {int(output): node for node in nodes for output in node["outputs"]}
         taken: set[int] = set()
@@ -193,7 +193,7 @@ class Interpreter:
         if self._batch_size == 1:
             return shape
         raise BundleMismatchError(
-            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row a window"
+            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row per window"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import compare, unpack
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
@@ -65,7 +65,7 @@ def load_model(
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
-    state = BundleState()
+    state = MachineState()
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     is_as_made = input_kind is None and RUNNING.issuperset(parameters)
@@ -122,8 +122,8 @@ def _python_and_processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    told = sorted({line for line in lines if line.startswith(known)})
-    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    facts = sorted({line for line in lines if line.startswith(known)})
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     return f"Python {platform.python_version()} {platform.machine()} {digest}"
 
 
@@ -155,7 +155,7 @@ def check_golden(model: Model) -> dict[str, float]:
 
 
 def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str, Any]) -> Model:
-    """Import the class that a manifest names; only now, and only because the manifest is vouched for."""
+    """Import the class that a manifest names; only now, when the files were found to be the manifest's."""
     module_name, _, name = manifest.class_.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)

@@ -34,7 +34,7 @@ class Provenance:
     start_time : str
         When the recording begins, ISO 8601 with its zone.
     start_time_source : str
-        What tells it: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.sound.start_time`.
+        Where that is from: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.sound.start_time`.
     clock_synchronised : str
         Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
         ``unknown``.

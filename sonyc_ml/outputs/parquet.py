@@ -38,8 +38,8 @@ class DamagedPartError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What the metadata of a part says.
+class PartDescription:
+    """What a part holds, by its metadata.
 
     Attributes
     ----------
@@ -139,7 +139,7 @@ def read_part(path: Path) -> Iterator[Output]:
                 start += n_windows
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> PartDescription:
     """Read what a part holds, without its windows.
 
     Raises
@@ -182,7 +182,7 @@ def _table(output: Output) -> Any:
 def _joined(schemas: Iterable[Any]) -> dict[str, str]:
     """The metadata of several outputs as one: what all have in common once, the rest in columns."""
     columns: defaultdict[str, list[Any]] = defaultdict(list)
-    same: dict[Any, Any] = {}  # thousands of outputs tell of one bundle
+    same: dict[Any, Any] = {}  # thousands of outputs name one bundle
     metadata: dict[str, Any] = {}
     for schema in schemas:
         metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
@@ -225,7 +225,7 @@ def _waiting_table(path: Path) -> Any:
 # From Arrow
 
 
-def _description(schema: Any) -> Description:
+def _description(schema: Any) -> PartDescription:
     metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
     columns, common = metadata["recordings"], metadata["common"]
     names = columns.keys() | common.keys()
@@ -234,7 +234,7 @@ def _description(schema: Any) -> Description:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
     rows = enumerate(columns["n_windows"])
-    return Description(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
+    return PartDescription(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
 
 
 def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:

@@ -173,7 +173,7 @@ def test_it_is_imported_when_it_is_needed(bundle: Path, library: Path) -> None:
 
 @pytest.mark.parametrize("change", ["a.tflite", "a.golden.npz"])
 def test_it_is_imported_after_the_digests_held(bundle: Path, library: Path, change: str) -> None:
-    """A bundle that nothing vouches for imports nothing."""
+    """A bundle that is not trusted imports nothing."""
     path = bundle.with_name(change)
     path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(BundleIntegrityError):
