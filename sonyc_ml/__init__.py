@@ -1,9 +1,11 @@
 """Recordings of acoustic sensor nodes into embeddings, on the node."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+TYPE_CHECKING = False  # typing takes longer to import than the rest of `sonyc-ml --help`
 if TYPE_CHECKING:
+    from typing import Any
+
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.loading import load_model
@@ -35,4 +37,6 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for when it is asked for: `sonyc-ml --help` needs no numpy."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415
+
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)

@@ -19,8 +19,15 @@
     ├── ClusterError                 end; what is finished stays
     └── CrashError                   exit 70: to start again would be to crash again
 
-A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``.
+A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``. Where the call is
+what a user asked for, :class:`UserMistakes` makes a ``ConfigError`` of it.
 """
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this
+if TYPE_CHECKING:
+    from types import TracebackType
 
 
 class SonycMLError(Exception):
@@ -29,6 +36,32 @@ class SonycMLError(Exception):
 
 class ConfigError(SonycMLError):
     """A configuration that cannot be meant as written."""
+
+
+class UserMistakes:
+    """A context in which the arguments of calls come from a user: a mistake in one is a :class:`ConfigError`.
+
+    Errors of this package pass as they are.
+
+    Parameters
+    ----------
+    *kinds : type
+        What is a mistake of the user's; ``ValueError`` and ``OSError`` where none is given.
+    where : str
+        What the sentence begins with, as in ``--time-zone: ``.
+    """
+
+    def __init__(self, *kinds: type[Exception], where: str = "") -> None:
+        self._kinds, self._where = kinds or (ValueError, OSError), where
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, self._kinds) and not isinstance(error, SonycMLError):
+            raise ConfigError(f"{self._where}{error}") from error
 
 
 class BundleError(SonycMLError):

@@ -6,7 +6,10 @@ import hashlib
 import os
 import platform
 import shutil
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Generator, Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -26,11 +29,17 @@ from tests.support import networks
 from tests.support.command import run_ssh_keygen
 from tests.support.watching import StartWatch, Watch
 
+# How fast a machine is, is no property of the code: no example has a deadline, and none is too slow to be made.
+hypothesis.settings.register_profile("usual", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.register_profile(  # --hypothesis-profile=few: where a processor is emulated
-    "few", max_examples=10, deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    "few", hypothesis.settings.get_profile("usual"), max_examples=10
 )
+hypothesis.settings.load_profile("usual")
 
 ROOT = Path(__file__).resolve().parent.parent
+# A test that waits so long for something has failed. No bar for how long it should take: many times that, anywhere.
+PATIENCE_S = 120.0
+USUAL_START_S = 0.3  # of Python with numpy and the commands
 SHARED_DATA = ROOT.parent / "shared" / "data"
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
 
@@ -45,7 +54,7 @@ def require_shared(relative: str) -> Path:
 
 def examples(n: int) -> hypothesis.settings:
     """So many examples for a property, or as few as the profile asks for."""
-    return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100), deadline=None)
+    return hypothesis.settings(max_examples=max(2, n * hypothesis.settings().max_examples // 100))
 
 
 def floats(low: float | None = None, high: float | None = None, **options: Any) -> st.SearchStrategy[float]:
@@ -116,6 +125,17 @@ def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of SONYC's recordings."""
     return require_shared("recordings")
+
+
+@pytest.fixture(scope="session")
+def slowness() -> float:
+    """How many times slower than where the bars in seconds were set this machine is, as loaded as it is; at least 1."""
+    durations_s = []
+    for _ in range(3):
+        start_s = time.monotonic()
+        subprocess.run([sys.executable, "-c", "import sonyc_ml.cli, numpy"], check=True, cwd=ROOT)
+        durations_s.append(time.monotonic() - start_s)
+    return max(1.0, min(durations_s) / USUAL_START_S)
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""What a batch loses where it is killed, interrupted, or given a recording that is none."""
+"""What a batch loses where it is killed or interrupted."""
 
 from __future__ import annotations
 
-import csv
 import random
 import shutil
 import time
@@ -10,19 +9,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batch_speed import check_whole
-from embedding import Embed, run
-from figures import progress
-from recordings import repeat, tiny
+from scripts.benchmarks.batch_speed import check_whole
+from scripts.benchmarks.embedding import Embed, run
+from scripts.benchmarks.figures import progress
+from scripts.benchmarks.recordings import repeat, tiny
+from tests.support.batches import outputs
 
-N_KILLED_OVER, N_CORRUPT_OVER, N_INTERRUPTED_OVER = 300, 1000, 200
+N_KILLED_OVER, N_INTERRUPTED_OVER = 300, 200
 N_KILLS, N_INTERRUPTS = 50, 5
 STARTING = 0.2  # share of the kills that come while it starts
 START_S, AFTER_EVENT_S = 0.6, 0.02  # kills come at most so long after the start, or after a recording
 BEYOND_END = 1.15  # kills are aimed as far as this many times the recordings: at the end of some batches, and behind
 PARTITIONED = {"parquet": ("--partition", "node")}  # several parts, each published at the end
 N_NODES = 6
-STATE_FOLDER = ".sonyc-ml"
 
 
 @dataclass(slots=True)
@@ -58,13 +57,13 @@ def killed(network: Path, work: Path, output_format: str, seed: int = 0) -> Tall
     unharmed = work / f"unharmed_{output_format}"
     outcome = run(folder, network, unharmed, flags)
     check_whole(outcome)
-    wanted = contents(unharmed)
+    wanted = outputs(unharmed)
     where = {event["recording"]: Path(event["output"]).relative_to(unharmed) for event in outcome.named("embedded")}
     tally, generator = Tally(), random.Random(seed)
     while tally.n_kills < N_KILLS:
         output = work / f"disturbed_{output_format}"
         _one_batch(folder, network, output, flags, where, tally, generator)
-        found = contents(output)
+        found = outputs(output)
         tally.n_different += sum(found.get(name) != wanted.get(name) for name in found.keys() | wanted.keys())
         shutil.rmtree(output)
     return tally
@@ -116,22 +115,6 @@ def _kill_at_random(embed: Embed, n_recordings: int, tally: Tally, generator: ra
     return True
 
 
-def corrupt(network: Path, work: Path) -> dict[str, Any]:
-    """Embed a thousand recordings of which one is damaged."""
-    folder = tiny(N_CORRUPT_OVER, work / "corrupt")
-    victim = sorted(folder.rglob("*.wav"))[N_CORRUPT_OVER // 3]
-    content = victim.read_bytes()
-    victim.unlink()  # it is a link to others
-    victim.write_bytes(b"RIFF" + content[44:])
-    progress("batch: one damaged recording in 1,000")
-    outcome = run(folder, network, work / "corrupt_output", ("--workers", "2"))
-    with (work / "corrupt_output" / "failures.csv").open(newline="") as file:
-        listed = [row["recording"] for row in csv.DictReader(file)]
-    is_told = listed == [victim.relative_to(folder).as_posix()] and victim.name in outcome.said
-    n_outputs = sum(1 for _ in (work / "corrupt_output").rglob("*.npz"))
-    return {"n_outputs": n_outputs, "n_told": len(listed) if is_told else 0, "status": outcome.status}
-
-
 def interrupted(network: Path, recordings: list[Path], work: Path, seed: int = 0) -> dict[str, list[dict[str, Any]]]:
     """Press Ctrl-C at random moments: while workers start, and midway, each time letting the same command go on."""
     folder = repeat(recordings, N_INTERRUPTED_OVER, work / "interrupted")
@@ -171,23 +154,6 @@ def _interrupt(folder: Path, network: Path, output: Path, n_events: int, delay_s
         "says_how": "the same command goes on from there" in outcome.said,
         "says_too_much": "Traceback" in outcome.said,
     }
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every output by its path; an npz as its arrays, because the archive around them holds the time it was made."""
-    import numpy as np
-
-    found: dict[str, bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if name.startswith(STATE_FOLDER) or not path.is_file():
-            continue
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                found |= {f"{name}/{key}": arrays[key].tobytes() for key in arrays.files}
-        else:
-            found[name] = path.read_bytes()
-    return found
 
 
 def _nodes(folder: Path) -> Path:

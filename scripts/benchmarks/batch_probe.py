@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
-import environments
-from batch_speed import check_whole
-from embedding import run
-from figures import progress
-
-sys.path.append(str(environments.ROOT / "scripts" / "training"))
+from scripts.benchmarks.batch_speed import check_whole
+from scripts.benchmarks.embedding import run
+from scripts.benchmarks.figures import progress
 
 
 def measure(network: Path, esc10: Path, work: Path, name: str) -> dict[str, Any]:
@@ -35,16 +31,16 @@ def measure(network: Path, esc10: Path, work: Path, name: str) -> dict[str, Any]
 def _accuracies(dataset: Path, esc10: Path) -> tuple[list[float], int]:
     """Share of clips that a probe tells right which was fitted to the other folds."""
     import numpy as np
-    import probe
-    from clips import N_FOLDS, clips_left_out
 
+    from scripts.training import probe
+    from scripts.training.clips import N_FOLDS, clips_left_out
     from sonyc_ml.outputs.reading import iter_outputs
 
     left_out = clips_left_out(esc10)
     embeddings, folds, classes = [], [], []
     for output in iter_outputs(dataset):
         folder, _, clip = output.provenance.recording.rpartition("/")
-        if clip in left_out:
+        if clip in left_out or output.embedding is None:
             continue
         embeddings.append(output.embedding)
         folds.append(int(clip.split("-")[0]))

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from batch_faults import N_CORRUPT_OVER
-from figures import Figure, Spread, ratios, single, spread
-from table import number
+from scripts.benchmarks.figures import Figure, Spread, ratios, single, spread
+from scripts.benchmarks.text_table import number
 
 Raw = dict[str, Any]
 
@@ -17,8 +16,8 @@ ONE_CLIP = 1.3  # of 79 or 80 of a fold, in percent
 
 def of_batch(raw: Raw) -> dict[str, Any]:
     """Figures and tables of a measurement of the batch."""
-    figures = [*_speed(raw), *_probe(raw["probe"]), *_kills(raw["killed"]), *_corrupt(raw["corrupt"])]
-    figures += [*_scale(raw["scale"]), *_cluster(raw["cluster"]), *_interrupts(raw["interrupted"])]
+    figures = [*_speed(raw), *_probe(raw["probe"]), *_kills(raw["killed"])]
+    figures += [*_scale(raw["scale"]), *_interrupts(raw["interrupted"])]
     title = f"runs: recordings of {raw['duration_s']:.1f} s, medians; formats with what the end of a batch costs"
     return {"figures": figures, "tables": {title: _runs(raw)}}
 
@@ -93,15 +92,6 @@ def _kills(killed: dict[str, Raw]) -> list[Figure]:
     return figures
 
 
-def _corrupt(found: Raw) -> list[Figure]:
-    title = f"one damaged recording in {N_CORRUPT_OVER:,}"
-    return [
-        Figure(f"{title}: outputs", single(found["n_outputs"]), "", bar=N_CORRUPT_OVER - 1, at_least=True),
-        Figure(f"{title}: told and listed", single(found["n_told"]), "", bar=1, at_least=True),
-        Figure(f"{title}: status beside 1", single(abs(found["status"] - 1)), "", bar=0),
-    ]
-
-
 def _scale(scale: dict[str, Raw]) -> list[Figure]:
     figures = []
     for kind, found in scale.items():
@@ -117,18 +107,6 @@ def _scale(scale: dict[str, Raw]) -> list[Figure]:
             Figure(f"{title}: embedded again", single(found["n_recordings"] - found["n_kept"]), "", bar=0),
         ]
     return figures
-
-
-def _cluster(found: Raw | None) -> list[Figure]:
-    if found is None:
-        return []
-    title = f"Dask, one of {found['n_workers']} workers killed"
-    return [
-        Figure(f"{title}: not embedded", single(found["n_recordings"] - found["n_embedded"]), "", bar=0),
-        Figure(f"{title}: other outputs than here", single(len(found["different"])), "", bar=0),
-        Figure(f"{title}: temporary files left", single(len(found["left"])), "", bar=0),
-        Figure(f"{title}: the whole command", single(found["elapsed_s"]), "s"),
-    ]
 
 
 def _interrupts(found: dict[str, list[Raw]]) -> list[Figure]:
@@ -147,7 +125,7 @@ def _interrupts(found: dict[str, list[Raw]]) -> list[Figure]:
 def _runs(raw: Raw) -> list[tuple[str, ...]]:
     """A row for each kind of run."""
     titles = ("", "ms", "a second", "x real time", "of a worker ms", "begun s", "first s", "main MB", "worker MB")
-    rows = [titles]
+    rows: list[tuple[str, ...]] = [titles]
     network = raw["networks"]["formats"]
     rows += [_run(f"{network}, 1 worker", raw["rounds"], "one"), _run(f"{network}, 2 workers", raw["rounds"], "two")]
     for name in ("formats", "small"):

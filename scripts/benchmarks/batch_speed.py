@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import environments
-import variants
-from embedding import Embed, Event, Outcome
-from figures import progress
-from inputs import Inputs
-from recordings import repeat
-from workers import Worker, WorkerError
+from scripts.benchmarks import environments, variants
+from scripts.benchmarks.embedding import Embed, Event, Outcome
+from scripts.benchmarks.figures import progress
+from scripts.benchmarks.inputs import Inputs
+from scripts.benchmarks.recordings import repeat
+from scripts.benchmarks.workers import Worker, WorkerError
 
 N_OF_TWO, N_OF_ONE, N_OF_FORMAT = 120, 60, 80  # recordings of ten seconds: three to five seconds of an idle machine
 N_OF_ORIGINAL = 3  # by each of its two processes
@@ -48,7 +47,7 @@ def of_workers(given: Inputs, made: Folders, work: Path, repeats: int, skipped: 
     """Go round: two processes of the bare network, a batch on two workers, one on one, two of the original."""
     rounds = []
     with ExitStack() as stack:
-        bare = _pair(stack, environments.ours(), "ours.py", {"network": str(given.network), "parameters": {}})
+        bare = _pair(stack, environments.ours(), "ours", {"network": str(given.network), "parameters": {}})
         original = _originals(stack, given, skipped)
         n_windows = _n_windows(bare[0], given.recordings)
         for i in range(repeats):
@@ -138,8 +137,8 @@ def _between(one: Event, other: Event) -> float:
     return float(other["at_s"] - one["at_s"])
 
 
-def _pair(stack: ExitStack, python: Path, script: str, settings: dict[str, Any]) -> list[Worker]:
-    return [stack.enter_context(Worker(python, script, settings)) for _ in range(2)]
+def _pair(stack: ExitStack, python: Path, module: str, settings: dict[str, Any]) -> list[Worker]:
+    return [stack.enter_context(Worker(python, module, settings)) for _ in range(2)]
 
 
 def _originals(stack: ExitStack, given: Inputs, skipped: list[str]) -> list[Worker]:
@@ -153,7 +152,7 @@ def _originals(stack: ExitStack, given: Inputs, skipped: list[str]) -> list[Work
         return []
     settings = {"network": str(given.network), "parameters": given.parameters, "runtime": "tflite_runtime"}
     try:
-        pair = _pair(stack, python, "original.py", settings)
+        pair = _pair(stack, python, "original", settings)
         for worker in pair:
             worker.ask("road", recording=str(given.recordings[0]), output="/dev/null")
     except WorkerError as error:
@@ -163,7 +162,7 @@ def _originals(stack: ExitStack, given: Inputs, skipped: list[str]) -> list[Work
 
 
 def _n_windows(worker: Worker, recordings: Sequence[Path]) -> int:
-    counts = [worker.ask("count", recording=str(recording))["n_windows"] for recording in recordings]
+    counts: list[int] = [worker.ask("count", recording=str(recording))["n_windows"] for recording in recordings]
     return round(sum(counts) / len(counts))
 
 

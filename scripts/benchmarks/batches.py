@@ -5,22 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import batch_cluster
-import batch_faults
-import batch_probe
-import batch_report
-import batch_scale
-import batch_speed
-import environments
-import inputs
-from figures import progress
-from inputs import Inputs
-from workers import WorkerError
+from scripts.benchmarks import (
+    batch_faults,
+    batch_probe,
+    batch_report,
+    batch_scale,
+    batch_speed,
+    environments,
+    inputs,
+)
+from scripts.benchmarks.figures import progress
+from scripts.benchmarks.inputs import Inputs
 
 DEFAULT = environments.ROOT / "models" / "quantized_default_int8.tflite"
 ESC10 = inputs.SHARED / "esc10"
@@ -48,7 +47,6 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
         raw |= _faults(given, work)
         raw["scale"] = batch_scale.measure(DEFAULT, work, long=parsed.long)
         raw["probe"] = _probe(parsed, given, work, skipped)
-        raw["cluster"] = _or_skipped(lambda: batch_cluster.measure(DEFAULT, work), skipped)
     progress("")
     if not parsed.long:
         skipped.append(f"{batch_scale.N_LONG:,} recordings: give --long; {batch_scale.N_QUICK:,} were taken")
@@ -70,7 +68,6 @@ def _faults(given: Inputs, work: Path) -> dict[str, Any]:
     killed = {kind: asdict(batch_faults.killed(DEFAULT, work, kind)) for kind in ("npz", "parquet")}
     return {
         "killed": killed,
-        "corrupt": batch_faults.corrupt(DEFAULT, work),
         "interrupted": batch_faults.interrupted(given.network, given.recordings, work),
     }
 
@@ -88,11 +85,3 @@ def _probe(parsed: argparse.Namespace, given: Inputs, work: Path, skipped: list[
     for name in networks:
         (work / name).mkdir()
     return {name: batch_probe.measure(path, esc10, work / name, name) for name, path in networks.items()}
-
-
-def _or_skipped(measured: Callable[[], dict[str, Any]], skipped: list[str]) -> dict[str, Any] | None:
-    try:
-        return measured()
-    except (WorkerError, ImportError) as error:
-        skipped.append(str(error))
-        return None

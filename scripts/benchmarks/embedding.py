@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import environments
-from watching import command
+from scripts.benchmarks import environments
+from scripts.benchmarks.watching import command
 
 Event = dict[str, Any]
 

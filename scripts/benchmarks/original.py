@@ -9,7 +9,8 @@ from typing import Any
 import librosa
 import numpy as np
 import numpy.typing as npt
-from serving import serve, settings, timed
+
+from scripts.benchmarks.serving import serve, settings, timed
 
 Floats = npt.NDArray[np.float32]
 

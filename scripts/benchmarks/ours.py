@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from serving import serve, settings, timed
-
+from scripts.benchmarks.serving import serve, settings, timed
 from sonyc_ml.base.process import keep_freed_memory, use_one_thread_a_worker
 
 # As the command line does, before numpy is imported.
@@ -28,7 +28,8 @@ def main() -> None:
     """Serve ``road``, ``stages``, ``bare`` and ``count``."""
     given = settings()
     bench = Bench(load_model(given["network"], **given["parameters"]), Floor(given["network"], **given["parameters"]))
-    actions = {"road": bench.road, "stages": bench.stages, "bare": bench.bare, "count": bench.count}
+    actions: dict[str, Callable[..., dict[str, Any]]] = {"road": bench.road, "stages": bench.stages}
+    actions |= {"bare": bench.bare, "count": bench.count}
     serve({"backend": bench.model.interpreter.backend}, actions)
 
 

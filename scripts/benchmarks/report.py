@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import variants
-from figures import Figure, Spread, ratios, single, spread
-from memory import LONG_S, N_FIRST, N_LONG
-from table import low_to_high, number
+from scripts.benchmarks import variants
+from scripts.benchmarks.figures import Figure, Spread, ratios, single, spread
+from scripts.benchmarks.peak_memory import LONG_S, N_FIRST, N_LONG
+from scripts.benchmarks.text_table import low_to_high, number
 
 STAGES = ("read", "hash", "resample", "features", "invoke", "write")
 

@@ -10,16 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import environments
-import inputs
-import memory
-import report
-import startup
-import variants
-from figures import progress
-from inputs import Inputs
-from variants import Variant
-from workers import Worker, WorkerError
+from scripts.benchmarks import environments, inputs, peak_memory, report, startup, variants
+from scripts.benchmarks.figures import progress
+from scripts.benchmarks.inputs import Inputs
+from scripts.benchmarks.variants import Variant
+from scripts.benchmarks.workers import Worker, WorkerError
 
 N_STARTS, N_STARTS_OF_OTHERS, N_HELPS = 7, 3, 15
 
@@ -52,7 +47,7 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
         raw["helps"] = [startup.help_ms() for _ in range(N_HELPS)]
         raw["numpy_modules_of_help"] = startup.n_numpy_modules_of_help()
         progress("memory of watch")
-        raw["watch_mb"] = memory.of_watch(given, work, long=parsed.long)
+        raw["watch_mb"] = peak_memory.of_watch(given, work, long=parsed.long)
         raw["long_recording"] = _long_recording(given, work, skipped) if parsed.long else None
     progress("")
     if not parsed.long:
@@ -66,7 +61,7 @@ def _start(found: list[Variant], stack: ExitStack, skipped: list[str]) -> dict[s
     for variant in found:
         progress(f"starting: {variant.name}")
         try:
-            workers[variant.name] = stack.enter_context(Worker(variant.python, variant.script, variant.settings))
+            workers[variant.name] = stack.enter_context(Worker(variant.python, variant.module, variant.settings))
         except WorkerError as error:
             if variant.name == variants.OURS:
                 raise
@@ -141,7 +136,7 @@ def _log_mel(given: Inputs, repeats: int) -> list[dict[str, Any]]:
     if given.parameters is None:
         return []
     progress("log-mel")
-    with Worker(environments.ours(), "logmel.py", {"parameters": given.parameters}) as worker:
+    with Worker(environments.ours(), "logmel", {"parameters": given.parameters}) as worker:
         for recording in given.recordings:
             worker.ask("compare", recording=str(recording))  # librosa's first call compiles
         recordings = [given.recordings[i % len(given.recordings)] for i in range(repeats)]
@@ -150,7 +145,7 @@ def _log_mel(given: Inputs, repeats: int) -> list[dict[str, Any]]:
 
 def _long_recording(given: Inputs, work: Path, skipped: list[str]) -> dict[str, Any] | None:
     try:
-        return memory.of_long_recording(given, work)
+        return peak_memory.of_long_recording(given, work)
     except WorkerError as error:
         skipped.append(str(error))
         return None

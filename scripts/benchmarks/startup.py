@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import environments
-from inputs import Inputs
-from variants import Variant
-from watching import Watch, command
-from workers import Worker
+from scripts.benchmarks import environments
+from scripts.benchmarks.inputs import Inputs
+from scripts.benchmarks.variants import Variant
+from scripts.benchmarks.watching import Watch, command
+from scripts.benchmarks.workers import Worker
 
 OLD_S = 3600.0  # so long ago was the recording finished that `watch` found
 
@@ -50,7 +50,7 @@ def _watch(variant: Variant, given: Inputs, work: Path) -> FirstOutput:
 
 def _original(variant: Variant, given: Inputs, work: Path) -> FirstOutput:
     start_s = time.perf_counter()
-    with Worker(variant.python, variant.script, variant.settings) as worker:
+    with Worker(variant.python, variant.module, variant.settings) as worker:
         worker.ask("road", recording=str(given.recordings[0]), output=str(work / "output.npz"))
         elapsed_ms = (time.perf_counter() - start_s) * 1e3
         return FirstOutput(elapsed_ms, worker.close())

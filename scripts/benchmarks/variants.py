@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import environments
-from inputs import Inputs
+from scripts.benchmarks import environments
+from scripts.benchmarks.inputs import Inputs
 
 OURS = "ours, LiteRT, 1 thread"
 ORIGINAL = "original, tflite-runtime"
@@ -26,7 +26,7 @@ class Variant:
     ----------
     name : str
     python : Path
-    script : str
+    module : str
         Of the worker, beside this file.
     settings : dict
         Of the worker.
@@ -36,14 +36,14 @@ class Variant:
 
     name: str
     python: Path
-    script: str
+    module: str
     settings: dict[str, Any]
     flags: tuple[str, ...] = ()
 
     @property
     def is_ours(self) -> bool:
         """Whether it is this package, not the original algorithm."""
-        return self.script == "ours.py"
+        return self.module == "ours"
 
 
 def find(given: Inputs) -> tuple[list[Variant], list[str]]:
@@ -71,7 +71,7 @@ def _ours(name: str, python: Path, given: Inputs, **parameters: Any) -> Variant:
     flags: list[str] = []
     for key, value in parameters.items():
         flags += [f"--{key}"] if value is True else [f"--{key}", str(value)]
-    return Variant(name, python, "ours.py", {"network": str(given.network), "parameters": parameters}, tuple(flags))
+    return Variant(name, python, "ours", {"network": str(given.network), "parameters": parameters}, tuple(flags))
 
 
 def _originals(given: Inputs) -> list[Variant]:
@@ -80,4 +80,4 @@ def _originals(given: Inputs) -> list[Variant]:
         return []
     settings = {"network": str(given.network), "parameters": given.parameters}
     runtimes = {ORIGINAL: "tflite_runtime", ORIGINAL_LITERT: "ai_edge_litert"}
-    return [Variant(name, python, "original.py", {**settings, "runtime": runtimes[name]}) for name in runtimes]
+    return [Variant(name, python, "original", {**settings, "runtime": runtimes[name]}) for name in runtimes]

@@ -1,4 +1,4 @@
-"""The daemon with one of its safeguards taken out: what the checks must notice. ``control.py SAFEGUARD watch …``."""
+"""The daemon with one of its safeguards taken out: what the checks must notice. ``control SAFEGUARD watch …``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import BinaryIO
 from sonyc_ml import cli
 from sonyc_ml.node import worker
 from sonyc_ml.node.journal import journal
-from sonyc_ml.node.journal.journal import Embedded, Entry, Journal
+from sonyc_ml.node.journal.journal import Entry, Journal, OutputSummary
 from sonyc_ml.outputs import files as store
 
 
@@ -28,7 +28,7 @@ def write_in_place() -> None:
             opened.flush()
             os.fsync(opened.fileno())
 
-    store.atomic_file = file
+    vars(store)["atomic_file"] = file
 
 
 def count_no_attempts() -> None:
@@ -47,15 +47,15 @@ def count_no_attempts() -> None:
 
 def flush_nothing() -> None:
     """Neither outputs nor the journal are made to reach the disk."""
-    connect = journal.connect
+    connect = vars(journal)["connect"]
 
     def unflushed(path: Path) -> sqlite3.Connection:
-        connection = connect(path)
+        connection: sqlite3.Connection = connect(path)
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 
-    journal.connect = unflushed
-    os.fsync = lambda _descriptor: None
+    vars(journal)["connect"] = unflushed
+    os.fsync = lambda fd: None  # noqa: ARG005  its own name
 
 
 def finish_first() -> None:
@@ -66,7 +66,7 @@ def finish_first() -> None:
         with self.transaction():
             entry = take(self, newest_first=newest_first)
             if entry is not None:
-                self.finish(entry.identity, Embedded(None, 0.0, 0.0))
+                self.finish(entry.identity, OutputSummary(None, 0.0, 0.0))
         return entry
 
     Journal.take = finished  # type: ignore[method-assign]
@@ -74,7 +74,7 @@ def finish_first() -> None:
 
 def sweep_nothing() -> None:
     """What a killed process was writing stays."""
-    worker.remove_temporaries = lambda _folder: 0
+    vars(worker)["remove_temporaries"] = lambda _folder: 0
 
 
 WITHOUT: dict[str, Callable[[], None]] = {

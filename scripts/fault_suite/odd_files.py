@@ -10,12 +10,13 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import soundfile
-from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound, trial
 
+from scripts.fault_suite.rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound, trial
 from sonyc_ml.node.journal.journal import Journal
 from tests.support import wavs
 from tests.support.read_mutations import damaged
@@ -352,7 +353,7 @@ def _mutations(folder: Path, bundle: Path, n: int, seed: int) -> Row:
             for name in names:
                 (node.recordings / name).write_bytes(damaged(chance.choice(originals), chance))
             n_made += len(names)
-            node.wait_for(lambda n_made=n_made: node.ask(lambda journal: _all_ended(journal, n_made)), "a batch's end")
+            node.wait_for(partial(node.ask, partial(_all_ended, n_made=n_made)), "a batch's end")
             row.problems += node.problems()
             _clear(node.recordings.iterdir())
             _clear(node.outputs.glob("*.npz"))

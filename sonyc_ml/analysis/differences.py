@@ -24,7 +24,7 @@ SPACING_S = 1e-9  # of rounding
 TIME_S = 1e-3  # windows that begin no further apart are the same
 
 
-class Place(NamedTuple):
+class Extreme(NamedTuple):
     """A number, and the window it was found in."""
 
     value: float
@@ -45,9 +45,9 @@ class Difference:
     ----------
     n_windows, n_values, n_equal, n_close : int
         Compared, how many of the values are the same number, and how many are but for rounding in their last bits.
-    largest : Place or None
+    largest : Extreme or None
         The largest absolute difference of two values; infinite where only one of them is a number.
-    lowest_cosine : Place or None
+    lowest_cosine : Extreme or None
         Of two windows; 1 where they are equal, -1 where one holds values that are no numbers.
     n_top_equal : int
         Windows whose highest value is at the same place.
@@ -59,8 +59,8 @@ class Difference:
     n_values: int = 0
     n_equal: int = 0
     n_close: int = 0
-    largest: Place | None = None
-    lowest_cosine: Place | None = None
+    largest: Extreme | None = None
+    lowest_cosine: Extreme | None = None
     n_top_equal: int = 0
     levels: Floats | None = field(default_factory=lambda: np.empty(0, np.float32))
 
@@ -85,7 +85,7 @@ class Difference:
         self.n_values += a.size
         self.n_equal += int(is_equal.sum())
         self.n_top_equal += int((a.argmax(axis=1) == b.argmax(axis=1)).sum())
-        furthest, lowest = _place(gaps, int(gaps.argmax()), output), _place(cosines, int(cosines.argmin()), output)
+        furthest, lowest = _extreme(gaps, int(gaps.argmax()), output), _extreme(cosines, int(cosines.argmin()), output)
         if self.largest is None or furthest.value > self.largest.value:
             self.largest = furthest
         if self.lowest_cosine is None or lowest.value < self.lowest_cosine.value:
@@ -182,5 +182,5 @@ def _cosines(a: Floats, b: Floats, is_equal: npt.NDArray[np.bool_]) -> npt.NDArr
     return clipped
 
 
-def _place(values: npt.NDArray[np.float64], window: int, output: Output) -> Place:
-    return Place(float(values[window]), output.provenance.recording, window, float(output.timestamps[window]))
+def _extreme(values: npt.NDArray[np.float64], window: int, output: Output) -> Extreme:
+    return Extreme(float(values[window]), output.provenance.recording, window, float(output.timestamps[window]))

@@ -104,7 +104,7 @@ def label_output(output: Output, rules: Rules) -> list[Span]:
         raise ConfigError(
             f"the output of {provenance.recording} has no class {', '.join(unknown)}; its classes are {known}"
         )
-    duration_s = provenance.n_samples / provenance.sample_rate
+    duration_s = provenance.duration_s
     starts_s, ends_s = window_spans(output.timestamps, provenance.window_size_s, duration_s)
     spans = []
     for column, name in enumerate(names):

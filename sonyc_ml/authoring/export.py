@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from sonyc_ml import features
+from sonyc_ml.base.arguments import Parser
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles.bundle import Description
 from sonyc_ml.errors import SonycMLError
@@ -42,8 +43,8 @@ print(*{name.partition(".")[0] for name in sys.modules})
 
 EPILOG = """\
 examples:
-  sonyc-ml features export models/NAME.pkl --duration=1 --hop_size=0.1 --target_sr=8000 --n_fft=1024 \\
-      --n_mels=64 --mel_hop_len=160 --fmax=None
+  sonyc-ml features export models/NAME.pkl --duration=1 --hop-size=0.1 --target-sr=8000 --n-fft=1024 \\
+      --n-mels=64 --mel-hop-len=160 --fmax=None
   sonyc-ml features export models/NAME.pkl --function my_module:my_features --some_kw=1
 
 The first exports the built-in log-mel features; the pickle needs only numpy, and any Python from 3.11 on reads it.
@@ -143,10 +144,12 @@ def by_value(function: Callable[..., Any]) -> bytes:
 
 def main(arguments: Sequence[str], prog: str = "features.py") -> int:
     """``python sonyc_ml/features.py export …`` and ``sonyc-ml features export …``; returns the exit status."""
-    top = argparse.ArgumentParser(prog=prog, description="Feature extractors.", allow_abbrev=False)
+    top = Parser(prog=prog, description="Feature extractors.", takes_others=True)
     parser = _add_export(top.add_subparsers(required=True, metavar="COMMAND"))
     parsed, others = top.parse_known_args(arguments)
     try:
+        if others and not parsed.function:
+            raise ValueError(parser.unknown(others[0]))
         description = _export(parsed, others)
     except (ValueError, TypeError, SonycMLError) as error:
         parser.exit(2, f"{parser.prog}: error: {error}\n")
@@ -157,27 +160,27 @@ def main(arguments: Sequence[str], prog: str = "features.py") -> int:
     return 0
 
 
-def _add_export(commands: Any) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
+def _add_export(commands: Any) -> Parser:
+    parser: Parser = commands.add_parser(
         "export",
         help="write a feature extractor to NAME.pkl",
         description="Write a feature extractor to NAME.pkl, to lie beside the network NAME.tflite.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        takes_others=True,  # the keywords of a function
     )
     parser.add_argument("output", metavar="NAME.pkl", type=Path, help="where to write the extractor")
     parser.add_argument("--function", metavar="MODULE:NAME", help="export this function instead of the built-in one")
     for flag, metavar, text in (
         ("--duration", "SECONDS", "length of a window (default 1)"),
-        ("--hop_size", "SECONDS", "distance between windows (default 0.1)"),
-        ("--target_sr", "HZ", "sample rate of the spectra (default 8000)"),
-        ("--n_fft", "SAMPLES", "length of a frame (default 1024)"),
-        ("--n_mels", "N", "number of mel bands (default 64)"),
-        ("--mel_hop_len", "SAMPLES", "distance between frames (default 160)"),
+        ("--hop-size", "SECONDS", "distance between windows (default 0.1)"),
+        ("--target-sr", "HZ", "sample rate of the spectra (default 8000)"),
+        ("--n-fft", "SAMPLES", "length of a frame (default 1024)"),
+        ("--n-mels", "N", "number of mel bands (default 64)"),
+        ("--mel-hop-len", "SAMPLES", "distance between frames (default 160)"),
         ("--fmax", "HZ", "highest frequency, or None for half of target_sr (default None)"),
         ("--fmin", "HZ", "lowest frequency (default 0)"),
-        ("--res_type", "NAME", f"resampler, one of {', '.join(features.RES_TYPES)} (default kaiser_best)"),
+        ("--res-type", "NAME", f"resampler, one of {', '.join(features.RES_TYPES)} (default kaiser_best)"),
     ):
         parser.add_argument(flag, metavar=metavar, type=_literal, default=argparse.SUPPRESS, help=text)
     return parser
@@ -187,8 +190,6 @@ def _export(parsed: argparse.Namespace, others: list[str]) -> Description:
     keywords = {name: value for name, value in vars(parsed).items() if name not in {"output", "function"}}
     if parsed.function:
         return export_function(parsed.output, parsed.function, **keywords, **_keywords(others))
-    if others:
-        raise ValueError(f"unknown arguments: {' '.join(others)}")
     return export(parsed.output, **keywords)
 
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
-from sonyc_ml.errors import BundleError
+from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import check_golden, make_described, make_model
 
@@ -82,6 +84,7 @@ def make_bundle(
         pickle=_versions(extractor) if extractor else {},
     )
     model = make_model(Bundle(path.stem, path, draft, files, ""))
+    check_repeats(model)
     manifest = _complete(draft, model, tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     return manifest
@@ -142,7 +145,28 @@ def verify(path: str | Path, trusted_keys: str | Path | None = None) -> tuple[Bu
     bundle = read_bundle(path, trusted_keys=trusted_keys)
     if bundle.manifest is None:
         raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
-    return bundle, check_golden(make_described(bundle))
+    model = make_described(bundle)
+    check_repeats(model)
+    return bundle, check_golden(model)
+
+
+def check_repeats(model: Model) -> None:
+    """Compute the golden signal twice: the same sound must give the same numbers, whatever was heard before it.
+
+    Raises
+    ------
+    BundleMismatchError
+        It does not.
+    """
+    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
+    first, second = (model.get_outputs(y, sr) for _ in range(2))
+    for kind, rows in first.items():
+        if not np.array_equal(rows, second[kind], equal_nan=True):
+            raise BundleMismatchError(
+                f"{model.bundle.path}: the same sound gives another {kind} the second time, so its numbers depend "
+                "on what was heard before; a network or extractor that keeps something from one window for the next "
+                "cannot be used as a bundle"
+            )
 
 
 def _golden_vector(model: Model) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import resource
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +20,12 @@ TIME_ERROR, STA_UNSYNC = 5, 0x40
 
 
 def use_one_thread_a_worker() -> None:
-    """Keep numpy's matrix products on the thread that asks for them; the network's threads are set by name."""
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    """Keep numpy's matrix products on the thread that asks for them; the network's threads are set by name.
+
+    Where numpy is imported already the variable comes too late: :mod:`sonyc_ml.base.blas` sees to it then.
+    """
+    if "numpy" not in sys.modules:
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def keep_freed_memory() -> None:

@@ -1,4 +1,4 @@
-"""A Dask cluster as the crew of a batch: recordings are read, and outputs written, where the worker is."""
+"""A Dask cluster as the workers of a batch: recordings are read, and outputs written, where the worker is."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sonyc_ml.batch.events import Failed, Outcome
-from sonyc_ml.batch.job import Job, Order
+from sonyc_ml.batch.events import Outcome, RecordingFailed
+from sonyc_ml.batch.job import Job, Task
 from sonyc_ml.batch.workers import N_AHEAD, carry_out_packed
 from sonyc_ml.errors import ClusterError, ConfigError, SonycMLError
 
@@ -21,7 +21,7 @@ CONNECT_S, WORKERS_S = 5.0, 60.0  # for the scheduler to answer, and for a first
 
 
 class Cluster:
-    """The workers of a Dask scheduler. What a worker had at hand when it died is given to another one.
+    """The workers of a Dask scheduler. What a worker had begun when it died is given to another one.
 
     Parameters
     ----------
@@ -51,47 +51,47 @@ class Cluster:
             raise ClusterError(f"no Dask scheduler answers at {address}: {error}") from error
         self.n_workers = self._await_workers()
         self._ended = distributed.as_completed(loop=self._client.loop, with_results=True, raise_errors=False)
-        self._running: dict[Any, Order] = {}
+        self._running: dict[Any, Task] = {}
         self._next_count_s = time.monotonic() + COUNT_S
         self._batch_id = secrets.token_hex(8)  # others use the scheduler too
 
     @property
     def has_room(self) -> bool:
-        """See :class:`sonyc_ml.batch.workers.Crew`."""
+        """See :class:`sonyc_ml.batch.workers.Workers`."""
         return len(self._running) < N_AHEAD * max(1, self.n_workers)
 
     @property
     def is_idle(self) -> bool:
-        """See :class:`sonyc_ml.batch.workers.Crew`."""
+        """See :class:`sonyc_ml.batch.workers.Workers`."""
         return not self._running
 
-    def submit(self, order: Order) -> None:
-        """See :class:`sonyc_ml.batch.workers.Crew`."""
-        if not order.task.is_remote:
-            order = replace(order, task=replace(order.task, source=os.path.abspath(order.task.source)))  # noqa: PTH100
-        key = f"sonyc-ml-{self._batch_id}-{order.number}"
-        future = self._client.submit(carry_out_packed, order, self._packed, pure=False, key=key)
-        self._running[future.key] = order
+    def submit(self, task: Task) -> None:
+        """See :class:`sonyc_ml.batch.workers.Workers`."""
+        if not task.source.is_remote:
+            task = replace(task, source=replace(task.source, path=os.path.abspath(task.source.path)))  # noqa: PTH100
+        key = f"sonyc-ml-{self._batch_id}-{task.number}"
+        future = self._client.submit(carry_out_packed, task, self._packed, pure=False, key=key)
+        self._running[future.key] = task
         self._ended.add(future)
 
-    def finished(self) -> Sequence[tuple[Order, Outcome]]:
-        """See :class:`sonyc_ml.batch.workers.Crew`; also raises ClusterError where the scheduler is lost."""
+    def finished(self) -> Sequence[tuple[Task, Outcome]]:
+        """See :class:`sonyc_ml.batch.workers.Workers`; also raises ClusterError where the scheduler is lost."""
         first = next(self._ended)
         ended = [first, *self._ended.next_batch(block=False)]
         if time.monotonic() >= self._next_count_s:
             self._next_count_s = time.monotonic() + COUNT_S
             self.n_workers = sum(self._client.nthreads().values()) or self.n_workers
-        orders = [self._running.pop(future.key) for future, _ in ended]
+        tasks = [self._running.pop(future.key) for future, _ in ended]
         return [
-            (order, self._outcome(future, result, order)) for order, (future, result) in zip(orders, ended, strict=True)
+            (task, self._outcome(future, result, task)) for task, (future, result) in zip(tasks, ended, strict=True)
         ]
 
     def close(self) -> None:
-        """See :class:`sonyc_ml.batch.workers.Crew`."""
+        """See :class:`sonyc_ml.batch.workers.Workers`."""
         self._client.close()
 
-    def _outcome(self, future: Any, result: Any, order: Order) -> Outcome:
-        """What became of an order; where something was raised, `result` holds it in a way of Dask's own."""
+    def _outcome(self, future: Any, result: Any, task: Task) -> Outcome:
+        """What became of a task; where something was raised, `result` holds it in a way of Dask's own."""
         if future.status == "finished":
             outcome: Outcome = result
             return outcome
@@ -99,10 +99,10 @@ class Cluster:
         if isinstance(error, SonycMLError):
             raise error
         if isinstance(error, self._distributed.KilledWorker):
-            detail = f"{order.task.source}: every worker that embedded this recording was killed"
-            return Failed(order.task.name, order.task.source, "killed the process", detail)
+            detail = f"{task.source.path}: every worker that embedded this recording was killed"
+            return RecordingFailed(task.source.name, task.source.path, "killed the process", detail)
         raise ClusterError(
-            f"the cluster at {self._address} could not embed {order.task.source}: {type(error).__name__}: {error}"
+            f"the cluster at {self._address} could not embed {task.source.path}: {type(error).__name__}: {error}"
             if error
             else f"the cluster at {self._address} was lost"
         ) from error

@@ -8,19 +8,18 @@ from typing import Protocol
 
 from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
 from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.batch.events import Embedded
+from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.outputs.files import output_path, read_output
 from sonyc_ml.outputs.output import Provenance
 
-STATE_FOLDER = ".sonyc-ml"
 BY_ITS_NAME = "."  # the path of an output that lies where its name says
 
 
-class Collection(Protocol):
+class Destination(Protocol):
     """What a batch asks of the outputs it makes.
 
-    Recordings are numbered in their order. Of each the batch tells once what became of it, in whatever order: `find`
+    Recordings are numbered in their order. Of each the batch says once what became of it, in whatever order: `find`
     or `take` returned or was given its output, or it was `skip`-ped.
     """
 
@@ -30,7 +29,7 @@ class Collection(Protocol):
     def path(self, name: str) -> Path:
         """Where the output of a recording is to be written."""
 
-    def take(self, number: int, embedded: Embedded) -> None:
+    def take(self, number: int, embedded: RecordingEmbedded) -> None:
         """An output was written there."""
 
     def skip(self, number: int) -> None:
@@ -57,7 +56,7 @@ class Files:
         clear_up(folder)
 
     def find(self, number: int, identity: Identity) -> Row | None:  # noqa: ARG002  files have no order
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
         path = self.path(identity.name)
         try:
             state = state_of(os.stat(path))  # noqa: PTH116
@@ -72,22 +71,22 @@ class Files:
         return row if row.made_of == (*identity[1:], self._fingerprint) else None
 
     def path(self, name: str) -> Path:
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
         return output_path(name, self._folder, self._format)
 
-    def take(self, number: int, embedded: Embedded) -> None:  # noqa: ARG002
-        """See :class:`Collection`."""
+    def take(self, number: int, embedded: RecordingEmbedded) -> None:  # noqa: ARG002
+        """See :class:`Destination`."""
         self._ledger.put(new_row(embedded, self._fingerprint)._replace(path=BY_ITS_NAME))
 
     def skip(self, number: int) -> None:
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
 
     def finish(self) -> None:
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
         clear_up(self._folder)
 
 
-def new_row(embedded: Embedded, fingerprint: str, place: str = "") -> Row:
+def new_row(embedded: RecordingEmbedded, fingerprint: str, partition: str = "") -> Row:
     """An output that has just been made, as one that waits."""
     return Row(
         embedded.recording,
@@ -96,14 +95,14 @@ def new_row(embedded: Embedded, fingerprint: str, place: str = "") -> Row:
         fingerprint,
         "",
         "",
-        place,
+        partition,
         embedded.output_bytes,
         embedded.output_mtime_ns,
         embedded.duration_s,
     )
 
 
-def row_of(provenance: Provenance, path: str, place: str, state: tuple[int, int]) -> Row:
+def row_of(provenance: Provenance, path: str, partition: str, state: tuple[int, int]) -> Row:
     """An output that was found at `path`, in this state; as one that waits where the path is empty."""
     return Row(
         provenance.recording,
@@ -112,9 +111,9 @@ def row_of(provenance: Provenance, path: str, place: str, state: tuple[int, int]
         provenance.fingerprint,
         path,
         "",
-        place,
+        partition,
         *state,
-        provenance.n_samples / provenance.sample_rate,
+        provenance.duration_s,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class BatchBegun:
     """The recordings were counted.
 
     Attributes
@@ -16,13 +17,14 @@ class Begun:
     bundle : str
     """
 
+    kind: ClassVar[str] = "begun"  # what it is called in JSON
     n_recordings: int
     n_workers: int
     bundle: str
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class RecordingEmbedded:
     """A recording was embedded, and its output is on the disk.
 
     Attributes
@@ -42,8 +44,11 @@ class Embedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    marks : tuple of str
+        What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     """
 
+    kind: ClassVar[str] = "embedded"
     recording: str
     output: str
     n_bytes: int
@@ -54,18 +59,20 @@ class Embedded:
     start_time: str
     duration_s: float
     elapsed_s: float
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RecordingKept:
     """A recording's output is there already, made of just this recording in just this way."""
 
+    kind: ClassVar[str] = "kept"
     recording: str
     duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class RecordingFailed:
     """A recording was not embedded.
 
     Attributes
@@ -76,6 +83,7 @@ class Failed:
         A word or two, to count by, and a sentence.
     """
 
+    kind: ClassVar[str] = "failed"
     recording: str
     source: str
     reason: str
@@ -83,7 +91,7 @@ class Failed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class BatchEnded:
     """The batch is through with every recording.
 
     Attributes
@@ -92,14 +100,21 @@ class Ended:
     sound_s : float
         How much sound was embedded, without what was kept (in seconds).
     elapsed_s : float
+    skipped : dict of str to int
+        Sound files of kinds that are not read, by the ending of their names.
+    marks : dict of str to int
+        Of those embedded, how many have each mark.
     """
 
+    kind: ClassVar[str] = "ended"
     n_embedded: int
     n_kept: int
     n_failed: int
     sound_s: float
     elapsed_s: float
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
 
 
-Outcome: TypeAlias = Embedded | Failed
-Event: TypeAlias = Begun | Embedded | Kept | Failed | Ended
+Outcome: TypeAlias = RecordingEmbedded | RecordingFailed
+BatchEvent: TypeAlias = BatchBegun | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.batch.events import Embedded, Failed, Outcome
+from sonyc_ml.batch.events import Outcome, RecordingEmbedded, RecordingFailed
 from sonyc_ml.batch.remote import fetch
-from sonyc_ml.batch.sources import Task
-from sonyc_ml.errors import BundleError, ConfigError, RecordingError, UnavailableRecordingError, word_for
+from sonyc_ml.batch.sources import Source
+from sonyc_ml.errors import BundleError, RecordingError, UnavailableRecordingError, UserMistakes, word_for
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.outputs import parquet
@@ -46,16 +46,14 @@ class Job:
     time_zone: str = "UTC"
 
     def start_times(self) -> StartTimes:
-        """What tells when recordings begin.
+        """Finds out when recordings begin.
 
         Raises
         ------
         ConfigError
         """
-        try:
+        with UserMistakes(ValueError):
             return _start_times(self.start_patterns, self.time_zone)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error
 
     def load_model(self, *, golden: str | None = None) -> Model:
         """Load the bundle, and prove it as the parameters or `golden` say.
@@ -64,21 +62,20 @@ class Job:
         ------
         BundleError, ConfigError
         """
-        try:
-            return load_model(self.model_path, **{**self.parameters, **({} if golden is None else {"golden": golden})})
-        except (ValueError, TypeError) as error:  # here, a mistake in the call is one of the user's
-            raise ConfigError(str(error)) from error
+        parameters = {**self.parameters, **({} if golden is None else {"golden": golden})}
+        with UserMistakes(ValueError, TypeError):
+            return load_model(self.model_path, **parameters)
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Task:
     """One recording to embed.
 
     Attributes
     ----------
     number : int
         Of the recording in the batch, from 0.
-    task : Task
+    source : Source
     output : Path
         Where to.
     local : Path, optional
@@ -86,12 +83,12 @@ class Order:
     """
 
     number: int
-    task: Task
+    source: Source
     output: Path
     local: Path | None = None
 
 
-def carry_out(order: Order, job: Job, model: Model, progress: Callable[[], None] | None = None) -> Outcome:
+def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] | None = None) -> Outcome:
     """Embed one recording and write its output; whatever is wrong with the recording costs only itself.
 
     Raises
@@ -100,30 +97,31 @@ def carry_out(order: Order, job: Job, model: Model, progress: Callable[[], None]
         The output cannot be written, nor can the next ones.
     """
     start_s = time.perf_counter()
-    task = order.task
+    source = task.source
     try:
-        output = _embed(order, job, model, progress)
+        output = _embed(task, job, model, progress)
     except (RecordingError, UnavailableRecordingError, BundleError) as error:
-        return Failed(task.name, task.source, word_for(error), str(error))
+        return RecordingFailed(source.name, source.path, word_for(error), str(error))
     except Exception as error:  # noqa: BLE001  a mistake of an extractor's, or too little memory
-        detail = f"{task.source}: embedding it failed: {type(error).__name__}: {error}"
-        return Failed(task.name, task.source, "failed", detail)
+        detail = f"{source.path}: embedding it failed: {type(error).__name__}: {error}"
+        return RecordingFailed(source.name, source.path, "failed", detail)
     try:
-        write_as_named(output, order.output)
+        write_as_named(output, task.output)
     except RecordingError as error:  # its name is too long for a file
-        return Failed(task.name, task.source, word_for(error), str(error))
-    status, provenance = order.output.stat(), output.provenance
-    return Embedded(
-        recording=task.name,
-        output=str(order.output),
+        return RecordingFailed(source.name, source.path, word_for(error), str(error))
+    status, provenance = task.output.stat(), output.provenance
+    return RecordingEmbedded(
+        recording=source.name,
+        output=str(task.output),
         n_bytes=provenance.recording_bytes,
         mtime_ns=provenance.recording_mtime_ns,
         output_bytes=status.st_size,
         output_mtime_ns=status.st_mtime_ns,
         n_windows=len(output.timestamps),
         start_time=provenance.start_time,
-        duration_s=provenance.n_samples / provenance.sample_rate,
+        duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
+        marks=provenance.marks,
     )
 
 
@@ -141,14 +139,14 @@ def write_as_named(output: Output, path: Path) -> None:
         write_output(output, path)
 
 
-def _embed(order: Order, job: Job, model: Model, progress: Callable[[], None] | None) -> Output:
-    local = order.local
-    if local is None and order.task.remote_state is not None:
-        local = fetch(order.task.source, Path(tempfile.gettempdir()), order.task.remote_state[1])
+def _embed(task: Task, job: Job, model: Model, progress: Callable[[], None] | None) -> Output:
+    local = task.local
+    if local is None and task.source.remote_state is not None:
+        local = fetch(task.source.path, Path(tempfile.gettempdir()), task.source.remote_state[1])
     try:
         return model.embed_file(
-            local or order.task.source,
-            name=order.task.name,
+            local or task.source.path,
+            name=task.source.name,
             salvage=job.salvage,
             start_times=_start_times(job.start_patterns, job.time_zone),
             progress=progress,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
-from sonyc_ml.batch.events import Embedded
-from sonyc_ml.batch.ledger import Ledger, Row
-from sonyc_ml.batch.partitions import Place
+from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.batch.destination import clear_up, new_row, row_of
+from sonyc_ml.batch.events import RecordingEmbedded
+from sonyc_ml.batch.ledger import PART_NAME, Ledger, Row, is_part_name
+from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.errors import OutputNameError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
@@ -23,7 +25,6 @@ from sonyc_ml.outputs.output import Provenance
 WAITING_FOLDER = "waiting"
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
 PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
-PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
 
 
 @dataclass(slots=True)
@@ -44,7 +45,7 @@ class Parts:
     Parameters
     ----------
     folder : Path
-    place : Place
+    partition : Partition
         Which partition a recording belongs to.
     fingerprint, ledger
         See :class:`Files`.
@@ -60,62 +61,62 @@ class Parts:
     """
 
     def __init__(
-        self, folder: Path, place: Place, fingerprint: str, ledger: Ledger, part_bytes: int = PART_BYTES
+        self, folder: Path, partition: Partition, fingerprint: str, ledger: Ledger, part_bytes: int = PART_BYTES
     ) -> None:
         parquet.check_installed()
         self._part_bytes = part_bytes
-        self._folder, self._place, self._fingerprint, self._ledger = folder, place, fingerprint, ledger
+        self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
         self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
         self._next = 0
-        self._early: dict[int, Row | None] = {}  # told out of order
-        self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their place
+        self._early: dict[int, Row | None] = {}  # those before them are not done yet
+        self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their partition
         clear_up(folder)
         self._reconcile()
 
     def find(self, number: int, identity: Identity) -> Row | None:
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
         row = self._ledger.get(identity.name)
         if row is None or (row.is_waiting and row.output_state != self._waiting_state(row.name)):
             row = self._found_waiting(identity.name)
         if row is None or row.made_of != (*identity[1:], self._fingerprint):
             return None
-        self._tell(number, row if row.is_waiting else None)
+        self._put_in_order(number, row if row.is_waiting else None)
         return row
 
     def path(self, name: str) -> Path:
-        """See :class:`Collection`."""
+        """See :class:`Destination`."""
         return output_path(name, self._waiting_folder, "arrow")
 
-    def take(self, number: int, embedded: Embedded) -> None:
-        """See :class:`Collection`."""
-        place = self._place(embedded.recording, embedded.start_time)
+    def take(self, number: int, embedded: RecordingEmbedded) -> None:
+        """See :class:`Destination`."""
+        partition = self._partition(embedded.recording, embedded.start_time)
         old = self._ledger.get(embedded.recording)
         replaces = (old.path or old.replaces) if old is not None else ""
-        row = new_row(embedded, self._fingerprint, place)._replace(replaces=replaces)
+        row = new_row(embedded, self._fingerprint, partition)._replace(replaces=replaces)
         self._ledger.put(row)
-        self._tell(number, row)
+        self._put_in_order(number, row)
 
     def skip(self, number: int) -> None:
-        """See :class:`Collection`."""
-        self._tell(number, None)
+        """See :class:`Destination`."""
+        self._put_in_order(number, None)
 
     def finish(self) -> None:
-        """See :class:`Collection`."""
-        for place in sorted(self._open):
-            self._publish(place, self._open[place].rows)
+        """See :class:`Destination`."""
+        for partition in sorted(self._open):
+            self._publish(partition, self._open[partition].rows)
         self._open.clear()
         left: defaultdict[tuple[str, str], list[Row]] = defaultdict(list)
         for row in self._ledger.waiting():  # out of parts that were replaced, or left by a batch of other inputs
             if row.output_state == self._waiting_state(row.name):
-                left[row.place, row.fingerprint].append(row)
+                left[row.partition, row.fingerprint].append(row)
             else:
                 self._ledger.forget(row.name)
-        for (place, _), rows in sorted(left.items()):
-            self._publish(place, rows)
+        for (partition, _), rows in sorted(left.items()):
+            self._publish(partition, rows)
         shutil.rmtree(self._waiting_folder, ignore_errors=True)
         clear_up(self._folder)
 
-    def _tell(self, number: int, row: Row | None) -> None:
+    def _put_in_order(self, number: int, row: Row | None) -> None:
         """Bring what became of the recordings into their order, and fill parts."""
         self._early[number] = row
         while self._next in self._early:
@@ -123,18 +124,20 @@ class Parts:
             self._next += 1
             if row is None:
                 continue
-            part = self._open[row.place]
+            part = self._open[row.partition]
             part.rows.append(row)
             part.n_bytes += row.output_bytes
             if part.n_bytes >= self._part_bytes:
-                self._publish(row.place, self._open.pop(row.place).rows)
+                self._publish(row.partition, self._open.pop(row.partition).rows)
             elif sum(len(part.rows) for part in self._open.values()) >= PART_RECORDINGS:
-                fullest = max(sorted(self._open), key=lambda place: len(self._open[place].rows))
+                fullest = max(sorted(self._open), key=lambda partition: len(self._open[partition].rows))
                 self._publish(fullest, self._open.pop(fullest).rows)
 
-    def _publish(self, place: str, rows: Sequence[Row]) -> None:
+    def _publish(self, partition: str, rows: Sequence[Row]) -> None:
         """Make a part of outputs that wait, and remove those that it replaces."""
-        path = self._new_path(place)
+        path = self._new_path(partition)
+        if not self._is_inside(path):
+            raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
         parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
@@ -161,11 +164,16 @@ class Parts:
     def _remove(self, paths: Iterable[str]) -> None:
         """Remove parts that were replaced, and then the memory of them: a crash between leaves no part to take up."""
         for path in paths:
-            (self._folder / path).unlink(missing_ok=True)
+            if self._is_inside(path):
+                (self._folder / path).unlink(missing_ok=True)
             self._ledger.forget_part(path)
 
-    def _new_path(self, place: str) -> str:
-        above = f"{place}/" if place else ""
+    def _is_inside(self, path: str) -> bool:
+        """Whether a part lies in the dataset: a folder of one that came from elsewhere may be a link."""
+        return is_part_name(path) and (self._folder / path).parent.resolve().is_relative_to(self._folder.resolve())
+
+    def _new_path(self, partition: str) -> str:
+        above = f"{partition}/" if partition else ""
         names = [PART_NAME.fullmatch(path) for path in self._ledger.parts()]
         numbers = [int(found["number"]) for found in names if found and found["above"] == above]
         return f"{above}part-{max(numbers, default=-1) + 1:05}.parquet"
@@ -173,7 +181,7 @@ class Parts:
     def _waiting_state(self, name: str) -> tuple[int, int] | None:
         try:
             return state_of(self.path(name).stat())
-        except OSError:
+        except (OSError, OutputNameError):
             return None
 
     def _found_waiting(self, name: str) -> Row | None:
@@ -189,7 +197,7 @@ class Parts:
         return None
 
     def _waiting_row(self, provenance: Provenance, state: tuple[int, int]) -> Row:
-        return row_of(provenance, "", self._place(provenance.recording, provenance.start_time), state)
+        return row_of(provenance, "", self._partition(provenance.recording, provenance.start_time), state)
 
     # What is on the disk and what the ledger knows, after a crash
 
@@ -208,11 +216,13 @@ class Parts:
         """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
         try:
             recordings = parquet.read_description(self._folder / path).recordings
-        except parquet.DamagedPartError:
+            for provenance, _ in recordings:
+                checked_name(provenance.recording)  # its output would wait in a file of this name
+        except (parquet.DamagedPartError, OutputNameError):
             self._remove([path])
             return
-        place = path.rpartition("part-")[0].rstrip("/")
-        rows = [row_of(provenance, path, place, (0, 0)) for provenance, _ in recordings]
+        partition = path.rpartition("part-")[0].rstrip("/")
+        rows = [row_of(provenance, path, partition, (0, 0)) for provenance, _ in recordings]
         names = {row.name for row in rows}
         before = [row for row in map(self._ledger.get, names) if row is not None]
         known = self._ledger.parts()
@@ -233,6 +243,6 @@ class Parts:
         for folder, folders, names in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
-                if PART_NAME.fullmatch(name):
-                    path = Path(folder, name)
+                path = Path(folder, name)
+                if is_part_name(path.relative_to(self._folder).as_posix()) and not path.is_symlink():
                     yield path.relative_to(self._folder).as_posix(), state_of(path.stat())

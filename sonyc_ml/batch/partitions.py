@@ -13,8 +13,8 @@ UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Names the partition of a recording, as Hive does: ``node=pole_12/day=2026-11-21``.
+class Partition:
+    """What a dataset is partitioned by; names a recording's partition as Hive does: ``node=pole_12/day=2026-11-21``.
 
     Parameters
     ----------

@@ -17,19 +17,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonyc_ml.base.durable import write_atomically
-from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
-from sonyc_ml.batch.destination import STATE_FOLDER, Collection, Files
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept, Outcome
-from sonyc_ml.batch.job import Job, Order
+from sonyc_ml.batch.destination import Destination, Files
+from sonyc_ml.batch.events import (
+    BatchBegun,
+    BatchEnded,
+    BatchEvent,
+    Outcome,
+    RecordingEmbedded,
+    RecordingFailed,
+    RecordingKept,
+)
+from sonyc_ml.batch.job import Job, Task
 from sonyc_ml.batch.ledger import Ledger
 from sonyc_ml.batch.parquet_parts import Parts
-from sonyc_ml.batch.partitions import Place
+from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Sources
-from sonyc_ml.batch.workers import Alone, Crew, Processes
-from sonyc_ml.errors import ConfigError, UnavailableRecordingError
+from sonyc_ml.batch.workers import Alone, Processes, Workers
+from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
+from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
@@ -48,7 +57,7 @@ class Batch:
         Of the outputs. What is known of them lies in ``.sonyc-ml`` in it.
     output_format : {"npz", "csv", "parquet"}
     partition : tuple of {"day", "node"}
-        Of a Parquet dataset; see :class:`sonyc_ml.batch.partitions.Place`.
+        Of a Parquet dataset; see :class:`sonyc_ml.batch.partitions.Partition`.
     workers : int > 0
         Processes that embed at the same time; the outputs do not depend on how many.
     scheduler : str, optional
@@ -73,13 +82,14 @@ class Batch:
             raise ValueError(f"output_format must be {', '.join(FORMATS)}, not {self.output_format!r}")
 
 
-def embed_recordings(batch: Batch) -> Generator[Event]:
+def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
     """Embed what is not embedded yet.
 
     Yields
     ------
-    Event
-        Begun; Embedded, Kept or Failed for each recording, as they are done; Ended, unless it was stopped before.
+    BatchEvent
+        BatchBegun; RecordingEmbedded, RecordingKept or RecordingFailed for each recording, as they are done;
+        BatchEnded, unless it was stopped before.
 
     Raises
     ------
@@ -92,7 +102,11 @@ def embed_recordings(batch: Batch) -> Generator[Event]:
     """
     n_recordings = batch.sources.count()
     if not n_recordings:
-        raise ConfigError(f"there are no recordings in {batch.sources}")
+        others = in_words(batch.sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {batch.sources}"
+            + (f", only kinds that are not read: {others}" if others else "")
+        )
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -100,57 +114,69 @@ def embed_recordings(batch: Batch) -> Generator[Event]:
         house.callback(Lock(state_folder, BATCH).release)
         ledger = house.enter_context(closing(Ledger(state_folder / f"batch-{batch.output_format}.sqlite")))
         house.callback(_write_failures, ledger, batch.folder / FAILURES_NAME)
-        collection = _make_collection(batch, model, ledger)
-        crew = house.enter_context(closing(_make_crew(batch, model)))
-        yield Begun(n_recordings, crew.n_workers, model.bundle.name)
-        yield from _Run(batch, ledger, collection, crew).events()
+        destination = _make_destination(batch, model, ledger)
+        workers = house.enter_context(closing(_make_workers(batch, model)))
+        yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
+        yield from _Run(batch, ledger, destination, workers).events()
 
 
 class _Run:
     """One going through the recordings of a batch."""
 
-    def __init__(self, batch: Batch, ledger: Ledger, collection: Collection, crew: Crew) -> None:
-        self._batch, self._ledger, self._collection, self._crew = batch, ledger, collection, crew
+    def __init__(self, batch: Batch, ledger: Ledger, destination: Destination, workers: Workers) -> None:
+        self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
+        self._marks: Counter[str] = Counter()
         self._sound_s = 0.0
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Iterator[BatchEvent]:
         """Go through them."""
         start_s = time.monotonic()
         for event in self._each():
             self._counts[type(event)] += 1
-            if isinstance(event, Embedded):
+            if isinstance(event, RecordingEmbedded):
                 self._sound_s += event.duration_s
+                self._marks.update(event.marks)
             yield event
-            if isinstance(event, Failed) and self._batch.strict:
+            if isinstance(event, RecordingFailed) and self._batch.strict:
                 return
-        self._collection.finish()
-        n_embedded, n_kept, n_failed = (self._counts[kind] for kind in (Embedded, Kept, Failed))
-        yield Ended(n_embedded, n_kept, n_failed, self._sound_s, time.monotonic() - start_s)
+        self._destination.finish()
+        n_embedded, n_kept, n_failed = (
+            self._counts[kind] for kind in (RecordingEmbedded, RecordingKept, RecordingFailed)
+        )
+        yield BatchEnded(
+            n_embedded,
+            n_kept,
+            n_failed,
+            self._sound_s,
+            time.monotonic() - start_s,
+            skipped=dict(self._batch.sources.skipped),
+            marks=dict(self._marks),
+        )
 
-    def _each(self) -> Iterator[Event]:
+    def _each(self) -> Iterator[BatchEvent]:
         with self._todo() as todo:
             while True:
-                while self._crew.has_room and (item := next(todo, None)) is not None:
-                    if isinstance(item, Order):
-                        self._crew.submit(item)
+                while self._workers.has_room and (item := next(todo, None)) is not None:
+                    if isinstance(item, Task):
+                        self._workers.submit(item)
                     else:
                         yield item
-                if self._crew.is_idle:
+                if self._workers.is_idle:
                     return
-                for order, outcome in self._crew.finished():
-                    self._note(order.number, outcome)
+                for task, outcome in self._workers.finished():
+                    self._note(task.number, outcome)
                     yield outcome
 
     def _note(self, number: int, outcome: Outcome) -> None:
-        if isinstance(outcome, Embedded):
-            self._collection.take(number, outcome)
+        if isinstance(outcome, RecordingEmbedded):
+            self._destination.take(number, outcome)
         else:
-            self._collection.skip(number)
+            self._destination.skip(number)
             self._ledger.put_failure(outcome)
 
     @contextmanager
-    def _todo(self) -> Iterator[Iterator[Order | Kept | Failed]]:
+    def _todo(self) -> Iterator[Iterator[Task | RecordingKept | RecordingFailed]]:
         """Every recording in its order: what is to be embedded, fetched where it is remote, and what is not."""
         if self._batch.scheduler or not self._batch.sources.has_remote:
             yield self._looked_up()
@@ -160,37 +186,38 @@ class _Run:
             with closing(fetched):
                 yield fetched
 
-    def _looked_up(self) -> Iterator[Order | Kept | Failed]:
-        for number, task in enumerate(self._batch.sources):
+    def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
+        for number, source in enumerate(self._batch.sources):
             try:
-                row = self._collection.find(number, task.identity())
+                path = self._destination.path(source.name)  # first: of a bad name nothing is looked up
+                row = self._destination.find(number, source.identity())
+            except RecordingError as error:
+                failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:
-                failed = Failed(task.name, task.source, "unavailable", f"{task.source}: {error.strerror}")
-                self._note(number, failed)
-                yield failed
-                continue
-            if row is None:
-                yield Order(number, task, self._collection.path(task.name))
+                failed = RecordingFailed(source.name, source.path, "unavailable", f"{source.path}: {error.strerror}")
             else:
-                yield Kept(task.name, row.duration_s)
+                yield Task(number, source, path) if row is None else RecordingKept(source.name, row.duration_s)
+                continue
+            self._note(number, failed)
+            yield failed
 
 
-def _fetched(item: Order | Kept | Failed, folder: Path) -> Order | Kept | Failed:
-    if isinstance(item, Order) and item.task.remote_state is not None:
+def _fetched(item: Task | RecordingKept | RecordingFailed, folder: Path) -> Task | RecordingKept | RecordingFailed:
+    if isinstance(item, Task) and item.source.remote_state is not None:
         with suppress(UnavailableRecordingError):  # whoever embeds it tries once more, and says so
-            return replace(item, local=fetch(item.task.source, folder, item.task.remote_state[1]))
+            return replace(item, local=fetch(item.source.path, folder, item.source.remote_state[1]))
     return item
 
 
-def _make_collection(batch: Batch, model: Model, ledger: Ledger) -> Collection:
+def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination:
     fingerprint = model.fingerprint(start_times=batch.job.start_times())
     folder = batch.folder.absolute()  # whoever embeds may stand elsewhere
     if batch.output_format == "parquet":
-        return Parts(folder, Place(batch.partition), fingerprint, ledger)
+        return Parts(folder, Partition(batch.partition), fingerprint, ledger)
     return Files(folder, batch.output_format, fingerprint, ledger)
 
 
-def _make_crew(batch: Batch, model: Model) -> Crew:
+def _make_workers(batch: Batch, model: Model) -> Workers:
     if batch.scheduler:
         return Cluster(batch.scheduler, batch.job)
     return Processes(batch.job, batch.workers) if batch.workers > 1 else Alone(batch.job, model)

@@ -16,33 +16,33 @@ from functools import cache
 from typing import Any, Protocol
 
 from sonyc_ml.base import process
-from sonyc_ml.batch.events import Failed, Outcome
-from sonyc_ml.batch.job import Job, Order, carry_out
+from sonyc_ml.batch.events import Outcome, RecordingFailed
+from sonyc_ml.batch.job import Job, Task, carry_out
 from sonyc_ml.model import Model
 
-N_AHEAD = 2  # orders a worker: one at hand, one that waits for it
-PATIENCE_S = 1.0  # how long recordings at hand may take to end when the batch is stopped
+N_AHEAD = 2  # tasks per worker: one that is embedded, one that waits for it
+PATIENCE_S = 1.0  # how long recordings that are begun may take to end when the batch is stopped
 PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
 
 
-class Crew(Protocol):
+class Workers(Protocol):
     """What a batch asks of those who embed."""
 
     n_workers: int
 
     @property
     def has_room(self) -> bool:
-        """Whether it takes another order now."""
+        """Whether it takes another task now."""
 
     @property
     def is_idle(self) -> bool:
-        """Whether it has no order."""
+        """Whether it has no task."""
 
-    def submit(self, order: Order) -> None:
-        """Give it an order."""
+    def submit(self, task: Task) -> None:
+        """Give it a task."""
 
-    def finished(self) -> Sequence[tuple[Order, Outcome]]:
-        """Wait for orders that are carried out, at least one.
+    def finished(self) -> Sequence[tuple[Task, Outcome]]:
+        """Wait for tasks that are carried out, at least one.
 
         Raises
         ------
@@ -51,7 +51,7 @@ class Crew(Protocol):
         """
 
     def close(self) -> None:
-        """Stop: what is at hand may end if it does so soon."""
+        """Stop: what is begun may end if it does so soon."""
 
 
 class Alone:
@@ -68,33 +68,33 @@ class Alone:
 
     def __init__(self, job: Job, model: Model) -> None:
         self._job, self._model = job, model
-        self._orders: list[Order] = []
+        self._tasks: list[Task] = []
 
     @property
     def has_room(self) -> bool:
-        """See :class:`Crew`."""
-        return not self._orders
+        """See :class:`Workers`."""
+        return not self._tasks
 
     @property
     def is_idle(self) -> bool:
-        """See :class:`Crew`."""
-        return not self._orders
+        """See :class:`Workers`."""
+        return not self._tasks
 
-    def submit(self, order: Order) -> None:
-        """See :class:`Crew`."""
-        self._orders.append(order)
+    def submit(self, task: Task) -> None:
+        """See :class:`Workers`."""
+        self._tasks.append(task)
 
-    def finished(self) -> Sequence[tuple[Order, Outcome]]:
-        """See :class:`Crew`."""
-        order = self._orders.pop()
-        return [(order, carry_out(order, self._job, self._model))]
+    def finished(self) -> Sequence[tuple[Task, Outcome]]:
+        """See :class:`Workers`."""
+        task = self._tasks.pop()
+        return [(task, carry_out(task, self._job, self._model))]
 
     def close(self) -> None:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
 
 
 class Processes:
-    """Several processes. One that dies of a recording costs that recording; the others at hand are done again.
+    """Several processes. One that dies of a recording costs that recording; the others that were begun are done again.
 
     Parameters
     ----------
@@ -107,39 +107,39 @@ class Processes:
         self.n_workers = n_workers
         self._packed = pickle.dumps(job)
         self._pool = _make_pool(n_workers)
-        self._running: dict[Future[Outcome], Order] = {}
+        self._running: dict[Future[Outcome], Task] = {}
 
     @property
     def has_room(self) -> bool:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
         return len(self._running) < N_AHEAD * self.n_workers
 
     @property
     def is_idle(self) -> bool:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
         return not self._running
 
-    def submit(self, order: Order) -> None:
-        """See :class:`Crew`."""
-        read_ahead(order)
+    def submit(self, task: Task) -> None:
+        """See :class:`Workers`."""
+        read_ahead(task)
         try:
             with _not_interrupted():
-                self._running[self._pool.submit(carry_out_packed, order, self._packed)] = order
+                self._running[self._pool.submit(carry_out_packed, task, self._packed)] = task
         except BrokenProcessPool:
             # `finished` finds that out of those that run, and begins anew.
-            self._running[_broken()] = order
+            self._running[_broken()] = task
 
-    def finished(self) -> Sequence[tuple[Order, Outcome]]:
-        """See :class:`Crew`."""
+    def finished(self) -> Sequence[tuple[Task, Outcome]]:
+        """See :class:`Workers`."""
         done = wait(self._running, return_when=FIRST_COMPLETED).done
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             return self._begin_anew()
         return [(self._running.pop(future), future.result()) for future in done]
 
     def close(self) -> None:
-        """See :class:`Crew`."""
+        """See :class:`Workers`."""
         workers = _workers_of(self._pool)
-        manager: Any = self._pool._executor_manager_thread  # noqa: SLF001  gone once it is told to shut down
+        manager: Any = self._pool._executor_manager_thread  # noqa: SLF001  gone once it shuts down
         self._pool.shutdown(wait=False, cancel_futures=True)  # what it cancels itself, it does not stumble over later
         if wait(self._running, timeout=PATIENCE_S).not_done:
             for worker in workers:
@@ -147,25 +147,25 @@ class Processes:
         if manager is not None:  # it ends when they have
             manager.join()
 
-    def _begin_anew(self) -> list[tuple[Order, Outcome]]:
-        """A process has died, and the others with it: do what was at hand one by one, to find out of what."""
+    def _begin_anew(self) -> list[tuple[Task, Outcome]]:
+        """A process has died, and the others with it: do what was begun one by one, to find out of what."""
         wait(self._running)
         running, self._running = self._running, {}
         _end(self._pool)
         ended = []
-        for future, order in running.items():
+        for future, task in running.items():
             is_done = not future.cancelled() and future.exception() is None
-            ended.append((order, future.result() if is_done else self._try_alone(order)))
+            ended.append((task, future.result() if is_done else self._try_alone(task)))
         self._pool = _make_pool(self.n_workers)
         return ended
 
-    def _try_alone(self, order: Order) -> Outcome:
+    def _try_alone(self, task: Task) -> Outcome:
         pool = _make_pool(1)
         try:
-            return pool.submit(carry_out_packed, order, self._packed).result()
+            return pool.submit(carry_out_packed, task, self._packed).result()
         except BrokenProcessPool:
-            detail = f"{order.task.source}: the process was killed while it embedded this recording"
-            return Failed(order.task.name, order.task.source, "killed the process", detail)
+            detail = f"{task.source.path}: the process was killed while it embedded this recording"
+            return RecordingFailed(task.source.name, task.source.path, "killed the process", detail)
         finally:
             _end(pool)
 
@@ -176,11 +176,11 @@ def _make_pool(n_workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
 
 
-def read_ahead(order: Order) -> None:
+def read_ahead(task: Task) -> None:
     """Let the kernel read a recording from the disk before its turn comes."""
-    if not order.task.is_remote:
+    if not task.source.is_remote:
         with suppress(OSError):  # whoever reads it says so
-            descriptor = os.open(order.task.source, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+            descriptor = os.open(task.source.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             try:
                 os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
             finally:
@@ -201,12 +201,12 @@ def _end(pool: ProcessPoolExecutor) -> None:
 
 
 def _workers_of(pool: ProcessPoolExecutor) -> list[Any]:
-    return list((pool._processes or {}).values())  # noqa: SLF001  it tells nobody else
+    return list((pool._processes or {}).values())  # noqa: SLF001  there is no public way
 
 
 @contextmanager
 def _not_interrupted() -> Iterator[None]:
-    """Let processes that begin here not hear Ctrl-C before they have left the group it is told to."""
+    """Let processes that begin here not hear Ctrl-C before they have left the group that it is sent to."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT,))
     try:
         yield
@@ -229,15 +229,15 @@ def _begin(parent: int) -> None:
     process.keep_freed_memory()
 
 
-def carry_out_packed(order: Order, packed: bytes) -> Outcome:
+def carry_out_packed(task: Task, packed: bytes) -> Outcome:
     """Embed one recording in a process that knows nothing yet: the job comes pickled, and its models are kept."""
     job, spare = _job_and_models(packed)
     try:
         model = spare.get_nowait()
     except queue.Empty:
-        model = job.load_model(golden="never")  # who gave the order has proved it
+        model = job.load_model(golden="never")  # who gave the task has proved it
     try:
-        return carry_out(order, job, model)
+        return carry_out(task, job, model)
     finally:
         spare.put(model)
 

@@ -199,7 +199,7 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     if bundle.pickle is None and os.path.lexists(bundle.pickle_path):
         raise BundleIntegrityError(
             f"no manifest lists {bundle.pickle_path}; if you trust it, make the bundle with it: "
-            f"sonyc-ml bundle make --input_kind pickled {quoted(bundle.path)}"
+            f"sonyc-ml bundle make --input-kind pickled {quoted(bundle.path)}"
         )
     if bundle.pickle is None:
         raise BundleError(f"{bundle.pickle_path} does not exist; make it with `sonyc-ml features export`")

@@ -2,35 +2,65 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
-from collections.abc import Sequence
-from importlib import import_module
 
 from sonyc_ml import __version__
 from sonyc_ml.errors import CrashError, SonycMLError
 
+TYPE_CHECKING = False  # typing takes longer to import than all of `sonyc-ml --help`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sonyc_ml.base.arguments import Parser
+
 OK, NOTHING_DONE, INTERRUPTED = 0, 2, 130
 WOULD_CRASH = os.EX_SOFTWARE  # 70: the unit does not start it again
 
-# Which commands a room adds, in the order in which --help lists them.
-ROOMS = {
-    "watch": ("watch",),
-    "embed": ("embed",),
-    "info": ("info",),
-    "node": ("status", "explain", "audit", "list", "retry", "reload"),
-    "doctor": ("doctor",),
-    "labels": ("labels",),
-    "compare": ("compare",),
-    "bundle": ("bundle",),
-    "plot": ("plot",),
+# The commands that each module adds, and what they do, in the order in which --help lists them.
+COMMANDS = {
+    "watch": {"watch": "embed each recording of a folder as it is finished"},
+    "embed": {"embed": "embed recordings, folders and archives of them"},
+    "info": {"info": "show what a model reads, writes and needs"},
+    "node": {
+        "status": "show what the daemon does, and what needs attention",
+        "explain": "show where a recording is, and why",
+        "audit": "add up what was recorded, embedded and lost, and list the gaps",
+        "list": "list recordings, and why they are in their state",
+        "retry": "try recordings again that were given up",
+        "reload": "make the daemon load its bundles again, and wait for the result",
+    },
+    "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
+    "labels": {"labels": "write what was heard, and when, as labels"},
+    "compare": {"compare": "show how much the numbers of two folders differ"},
+    "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
+    "plot": {"plot": "draw a recording, an output, or a day of outputs"},
 }
+FEATURES = {"features": "export feature extractors"}  # its module imports numpy, and parses its own arguments
+DESCRIPTION = "Turn the recordings of an acoustic sensor node into embeddings, on the node."
+HELP = f"""\
+usage: sonyc-ml [-h] [-V] COMMAND ...
+
+{DESCRIPTION}
+
+commands:
+{{}}
+
+options:
+  -h, --help     show this help message and exit
+  -V, --version  show the version and exit
+
+sonyc-ml COMMAND --help shows what a command takes."""
+VERSION = f"sonyc-ml {__version__}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``sonyc-ml``; returns the exit status."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] in (["-h"], ["--help"]):  # without argparse, which takes as long as Python itself
+        texts = (item for texts in (*COMMANDS.values(), FEATURES) for item in texts.items())
+        print(HELP.format("\n".join(f"  {name:9} {text}" for name, text in texts)))
+        return OK
     if arguments[:1] == ["features"]:
         from sonyc_ml.authoring import export as exporter  # noqa: PLC0415  imports numpy
 
@@ -49,21 +79,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser(asked: Sequence[str]) -> argparse.ArgumentParser:
-    """The parser, with all commands, or with those alone that come with the one that is asked for.
+def _parser(asked: Sequence[str]) -> Parser:
+    """The parser, with the command that is asked for; or with the names of all of them.
 
-    To import and build them all would be a tenth of the daemon's start.
+    To import the modules of all would be a tenth of the daemon's start.
     """
-    parser = argparse.ArgumentParser(
-        prog="sonyc-ml",
-        description="Turn the recordings of an acoustic sensor node into embeddings, on the node.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"sonyc-ml {__version__}")
+    from importlib import import_module  # noqa: PLC0415
+
+    from sonyc_ml.base.arguments import Parser  # noqa: PLC0415
+
+    parser = Parser(prog="sonyc-ml", description=DESCRIPTION)
+    parser.add_argument("-V", "--version", action="version", version=VERSION)
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for room in [room for room, names in ROOMS.items() if {*asked} & {*names}] or ROOMS:
-        import_module(f"sonyc_ml.cli.{room}").add_commands(commands)
-    commands.add_parser("features", help="export feature extractors")  # exporter.main parses its arguments
+    module = next((module for module, texts in COMMANDS.items() if {*asked} & texts.keys()), None)
+    if module:
+        import_module(f"sonyc_ml.cli.{module}").add_commands(commands, COMMANDS[module])
+        return parser
+    for texts in (*COMMANDS.values(), FEATURES):
+        for name in texts:
+            commands.add_parser(name)
     return parser
 
 

@@ -4,45 +4,43 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.human import names_in
 from sonyc_ml.cli.flags import parse_outputs
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import UserMistakes
 
 OK = 0
 
 EPILOG = """\
 examples:
   sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
-  sonyc-ml bundle make models/yamnet.tflite --input_kind pcm --target_sr 16000 --outputs scores=0
+  sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
-  sonyc-ml bundle verify models/NAME.tflite --trusted_keys trusted_keys
+  sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
 A bundle is NAME.tflite with its manifest NAME.json, which holds the SHA-256 of every file, and a golden vector that
-proves the numbers on any machine. Nothing is unpickled that the manifest does not vouch for."""
+proves the numbers on any machine. A pickle is loaded only if its SHA-256 is the one in the manifest."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``bundle`` to a parser's commands."""
     parser = commands.add_parser(
         "bundle",
-        help="make, trust, sign, verify and show bundles",
-        description="Make, trust, sign, verify and show bundles.",
+        description=f"{texts['bundle'].capitalize()}.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make(actions)
-    _add(actions, "trust", _trust, "vouch for the files as they are now")
+    _add(actions, "trust", _trust, "accept the files as they are now, and write their SHA-256 to the manifest")
     sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
     sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
     verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
-    verify.add_argument("--trusted_keys", type=Path, metavar="FILE", help="public keys, one a line")
+    verify.add_argument("--trusted-keys", type=Path, metavar="FILE", help="public keys, one per line")
     verify.add_argument("--json", action="store_true", help="for programs")
     info = _add(actions, "info", _info, "show the manifest as a card")
     info.add_argument("--json", action="store_true", help="for programs")
@@ -54,37 +52,35 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--description", default="", metavar="TEXT", help="what it is")
     make.add_argument("--licence", default="", metavar="NAME", help="of the network")
     make.add_argument("--head", default="", metavar="FILE", help="network that reads the embedding, in the same folder")
-    make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one a line")
-    make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is what: scores=0,embedding=1")
+    make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one per line")
+    make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
     make.add_argument(
-        "--input_kind",
+        "--input-kind",
         choices=("pickled", "log_mel", "pcm"),
         help="what the network reads (default: NAME.pkl, if there)",
     )
     for flag, kind, metavar, text in (
         ("--duration", float, "SECONDS", "length of a window"),
-        ("--hop_size", float, "SECONDS", "distance between windows"),
-        ("--target_sr", int, "HZ", "sample rate"),
-        ("--n_fft", int, "SAMPLES", "length of a frame, of log_mel"),
-        ("--n_mels", int, "N", "number of mel bands, of log_mel"),
-        ("--mel_hop_len", int, "SAMPLES", "distance between frames, of log_mel"),
+        ("--hop-size", float, "SECONDS", "distance between windows"),
+        ("--target-sr", int, "HZ", "sample rate"),
+        ("--n-fft", int, "SAMPLES", "length of a frame, of log_mel"),
+        ("--n-mels", int, "N", "number of mel bands, of log_mel"),
+        ("--mel-hop-len", int, "SAMPLES", "distance between frames, of log_mel"),
         ("--fmin", float, "HZ", "lowest frequency, of log_mel"),
         ("--fmax", float, "HZ", "highest frequency, of log_mel"),
-        ("--res_type", str, "NAME", "resampler"),
+        ("--res-type", str, "NAME", "resampler"),
     ):
         make.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
     for flag, text in (
-        ("--tolerance_db", "how far features may be off the golden vector (default 0.005)"),
-        ("--tolerance_cosine", "lowest cosine to a golden embedding (default 0.9997)"),
-        ("--tolerance_scores", "how far scores may be off (default 0.05)"),
+        ("--tolerance-db", "how far features may be off the golden vector (default 0.005)"),
+        ("--tolerance-cosine", "lowest cosine to a golden embedding (default 0.9997)"),
+        ("--tolerance-scores", "how far scores may be off (default 0.05)"),
     ):
         make.add_argument(flag, type=float, metavar="X", help=text)
 
 
 def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = actions.add_parser(
-        name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
-    )
+    parser: argparse.ArgumentParser = actions.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
     parser.add_argument("path", type=Path, metavar="NAME.tflite")
     parser.set_defaults(run=run)
     return parser
@@ -101,7 +97,7 @@ def _make(parsed: argparse.Namespace) -> int:
         "cosine": parsed.tolerance_cosine,
         "scores": parsed.tolerance_scores,
     }
-    try:
+    with UserMistakes(ValueError, TypeError):
         manifest = make_bundle(
             parsed.path,
             version=parsed.version,
@@ -114,10 +110,8 @@ def _make(parsed: argparse.Namespace) -> int:
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
-    except (ValueError, TypeError) as error:  # here, a mistake in the call is one of the user's
-        raise ConfigError(str(error)) from error
     path = parsed.path.with_suffix(".json")
-    print(f"{path}: {manifest.name} {manifest.version}, vouches for {_listing(manifest.files)}")
+    print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
     return OK
 
 
@@ -127,7 +121,7 @@ def _trust(parsed: argparse.Namespace) -> int:
     manifest = trust(parsed.path)
     for name, digest in manifest.files.items():
         print(f"{digest}  {name}")
-    print(f"trusted: {parsed.path.with_suffix('.json')} vouches for them; a signature over it has to be made again")
+    print(f"trusted: {parsed.path.with_suffix('.json')} holds their SHA-256 now; if it was signed, sign it again")
     return OK
 
 
@@ -147,8 +141,8 @@ def _verify(parsed: argparse.Namespace) -> int:
         return OK
     assert bundle.manifest is not None  # the golden vector is in it
     print(f"{bundle.name} {bundle.manifest.version}, SHA-256 {bundle.sha256}")
-    print(f"files:   {_listing(bundle.files)} are what the manifest vouches for")
-    print(f"signed:  {'by a trusted key' if parsed.trusted_keys else 'not asked; give --trusted_keys'}")
+    print(f"files:   {_listing(bundle.files)} are those of the manifest")
+    print(f"signed:  {'by a trusted key' if parsed.trusted_keys else 'not asked; give --trusted-keys'}")
     print(f"golden:  {', '.join(f'{name} {value:.6g}' for name, value in differences.items())}, within tolerance")
     return OK
 

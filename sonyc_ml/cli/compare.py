@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.flags import add_command, mistakes_told, outputs_in, until_reader_leaves
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.cli.flags import add_command, outputs_in, until_reader_leaves
+from sonyc_ml.errors import ConfigError, UserMistakes
 
 if TYPE_CHECKING:
     from sonyc_ml.analysis.compare import Tolerances
@@ -20,16 +21,14 @@ examples:
   sonyc-ml compare before/ after/ --model NAME.tflite
   sonyc-ml compare a.wav.npz b.wav.npz --exact --json
 
-Recordings are matched by name, in whatever order and format they are. Where the outputs come from (bundle, versions,
-parameters) and whether the recordings were the same files is told too, but only numbers decide.
+Recordings are matched by name; order and format do not matter. Where the outputs come from (bundle, versions,
+parameters) and whether the recordings were the same files is shown too, but only the numbers decide.
 Exit status: 0 the same within the tolerances, 1 they differ or recordings are missing, 2 they cannot be compared."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``compare`` to a parser's commands."""
-    parser = add_command(
-        commands, "compare", _compare, "say how far the numbers of two folders lie apart", COMPARE_EPILOG
-    )
+    parser = add_command(commands, "compare", _compare, texts["compare"], COMPARE_EPILOG)
     parser.add_argument("a", type=Path, metavar="A", help="a folder of outputs, or one output")
     parser.add_argument("b", type=Path, metavar="B", help="another")
     parser.add_argument(
@@ -49,7 +48,7 @@ def _compare(parsed: argparse.Namespace) -> int:
     from sonyc_ml.analysis.compare import compare  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.compare_text import comparison_text  # noqa: PLC0415
 
-    with mistakes_told():
+    with UserMistakes():
         tolerances = _tolerances(parsed)
         one_each = parsed.a.is_file() and parsed.b.is_file()
         comparison = compare(outputs_in([parsed.a]), outputs_in([parsed.b]), tolerances, one_each=one_each)

@@ -6,7 +6,7 @@ from typing import Any
 
 from sonyc_ml.base.human import count, shown
 
-MAX_LISTED = 10  # that are told one by one
+MAX_LISTED = 10  # that are listed one by one
 
 
 def comparison_text(table: dict[str, Any]) -> str:
@@ -74,7 +74,7 @@ def _listed(title: str, entries: Any) -> list[str]:
         return []
     lines = [f"{title}: {count(len(named))}", *(f"  {entry}" for entry in named[:MAX_LISTED])]
     if len(named) > MAX_LISTED:
-        lines.append(f"  and {len(named) - MAX_LISTED:,} more; --json tells them all")
+        lines.append(f"  and {len(named) - MAX_LISTED:,} more; --json lists them all")
     return lines
 
 

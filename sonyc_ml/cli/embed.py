@@ -6,7 +6,7 @@ import argparse
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
@@ -25,21 +25,21 @@ SIGNALLED = 128  # and the signal's number, as shells have it
 EPILOG = """\
 examples:
   sonyc-ml embed recordings/ --model models/NAME.tflite --output embeddings/
-  sonyc-ml embed night.flac --model models/NAME.tflite --output . --format csv --hop_size 0.5
+  sonyc-ml embed night.flac --model models/NAME.tflite --output . --format csv --hop-size 0.5
   sonyc-ml embed 'archive/*/2026-11/**/*.wav' --model models/NAME.tflite --output embeddings/ --format parquet
-  find archive -name '*.wav' -size +1M | sonyc-ml embed --files_from - --model models/NAME.tflite --output embeddings/
+  find archive -name '*.wav' -size +1M | sonyc-ml embed --files-from - --model models/NAME.tflite --output embeddings/
   sonyc-ml embed s3://bucket/node-12 --model models/NAME.tflite --output embeddings/
-  sonyc-ml embed recordings/ --model yamnet.tflite --outputs scores=0 --target_sr 16000 --output scores/
+  sonyc-ml embed recordings/ --model yamnet.tflite --outputs scores=0 --target-sr 16000 --output scores/
 
 A folder is searched with its sub-folders; recordings/sub/a.wav becomes embeddings/sub/a.wav.npz. Recordings that are
-embedded already, in just this way, are left alone: the same command goes on where it was interrupted. What could not be
-embedded is listed in failures.csv in the folder of the outputs.
+embedded already, with the same bundle and parameters, are skipped: after an interruption, run the same command again.
+What could not be embedded is listed in failures.csv in the folder of the outputs.
 Exit status: 0 all embedded, 1 some could not be, 2 nothing could be done."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``embed`` to a parser's commands."""
-    parser = add_command(commands, "embed", _run, "embed recordings, folders and archives of them", EPILOG)
+    parser = add_command(commands, "embed", _run, texts["embed"], EPILOG)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="a recording, folder, quoted pattern or address")
     _add_input_flags(parser)
     _add_output_flags(parser)
@@ -49,13 +49,18 @@ def add_commands(commands: Any) -> None:
 
 def _add_input_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("recordings")
-    flags.add_argument("--files_from", metavar="FILE", help="more inputs, one a line; - for standard input")
-    flags.add_argument("--root", metavar="DIR", help="outputs of single files are named by their path from here")
-    flags.add_argument("--salvage", action="store_true", help="embed what there is of truncated recordings")
+    flags.add_argument("--files-from", metavar="FILE", help="more inputs, one per line; - for standard input")
+    flags.add_argument("--root", metavar="DIR", help="name the outputs of single files by their path from here")
+    flags.add_argument("--salvage", action="store_true", help="embed what can be read of truncated recordings")
     flags.add_argument(
-        "--start_pattern", action="append", metavar="PATTERN", help="how names tell when a recording begins"
+        "--start-pattern",
+        action="append",
+        metavar="PATTERN",
+        help="how to read the start time from the name of a recording",
     )
-    flags.add_argument("--time_zone", default="UTC", metavar="ZONE", help="of times that do not tell theirs")
+    flags.add_argument(
+        "--time-zone", default="UTC", metavar="ZONE", help="of start times that do not name one (default UTC)"
+    )
 
 
 def _add_output_flags(parser: argparse.ArgumentParser) -> None:
@@ -65,21 +70,24 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
         "--format",
         default="npz",
         choices=("npz", "csv", "parquet"),
-        help="one npz or csv a recording, or a Parquet dataset (default npz)",
+        help="one npz or csv per recording, or a Parquet dataset (default npz)",
     )
     flags.add_argument(
-        "--partition", default="day", metavar="KEYS", help="of a Parquet dataset: day, node, node,day or none"
+        "--partition",
+        default="day",
+        metavar="KEYS",
+        help="of a Parquet dataset: day, node, node,day or none (default day)",
     )
 
 
 def _add_work_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("work")
-    flags.add_argument("--workers", type=int, metavar="N", help="processes at the same time (default: one a core)")
-    flags.add_argument("--scheduler", metavar="ADDRESS", help="let a Dask cluster do it: tcp://HOST:8786")
+    flags.add_argument("--workers", type=int, metavar="N", help="processes at the same time (default: one per core)")
+    flags.add_argument("--scheduler", metavar="ADDRESS", help="use the workers of a Dask cluster: tcp://HOST:8786")
     flags.add_argument("--strict", action="store_true", help="end at the first recording that cannot be embedded")
-    flags.add_argument("--quiet", action="store_true", help="say only what went wrong")
-    flags.add_argument("--verbose", action="store_true", help="a line for each recording")
-    flags.add_argument("--json", action="store_true", help="for programs: an event a line, on standard output")
+    flags.add_argument("--quiet", action="store_true", help="print only what went wrong")
+    flags.add_argument("--verbose", action="store_true", help="print one line per recording")
+    flags.add_argument("--json", action="store_true", help="for programs: one event per line, on standard output")
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -142,7 +150,7 @@ def _sources(parsed: argparse.Namespace) -> Sources:
 
 
 class _Stop(BaseException):
-    """Told to stop; not an error of anything that runs."""
+    """A signal asks to stop; not an error of anything that runs."""
 
     def __init__(self, number: int) -> None:
         self.number = number

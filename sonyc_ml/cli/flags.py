@@ -1,4 +1,4 @@
-"""What several commands share: how one is added, the flags that name a model, how mistakes and readers are met."""
+"""What several commands share: how one is added, the flags that name a model, what happens when a reader leaves."""
 
 from __future__ import annotations
 
@@ -28,34 +28,46 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
             help="the network; its manifest is NAME.json",
         )
     flags.add_argument(
-        "--input_kind",
+        "--input-kind",
         choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: the manifest tells)",
+        help="what the network reads: features of NAME.pkl, log-mel, or samples (default: as the manifest says)",
     )
     flags.add_argument(
-        "--trusted_keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
+        "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
     )
     flags.add_argument(
-        "--golden", choices=("once", "always", "never"), help="when to prove the bundle's numbers (default once)"
+        "--golden",
+        choices=("once", "always", "never"),
+        help="when to check the bundle's numbers against its golden vector (default once)",
     )
     flags.add_argument(
-        "--hop_size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
+        "--hop-size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
     )
     flags.add_argument("--duration", type=float, metavar="SECONDS", help="length of a window (default: the model's)")
-    flags.add_argument("--target_sr", type=int, metavar="HZ", help="sample rate of a network that reads samples")
+    flags.add_argument("--target-sr", type=int, metavar="HZ", help="sample rate of a network that reads samples")
     flags.add_argument(
         "--outputs",
         metavar="KIND=N,…",
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
+    _add_runtime_flags(flags)
+
+
+def _add_runtime_flags(flags: argparse._ArgumentGroup) -> None:
     flags.add_argument("--channel", type=int, metavar="N", help="channel to read, from 0 (default: the mean of all)")
-    flags.add_argument("--num_threads", type=int, metavar="N", help="threads of the network (default 1)")
+    flags.add_argument("--num-threads", type=int, metavar="N", help="threads of the network (default 1)")
     flags.add_argument(
-        "--batch_size", type=int, metavar="N", help="windows at once, where the network allows (default 1)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="windows that are computed at once, where the network allows it (default 1)",
     )
     flags.add_argument("--backend", choices=("litert", "tflite-runtime"), help="runtime (default: the one installed)")
     flags.add_argument(
-        "--reference_kernels", action="store_true", default=None, help="no delegate: slower, equal on every machine"
+        "--reference-kernels",
+        action="store_true",
+        default=None,
+        help="run without a delegate: slower, and the same numbers on every machine",
     )
 
 
@@ -109,11 +121,9 @@ def add_command(
     """
     parser: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=text,
         description=f"{text[0].upper()}{text[1:]}.",
         epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.set_defaults(run=run)
     return parser
@@ -130,15 +140,6 @@ def outputs_in(paths: Iterable[Path]) -> Iterator[Output]:
             yield output
         if is_empty:
             raise ConfigError(f"there are no outputs in {path}")
-
-
-@contextmanager
-def mistakes_told() -> Iterator[None]:
-    """What is wrong with a flag or an output is the user's to hear, without a traceback."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise ConfigError(str(error)) from error
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
 OK = 0
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``info`` to a parser's commands."""
-    parser = add_command(commands, "info", _run, "say what a model reads, writes and needs")
+    parser = add_command(commands, "info", _run, texts["info"])
     parser.add_argument("path", type=Path, metavar="NAME.tflite")
     parser.add_argument("--json", action="store_true", help="for programs")
     add_model_flags(parser, with_path=False)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.flags import add_command, mistakes_told, outputs_in, until_reader_leaves
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.cli.flags import add_command, outputs_in, until_reader_leaves
+from sonyc_ml.errors import ConfigError, UserMistakes
 
 if TYPE_CHECKING:
     from sonyc_ml.analysis.labels import Rules
@@ -17,18 +18,19 @@ if TYPE_CHECKING:
 LABELS_EPILOG = """\
 examples:
   sonyc-ml labels embeddings/ --format audacity --output labels/
-  sonyc-ml labels embeddings/ --format csv --threshold 0.6,siren=0.3 --merge 1 --min_duration 0.5
+  sonyc-ml labels embeddings/ --format csv --threshold 0.6,siren=0.3 --merge 1 --min-duration 0.5
   sonyc-ml labels embeddings/a.wav.npz --format raven --classes dog,siren > a.Table.1.selections.txt
 
-audacity and raven have a file for each recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt), csv one for
-all (DIR/labels.csv). Spans of a class are merged first, then the short ones are left out. Windows that overlap stand
-for one hop around their middles.
-Exit status: 0, or 2 if an output is damaged, has no scores, or lacks a class that is named."""
+audacity and raven make one file per recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt), csv one
+for all (DIR/labels.csv). Spans of a class are merged first, then the short ones are left out. Of windows that overlap,
+each counts for one hop around its middle.
+Exit status: 0, 1 if recordings were left out as their labels cannot have their names, or 2 if an output is damaged,
+has no scores, or lacks a class that is named."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``labels`` to a parser's commands."""
-    parser = add_command(commands, "labels", _labels, "write what was heard, and when, as labels", LABELS_EPILOG)
+    parser = add_command(commands, "labels", _labels, texts["labels"], LABELS_EPILOG)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
     parser.add_argument("--format", required=True, choices=("audacity", "raven", "csv"), help="of the labels")
     parser.add_argument(
@@ -38,22 +40,28 @@ def add_commands(commands: Any) -> None:
         "--threshold",
         default="0.5",
         metavar="X,LABEL=X,…",
-        help="a window counts from this score on, for classes their own (default 0.5)",
+        help="lowest score that counts, and those of single classes (default 0.5)",
     )
     parser.add_argument(
-        "--merge", type=float, default=0.0, metavar="SECONDS", help="spans no further apart become one (default 0)"
+        "--merge",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="merge spans that are not further apart than this (default 0)",
     )
     parser.add_argument(
-        "--min_duration", type=float, default=0.0, metavar="SECONDS", help="shorter ones are left out (default 0)"
+        "--min-duration", type=float, default=0.0, metavar="SECONDS", help="leave out shorter spans (default 0)"
     )
-    parser.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one a line")
+    parser.add_argument(
+        "--classes", default="", metavar="A,B,… or FILE", help="only these classes; a file has one per line"
+    )
 
 
 def _labels(parsed: argparse.Namespace) -> int:
     from sonyc_ml.analysis.label_files import write_labels, write_one  # noqa: PLC0415  imports numpy
     from sonyc_ml.base.human import count  # noqa: PLC0415
 
-    with mistakes_told():
+    with UserMistakes():
         rules = _rules(parsed)
         outputs = outputs_in(parsed.inputs)
         if parsed.output == "-":
@@ -61,8 +69,13 @@ def _labels(parsed: argparse.Namespace) -> int:
                 write_one(outputs, rules, parsed.format, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
         else:
-            n = write_labels(outputs, rules, parsed.format, Path(parsed.output))
-            print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}")
+            left_out: list[str] = []
+            n = write_labels(outputs, rules, parsed.format, Path(parsed.output), left_out.append)
+            for reason in left_out:
+                print(f"sonyc-ml: left out: {reason}", file=sys.stderr)
+            told = f", {count(len(left_out))} left out" if left_out else ""
+            print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}{told}")
+            return 1 if left_out else 0
     return 0
 
 

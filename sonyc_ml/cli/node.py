@@ -1,19 +1,18 @@
-"""``sonyc-ml status``, ``explain``, ``audit``, ``list``, ``retry``, ``reload``: a node is asked, and told."""
+"""``sonyc-ml status``, ``explain``, ``audit``, ``list``, ``retry``, ``reload``: a node is asked, and given orders."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.flags import add_command
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.cli.flags import add_command, until_reader_leaves
+from sonyc_ml.errors import ConfigError, UserMistakes
 from sonyc_ml.node.config_file import read_tables, usual_config
 
 if TYPE_CHECKING:
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
 OK, ATTENTION, CANNOT_TELL = 0, 1, 2
 
-STATE_FOLDER = ".sonyc-ml"  # as in sonyc_ml.node.config, which takes a tenth of the time that a status takes
-MAX_REFUSALS = 10  # that are told one by one
+MAX_REFUSALS = 10  # that are listed one by one
 STATES = ("quarantined", "shed", "pending", "done")
 WHERE = """\
 The journal is found by --config, --output or --state; without these, by $SONYC_ML_CONFIG, else by
@@ -35,69 +33,69 @@ examples:
   sonyc-ml status --output embeddings/ --json
 
 Works while the daemon runs and when it does not.
-Exit status: 0 all is well, 1 something wants attention (the daemon does not run, is in trouble, misses its folder or
-its recordings, has a backlog older than 10 minutes, a failed reload, or a disk with less than 2 % free), 2 cannot
-tell.""",
+Exit status: 0 all is well, 1 something needs attention (the daemon does not run, is in trouble, misses its folder or
+its recordings, has a backlog older than 10 minutes, a failed reload, or a disk with less than 2 % free), 2 it
+cannot say.""",
     "explain": """\
 examples:
   sonyc-ml explain recordings/2026/a.wav
   sonyc-ml explain 2026/a.wav --output embeddings/
 
 FILE is absolute, relative to the current folder, or relative to the folder that is watched; it need not be there any
-more. Exit status: 0 known, 1 not known, 2 cannot tell.""",
+more. Exit status: 0 known, 1 not known, 2 it cannot say.""",
     "audit": """\
 examples:
   sonyc-ml audit --since 24h
   sonyc-ml audit --since 2026-11-20 --until 2026-11-21 --gap 300 --json
 
 Recordings count by the time they begin; where that is not known (of what is pending or quarantined), by the time of
-their file. Exit status: 0, or 2 if it cannot tell.""",
+their file. Exit status: 0, or 2 if it cannot say.""",
     "list": """\
 examples:
   sonyc-ml list
   sonyc-ml list pending --limit 0
   sonyc-ml list quarantined --since 7d --json
 
-The latest first. Exit status: 0, or 2 if it cannot tell.""",
+The newest first. Exit status: 0, or 2 if it cannot say.""",
     "retry": """\
 examples:
   sonyc-ml retry recordings/2026/a.wav
   sonyc-ml retry --quarantined --reason unreadable
   sonyc-ml retry --all --dry-run
 
-The daemon takes them up within two seconds, or when it is started. What is done is done again only once its output was
-removed. Exit status: 0 all of them, 1 some were refused, 2 all were, or it cannot tell.""",
+The daemon tries them within two seconds, or when it is started. A recording that is done is embedded again only after
+its output was removed. Exit status: 0 all of them, 1 some were refused, 2 all were, or it cannot say.""",
     "reload": """\
 examples:
   sonyc-ml reload
 
-The daemon finishes the recording at hand, reads its configuration again, and verifies and loads its bundles. If one is
-no good, the old ones run on. Exit status: 0 the new ones run, 1 the old ones run on, 2 the daemon does not run or does
-not answer.""",
+The daemon finishes the current recording, reads its configuration again, and verifies and loads its bundles. If one of
+them cannot be used, the old ones stay. Exit status: 0 the new ones run, 1 the old ones stay, 2 the daemon does not run
+or does not answer.""",
 }
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add the commands to a parser's."""
-    _add(commands, "status", _status, "say what the daemon does, and what wants attention")
-    explain = _add(commands, "explain", _explain, "say where a recording is, and why")
+    _add(commands, "status", _status, texts["status"])
+    explain = _add(commands, "explain", _explain, texts["explain"])
     explain.add_argument("file", type=Path, metavar="FILE")
-    audit = _add(commands, "audit", _audit, "add up what was recorded, embedded and lost, and name the gaps")
+    audit = _add(commands, "audit", _audit, texts["audit"])
     audit.add_argument("--since", default="24h", metavar="WHEN", help="24h, 7d, or a time (default 24h)")
     audit.add_argument("--until", metavar="WHEN", help="a time as with --since (default now)")
     audit.add_argument("--gap", type=float, default=60.0, metavar="SECONDS", help="longer pauses are gaps (default 60)")
-    listing = _add(commands, "list", _list, "list recordings and why they are where they are")
+    listing = _add(commands, "list", _list, texts["list"])
     listing.add_argument("state", nargs="?", choices=STATES, help="default: quarantined and shed")
     listing.add_argument("--since", default="", metavar="WHEN", help="24h, 7d, or a time (default: all)")
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many, 0 for all (default 50)")
-    retry = _add(commands, "retry", _retry, "try recordings again that were given up")
+    retry = _add(commands, "retry", _retry, texts["retry"])
     retry.add_argument("files", nargs="*", type=Path, metavar="FILE")
     retry.add_argument("--quarantined", action="store_true", help="all that are quarantined")
-    retry.add_argument("--shed", action="store_true", help="all that were shed")
+    retry.add_argument("--shed", action="store_true", help="all that were given up because of overload (state shed)")
     retry.add_argument("--all", action="store_true", help="all of both")
     retry.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
     retry.add_argument("--dry-run", action="store_true", help="only say what would be tried again")
-    reload = _add(commands, "reload", _reload, "tell the daemon to load its bundles anew, and wait for the outcome")
+    reload = _add(commands, "reload", _reload, texts["reload"])
     reload.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (default 60)"
     )
@@ -201,39 +199,38 @@ def _retry_text(answer: dict[str, Any]) -> str:
     n = len(answer["retried"])
     parts = [f"not {refused['name']}: {refused['why']}" for refused in answer["refused"][:MAX_REFUSALS]]
     if len(answer["refused"]) > MAX_REFUSALS:
-        parts.append(f"not {count(len(answer['refused']) - MAX_REFUSALS)} more; --json tells them all")
+        parts.append(f"not {count(len(answer['refused']) - MAX_REFUSALS)} more; --json lists them all")
     if answer["dry_run"]:
         parts += answer["retried"]
     return lines([*parts, f"{count(n)} {verb} tried again" if n else "nothing to try again"])
 
 
 def _reload(parsed: argparse.Namespace) -> int:
+    import dataclasses  # noqa: PLC0415
+
     from sonyc_ml.node.operate.reload import reload  # noqa: PLC0415
 
     if not parsed.timeout > 0:
         raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
     folder = _state_folder(parsed)
-    outcome = reload(folder, parsed.timeout)
-    if outcome is None:
+    facts = reload(folder, parsed.timeout)
+    if facts is None:
         raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
-    _show(parsed, outcome, lambda answer: answer["detail"] if answer["ok"] else f"not reloaded: {answer['detail']}")
-    return OK if outcome["ok"] else ATTENTION
+    text = facts.detail if facts.ok else f"not reloaded: {facts.detail}"
+    _show(parsed, dataclasses.asdict(facts), lambda _answer: text)
+    return OK if facts.ok else ATTENTION
 
 
 def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:
-    try:
+    with until_reader_leaves():
         print(json.dumps(answer, indent=2) if parsed.json else text(answer), flush=True)
-    except BrokenPipeError:  # who reads has read enough; what is left must not be flushed at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _moment(flag: str, text: str, now_s: float) -> float:
     from sonyc_ml.base.human import moment  # noqa: PLC0415
 
-    try:
+    with UserMistakes(ValueError, where=f"{flag}: "):
         return moment(text, now_s)
-    except ValueError as error:
-        raise ConfigError(f"{flag}: {error}") from error
 
 
 @contextmanager

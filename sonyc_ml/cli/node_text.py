@@ -11,7 +11,7 @@ Answer: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[tuple[str, str]]
 
 N_REASONS = 5
-CLOCK = {True: "synchronised", False: "not synchronised: times may be wrong", None: "nobody knows whether synchronised"}
+CLOCK = {True: "synchronised", False: "not synchronised: times may be wrong", None: "not known whether synchronised"}
 
 
 def status_text(answer: Answer) -> str:
@@ -46,7 +46,7 @@ def _backlog_rows(backlog: Answer) -> Rows:
         return [("backlog", "empty")]
     rows = [("backlog", f"{count(backlog['recordings'])}, the oldest found {span(backlog['lag_s'])} ago")]
     for waiting in backlog["waiting"]:
-        reason = waiting["reason"] or "no reason told"
+        reason = waiting["reason"] or "no reason given"
         rows.append(("", f"{count(waiting['recordings'])} not due yet ({reason}), the next at {waiting['next']}"))
     return rows
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import stat
 import sys
+from collections.abc import Mapping
 from datetime import UTC, date, tzinfo
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.human import count, shown
 from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, UserMistakes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +24,7 @@ OK = 0
 OUTPUT_SUFFIXES = (".npz", ".csv")
 SMALLEST_INCH, LARGEST_INCH = 3.0, 60.0
 DOTS = range(30, 1201)
-MOST_TOLD = 5  # files that are left out
+MOST_LISTED = 5  # files that are left out
 
 EPILOG = """\
 examples:
@@ -30,16 +32,16 @@ examples:
   sonyc-ml plot embeddings/street.wav.npz --recording street.wav --output street.svg
   sonyc-ml plot embeddings/ --day 2026-11-21 --time-zone Europe/Berlin --output day.pdf
 
-Of a recording: waveform, log-mel as the network reads it, embedding and scores on one time axis. Of an output:
-embedding and scores; with --recording the waveform too, and with --model as well the log-mel. Of a folder of outputs:
-the classes over a day, with what was not recorded hatched, and a map of the embeddings; where there are no scores,
-the embeddings' principal components. Needs matplotlib:
-pip install 'sonyc-ml[plot]'."""
+The picture of a recording shows its waveform, the log-mel that the network reads, the embedding and the scores on one
+time axis. The picture of an output shows the embedding and the scores; with --recording also the waveform, and with
+--model also the log-mel. The picture of a folder shows the classes over a day and a map of the embeddings; times
+without recordings are hatched. Without scores it shows the principal components of the embeddings. Pictures need
+matplotlib and scipy: pip install 'sonyc-ml[plot]'."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``plot`` to a parser's commands."""
-    parser = add_command(commands, "plot", _plot, "draw a recording, an output, or a day of outputs", EPILOG)
+    parser = add_command(commands, "plot", _plot, texts["plot"], EPILOG)
     parser.add_argument("input", type=Path, metavar="RECORDING, OUTPUT or DIR", help="DIR is a folder of outputs")
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help=".png, .svg or .pdf (default: beside the input, as INPUT.png)"
@@ -52,12 +54,12 @@ def add_commands(commands: Any) -> None:
     parser.add_argument(
         "--size", metavar="WIDTHxHEIGHT", help="in inches; 7.2 alone is the width (default 7.2, as high as it needs)"
     )
-    parser.add_argument("--dpi", type=int, default=300, metavar="N", help="dots an inch (default 300)")
+    parser.add_argument("--dpi", type=int, default=300, metavar="N", help="dots per inch (default 300)")
     add_model_flags(parser)
 
 
 def _plot(parsed: argparse.Namespace) -> int:
-    _check_matplotlib()
+    _check_installed()
     from sonyc_ml.analysis.plots import style as drawing  # noqa: PLC0415  imports matplotlib
 
     is_folder = _is_folder(parsed.input)
@@ -83,11 +85,12 @@ def _is_folder(path: Path) -> bool:
         raise ConfigError(f"{path}: {error.strerror}") from error
 
 
-def _check_matplotlib() -> None:
-    try:
-        import matplotlib  # noqa: ICN001, F401, PLC0415  an extra: only those who draw have it
-    except ImportError as error:
-        raise ConfigError("pictures need matplotlib, which is not installed: pip install 'sonyc-ml[plot]'") from error
+def _check_installed() -> None:
+    for name in ("matplotlib", "scipy"):  # an extra: only those who draw have them
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise ConfigError(f"pictures need {name}, which is not installed: pip install 'sonyc-ml[plot]'") from error
 
 
 def _beside(parsed: argparse.Namespace) -> Path:
@@ -127,7 +130,7 @@ def _folder(parsed: argparse.Namespace, size: tuple[float | None, float | None])
         except ValueError as error:
             raise ConfigError(f"--day takes a date, as in 2026-11-21, or all, not {parsed.day!r}") from error
     zone = _zone(parsed.time_zone)
-    left_out: dict[str, None] = {}  # outputs are read twice, and each reason is told once
+    left_out: dict[str, None] = {}  # outputs are read twice, and each reason is printed once
     try:
         span = look_at(
             lambda: iter_outputs(parsed.input, lambda reason: left_out.update({reason: None})), zone, day, whole=whole
@@ -135,15 +138,15 @@ def _folder(parsed: argparse.Namespace, size: tuple[float | None, float | None])
     except (ConfigError, ValueError, OverflowError) as error:
         raise ConfigError(f"{parsed.input}: {error}") from error
     finally:
-        _tell(list(left_out))
+        _print_left_out(list(left_out))
     return draw(span, size[0] or WIDTH_INCH, size[1])
 
 
-def _tell(left_out: list[str]) -> None:
-    for reason in left_out[:MOST_TOLD]:
+def _print_left_out(left_out: list[str]) -> None:
+    for reason in left_out[:MOST_LISTED]:
         print(f"left out: {shown(reason)}", file=sys.stderr)
-    if len(left_out) > MOST_TOLD:
-        print(f"left out: {count(len(left_out) - MOST_TOLD, 'other file')}", file=sys.stderr)
+    if len(left_out) > MOST_LISTED:
+        print(f"left out: {count(len(left_out) - MOST_LISTED, 'other file')}", file=sys.stderr)
 
 
 def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -> Figure:
@@ -158,21 +161,18 @@ def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -
     model = _model(parsed) if parsed.model else None
     recording: Path | None = parsed.recording if is_output else parsed.input
     try:
-        output = read_output(parsed.input) if is_output or model is None else model.embed_file(parsed.input)
+        with UserMistakes(ValueError):
+            output = read_output(parsed.input) if is_output or model is None else model.embed_file(parsed.input)
     except OSError as error:
         raise ConfigError(f"{parsed.input}: {error.strerror}") from error
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
     return draw(look_at(output, recording, model), size[0] or WIDTH_INCH, size[1])
 
 
 def _model(parsed: argparse.Namespace) -> Model:
     from sonyc_ml.model.loading import load_model  # noqa: PLC0415
 
-    try:
+    with UserMistakes(ValueError, TypeError):
         return load_model(parsed.model, **model_parameters(parsed))
-    except (ValueError, TypeError) as error:  # here, a mistake in the call is one of the user's
-        raise ConfigError(str(error)) from error
 
 
 def _refuse(parsed: argparse.Namespace, flags: tuple[str, ...], what: str) -> None:
@@ -184,7 +184,5 @@ def _refuse(parsed: argparse.Namespace, flags: tuple[str, ...], what: str) -> No
 def _zone(name: str | None) -> tzinfo:
     from sonyc_ml.sound.start_time import named_zone  # noqa: PLC0415
 
-    try:
+    with UserMistakes(ValueError, where="--time-zone: "):
         return UTC if name is None else named_zone(name)
-    except ValueError as error:
-        raise ConfigError(f"--time-zone: {error}") from error

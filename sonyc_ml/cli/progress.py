@@ -1,22 +1,25 @@
-"""A batch as it is seen: a bar on a terminal, a line now and then in a log, an event a line for programs."""
+"""A batch as it is seen: a bar on a terminal, a line now and then in a log, one event per line for programs."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import os
 import sys
+import threading
 import time
 from dataclasses import asdict
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from sonyc_ml.base.human import count, shown, span
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Event, Failed, Kept
+from sonyc_ml.batch.events import BatchBegun, BatchEnded, BatchEvent, RecordingEmbedded, RecordingFailed, RecordingKept
+from sonyc_ml.sound.kinds import in_words
 
-BAR_S, LINE_S = 0.1, 30.0  # between two pictures on a terminal, and two lines in a log
-BAR_LENGTH = 20
+LINE_S = 30.0  # between two lines in a log
 RATE_S = 10.0  # nothing is said of what is left before so much time has passed, or a hundredth of the recordings
+# The time left comes before what a narrow terminal has no room for.
+BAR_FORMAT = "|{bar:10}| {n_fmt} of {total_fmt} recordings, {remaining} left{postfix}"
 
 
 class Progress:
@@ -36,11 +39,10 @@ class Progress:
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._quiet, self._verbose, self._json = parsed.quiet, parsed.verbose, parsed.json
         self._folder = parsed.output
-        self._is_terminal = sys.stderr.isatty()
         self._total = self._n_embedded = self._n_kept = self.n_failed = 0
         self._sound_s = 0.0
         self._start_s = self._next_s = time.monotonic()
-        self._is_drawn = False
+        self._bar: Any = None
 
     @property
     def n_good(self) -> int:
@@ -55,27 +57,29 @@ class Progress:
     ) -> None:
         self.close()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: BatchEvent) -> None:
         """Show one event."""
         self._count(event)
         if self._json:
-            print(json.dumps({"event": type(event).__name__.lower(), **asdict(event)}), flush=True)
-        if isinstance(event, Failed):
+            print(json.dumps({"event": event.kind, **asdict(event)}), flush=True)
+        if isinstance(event, RecordingFailed):
             self._say(f"failed ({event.reason}): {event.detail}")
         elif self._quiet:
             return
-        elif isinstance(event, Embedded) and self._verbose:
+        elif isinstance(event, RecordingEmbedded) and self._verbose:
             self._say(
                 f"{event.output}  {count(event.n_windows, 'window')}, {event.duration_s:.1f} s in "
                 f"{event.elapsed_s * 1e3:.0f} ms"
             )
-        elif isinstance(event, Ended):
+        elif isinstance(event, BatchEnded):
+            self.close()
             self._say(self._summary(event))
             return
-        self._picture()
+        self._draw()
 
     def stopped(self) -> None:
-        """It was told to stop."""
+        """A signal stopped it."""
+        self.close()
         if not self._total:
             self._say("stopped before it began")
             return
@@ -84,59 +88,58 @@ class Progress:
 
     def close(self) -> None:
         """Leave the terminal as it was."""
-        if self._is_drawn:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-            self._is_drawn = False
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
 
-    def _count(self, event: Event) -> None:
-        if isinstance(event, Begun):
+    def _count(self, event: BatchEvent) -> None:
+        if isinstance(event, BatchBegun):
             self._total = event.n_recordings
-            self._start_s = self._next_s = time.monotonic()
-            self._next_s += BAR_S if self._is_terminal else LINE_S
-        self._n_embedded += isinstance(event, Embedded)
-        self._n_kept += isinstance(event, Kept)
-        self.n_failed += isinstance(event, Failed)
-        self._sound_s += event.duration_s if isinstance(event, Embedded) else 0.0
+            self._start_s = time.monotonic()
+            self._next_s = self._start_s + LINE_S
+            if sys.stderr.isatty() and not self._quiet:
+                self._bar = _new_bar(self._total)
+        self._n_embedded += isinstance(event, RecordingEmbedded)
+        self._n_kept += isinstance(event, RecordingKept)
+        self.n_failed += isinstance(event, RecordingFailed)
+        self._sound_s += event.duration_s if isinstance(event, RecordingEmbedded) else 0.0
 
     def _say(self, text: str) -> None:
-        """A line that stays."""
-        self.close()
+        """A line that stays, above the bar."""
+        if self._bar is not None:
+            self._bar.clear()
         print(shown(text), file=sys.stderr, flush=True)
 
-    def _picture(self) -> None:
+    def _draw(self) -> None:
         """How far it is, at most as often as is of use."""
         now = time.monotonic()
-        if self._quiet or now < self._next_s:
-            return
-        if self._is_terminal:
-            self._next_s = now + BAR_S
-            width = shutil.get_terminal_size().columns - 1
-            print(f"\r{self._bar()}{self._line(now)}"[: width + 1], end="\x1b[K", file=sys.stderr, flush=True)
-            self._is_drawn = True
-        elif not self._json:
+        n_done = self.n_good + self.n_failed
+        if self._bar is not None:
+            self._bar.ncols = _width()
+            self._bar.set_postfix_str(", ".join(self._extras(now)), refresh=False)
+            self._bar.update(n_done - self._bar.n)
+        elif not (self._quiet or self._json) and now >= self._next_s:
             self._next_s = now + LINE_S
-            print(self._line(now), file=sys.stderr, flush=True)
+            parts = [f"{n_done:,} of {self._total:,} recordings", *self._time_left(now), *self._extras(now)]
+            print(", ".join(parts), file=sys.stderr, flush=True)
 
-    def _bar(self) -> str:
-        n_filled = BAR_LENGTH * (self.n_good + self.n_failed) // max(1, self._total)
-        return f"[{'=' * n_filled}{' ' * (BAR_LENGTH - n_filled)}] "
+    def _time_left(self, now: float) -> list[str]:
+        n_computed, elapsed_s = self._n_embedded + self.n_failed, now - self._start_s
+        if not self._n_embedded or (elapsed_s <= RATE_S and n_computed * 100 <= self._total):
+            return []
+        return [f"{span(elapsed_s / n_computed * self._left())} left"]
 
-    def _line(self, now: float) -> str:
-        n_done, elapsed_s = self.n_good + self.n_failed, now - self._start_s
-        parts = [f"{n_done:,} of {self._total:,} recordings"]
+    def _extras(self, now: float) -> list[str]:
+        parts = [f"{self.n_failed:,} failed"] if self.n_failed else []
         if self._n_embedded:
-            parts.append(f"{span(self._sound_s)} of sound, {self._sound_s / max(elapsed_s, 1e-9):,.0f} x real time")
-            n_computed = self._n_embedded + self.n_failed
-            if elapsed_s > RATE_S or n_computed * 100 > self._total:
-                parts.append(f"{span(elapsed_s / n_computed * self._left())} left")
-        if self.n_failed:
-            parts.append(f"{self.n_failed:,} failed")
-        return ", ".join(parts)
+            speed = self._sound_s / max(now - self._start_s, 1e-9)
+            parts += [f"{speed:,.0f} x real time", f"{span(self._sound_s)} of sound"]
+        return parts
 
     def _left(self) -> int:
         return self._total - self.n_good - self.n_failed
 
-    def _summary(self, ended: Ended) -> str:
+    def _summary(self, ended: BatchEnded) -> str:
         parts = [f"embedded {ended.n_embedded:,} of {count(self._total)}"]
         if ended.n_embedded:
             speed = ended.sound_s / max(ended.elapsed_s, 1e-9)
@@ -145,4 +148,36 @@ class Progress:
             parts.append(f"{ended.n_kept:,} were embedded already")
         if ended.n_failed:
             parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
+        if ended.marks:
+            marks = ", ".join(f"{n:,} {mark}" for mark, n in ended.marks.items())
+            parts.append(f"{marks} (see note and level_dbfs in the outputs)")
+        if ended.skipped:
+            parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
         return "; ".join(parts)
+
+
+def _new_bar(total: int) -> Any:
+    """A bar for a terminal; None where there is no tqdm, as on 32-bit ARM."""
+    try:
+        from tqdm import tqdm  # noqa: PLC0415  comes with LiteRT
+    except ImportError:
+        return None
+
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0  # no thread that wakes it
+
+    Bar.set_lock(threading.RLock())  # the default is one of several processes, which needs semaphores of the system
+    look: dict[str, Any] = {"bar_format": BAR_FORMAT, "ascii": " =", "ncols": _width()}
+    # One row is all that it needs, also where the terminal does not say how many it has.
+    return Bar(total=total, file=sys.stderr, leave=False, nrows=2, **look)
+
+
+def _width() -> int:
+    """Columns of the terminal that the bar is on, but for the last, where some begin a new line."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns):
+        return int(columns) - 1
+    try:
+        return (os.get_terminal_size(sys.stderr.fileno()).columns or 80) - 1
+    except (OSError, ValueError):
+        return 79

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,22 @@ examples:
   sonyc-ml watch recordings/ --model models/NAME.tflite --output embeddings/
   sonyc-ml watch --config /etc/sonyc-ml/sonyc-ml.toml
 
-What is given here wins over the configuration file. Recordings that are in the folder already are embedded too; those
-whose output exists are left alone. What became of each is kept in DIR/.sonyc-ml: ask sonyc-ml status, explain and
-audit. SIGTERM and Ctrl-C finish the recording at hand, a second one stops now. SIGHUP (sonyc-ml reload) loads the
-bundles anew, as does replacing their files; the old ones run on if the new ones are no good. On a terminal each
-recording is told; elsewhere only --verbose does so."""
+Flags override the configuration file. Recordings that are in the folder already are embedded too; those whose output
+exists are skipped. The state of each is kept in DIR/.sonyc-ml: see sonyc-ml status, explain and audit. SIGTERM and
+Ctrl-C finish the current recording, a second one stops at once. SIGHUP (sonyc-ml reload) loads the bundles again, and
+so does replacing their files; if the new ones cannot be used, the old ones stay. On a terminal there is one line per
+recording; elsewhere only with --verbose."""
 
 
-def add_commands(commands: Any) -> None:
+def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``watch`` to a parser's commands."""
-    parser = add_command(commands, "watch", _run, "embed each recording of a folder as it is finished", EPILOG)
+    parser = add_command(commands, "watch", _run, texts["watch"], EPILOG)
     parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="where recordings appear")
     parser.add_argument("--config", type=Path, metavar="FILE", help="TOML file; see deploy/sonyc-ml.toml")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where embeddings are written")
     parser.add_argument("--format", choices=("npz", "csv"), help="of the embeddings (default npz)")
     parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
-    parser.add_argument("--verbose", action="store_true", help="say more")
+    parser.add_argument("--verbose", action="store_true", help="print one line per recording, and details")
     add_model_flags(parser)
 
 
@@ -62,7 +63,7 @@ def _log_to_stderr(*, verbose: bool) -> None:
     from sonyc_ml.node.systemd import journal_handler  # noqa: PLC0415
 
     handler = journal_handler()  # keeps the fields of each record, and its time
-    if sys.stderr.isatty():  # who looks on sees each recording; a log says little when all is well
+    if sys.stderr.isatty():  # a person sees each recording; a log is short when all is well
         logging.getLogger("sonyc_ml.node.worker").setLevel(logging.DEBUG)
     logging.basicConfig(
         level=logging.DEBUG if verbose else logging.INFO,

@@ -1,4 +1,4 @@
-"""A model: the network of a bundle and its extractor at work, recordings in and outputs out."""
+"""A model: a bundle's network and extractor at work. Samples in, outputs out."""
 
 from __future__ import annotations
 
@@ -12,22 +12,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import checked_samples
-from sonyc_ml.model.extractor import Extractor
+from sonyc_ml.model.extractor import Extractor, window_starts
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, Provenance, fingerprint_of
+from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
+from sonyc_ml.sound.triggered import Segment
 
 Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
+WINDOWS_BETWEEN_PROGRESS = 32  # a tenth of a second of a node's time
 RECORDED_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
@@ -72,12 +76,9 @@ class Model:
     ) -> None:
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
-        kernels: dict[str, Any] = {
-            "num_threads": num_threads,
-            "reference_kernels": reference_kernels,
-            "backend": backend,
-        }
+        kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
         self.interpreter = Interpreter(self.bundle.network, batch_size=batch_size, **kernels)
+        self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
         manifest = self.bundle.manifest
         self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
         _check_keywords(type(self).__name__, self.make_extractor, parameters)
@@ -126,7 +127,8 @@ class Model:
         np.ndarray [shape=(n_windows, …), dtype=float32]
         """
         y = checked_samples(y)
-        return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
+        with one_blas_thread():
+            return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
         """Return the embedding of samples.
@@ -159,7 +161,7 @@ class Model:
         if not sr:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
         y = checked_samples(y)
-        return self._run([y], sr, len(y), hop_size)
+        return self._run([(Segment(0, len(y)), [y])], sr, hop_size)[1]
 
     def embed(
         self,
@@ -169,13 +171,14 @@ class Model:
         *,
         start_times: StartTimes | None = None,
         progress: Callable[[], None] | None = None,
+        scratch: Path | None = None,
     ) -> Output:
-        """Embed one recording, in blocks: memory does not grow with its length, but for the result.
+        """Embed one recording, wherever it comes from, in blocks: memory does not grow with its length.
 
         Parameters
         ----------
         recording : Recording
-            From a file or from anywhere else; its channels are mixed, or one chosen, before it comes here.
+            See :class:`sonyc_ml.sound.recording.Recording`.
         hop_size : float > 0, optional
             Distance between windows (in seconds).
         name : str, optional
@@ -183,7 +186,9 @@ class Model:
         start_times : StartTimes, optional
             How the time at which a recording begins is found; with its own defaults where not given.
         progress : callable, optional
-            Called after each block of about half a minute: the work goes on.
+            Called after every few windows: the work goes on. What it raises ends the work.
+        scratch : Path, optional
+            A folder for results that are too many for memory; they stay in memory where not given.
 
         Raises
         ------
@@ -191,19 +196,18 @@ class Model:
             This recording cannot be embedded; says why.
         UnavailableRecordingError
             It cannot be read for now.
+        StoreError
+            `scratch` cannot hold the results.
         """
-        sr, n_samples = recording.sample_rate, recording.n_samples
-        framing = self.extractor.framing(n_samples, sr, hop_size)
+        sr = recording.sample_rate
+        self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         try:
-            outputs = self._run(recording.blocks(), sr, n_samples, hop_size, progress)
+            timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch)
         except UnreadableRecordingError:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.source}: {error}") from error
         provenance = self._provenance(recording, name or recording.name, hop_size, start_times or StartTimes())
-        n_windows = len(next(iter(outputs.values())))
-        starts = framing.starts() if framing.n_windows == n_windows else np.arange(n_windows) * framing.hop_length
-        timestamps = starts / (self.extractor.sample_rate or sr)
         return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(
@@ -215,25 +219,25 @@ class Model:
         salvage: bool = False,
         start_times: StartTimes | None = None,
         progress: Callable[[], None] | None = None,
+        scratch: Path | None = None,
     ) -> Output:
         """Open a recording and :meth:`embed` it.
 
         Parameters
         ----------
         path : str or Path
+        hop_size, name, start_times, progress, scratch
+            Those of :meth:`embed`.
         salvage : bool
             Whether to embed what there is of a truncated or unfinished recording; see
             :func:`~sonyc_ml.sound.files.open_recording`.
-        hop_size, name, start_times, progress
-            Those of :meth:`embed`.
 
         Raises
         ------
-        RecordingError, UnavailableRecordingError
-            As by :meth:`embed`; or it cannot be opened.
+        RecordingError, UnavailableRecordingError, StoreError
         """
         with open_recording(path, self.channel, salvage=salvage) as recording:
-            return self.embed(recording, hop_size, name, start_times=start_times, progress=progress)
+            return self.embed(recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch)
 
     def _provenance(
         self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
@@ -250,6 +254,7 @@ class Model:
             start_time_source=start.source,
             clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
             salvaged=recording.salvaged,
+            **recording.description,
             bundle=self.bundle.name,
             bundle_sha256=self.bundle.sha256,
             versions=self._versions,
@@ -301,24 +306,32 @@ class Model:
         """
         path = Path(path)
         output_path = path.with_name(path.name + ".npz") if output_path is None else Path(output_path)
-        write_output(self.embed_file(path, hop_size), output_path)
+        write_output(self.embed_file(path, hop_size, scratch=output_path.parent), output_path)
         return output_path
 
     def _run(
         self,
-        blocks: Iterable[Floats],
+        segments: Iterable[tuple[Segment, Iterable[Floats]]],
         sr: int,
-        n_samples: int,
         hop_size: float | None,
         progress: Callable[[], None] | None = None,
-    ) -> dict[str, Floats]:
-        results: dict[str, list[Floats]] = {}
-        for features in self.extractor.stream(blocks, sr, n_samples, hop_size):
-            for kind, rows in self._run_block(features).items():
-                results.setdefault(kind, []).append(rows)
-            if progress is not None:
-                progress()
-        return {kind: np.concatenate(rows) for kind, rows in results.items()}
+        scratch: Path | None = None,
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Floats]]:
+        """When each window begins (in seconds), and every output: each segment as if it were a recording."""
+        with RowsByName(scratch) as results, one_blas_thread():
+            for segment, blocks in segments:
+                framing, n_windows = self.extractor.framing(segment.n_samples, sr, hop_size), 0
+                for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
+                    n_windows += len(features)
+                    for first in range(0, len(features), self._n_windows_at_once):
+                        results.append(self._run_block(features[first : first + self._n_windows_at_once]))
+                        if progress is not None:
+                            progress()
+                for starts in window_starts(framing, n_windows):
+                    begins_s = starts / (self.extractor.sample_rate or sr)
+                    results.append({"timestamps": begins_s + segment.start / sr})
+            outputs = results.arrays()
+        return outputs.pop("timestamps"), outputs
 
     def _run_block(self, features: Floats) -> dict[str, Floats]:
         computed = self.interpreter(features)

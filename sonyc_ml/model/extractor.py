@@ -1,4 +1,4 @@
-"""The extractor of a model: what turns samples into the features that its network reads."""
+"""What a model asks of whatever turns samples into features, and where the windows lie."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy.typing as npt
 from sonyc_ml.features import Framing
 
 Floats = npt.NDArray[np.float32]
+
+STARTS_AT_ONCE = 1 << 16
 
 
 class Extractor(Protocol):
@@ -31,3 +33,14 @@ class Extractor(Protocol):
     def framing(self, n_samples: int, sr: int, hop_size: float | None = None) -> Framing:
         """Where the windows lie, in samples at `sample_rate`."""
         ...
+
+
+def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.int64]]:
+    """Yield the first sample of each window, `(n,)`, so many at a time.
+
+    Of an extractor that cuts other windows than it said they are counted from the first sample of the recording.
+    """
+    lead = framing.lead if framing.n_windows == n_windows else 0
+    for first in range(0, n_windows, STARTS_AT_ONCE):
+        numbers = np.arange(first, min(n_windows, first + STARTS_AT_ONCE), dtype=np.int64)
+        yield numbers * framing.hop_length - lead

@@ -1,17 +1,32 @@
-"""A TFLite network behind one small class: features in, one float32 array for each output out."""
+"""A TFLite network behind one small class: features in, one float32 array for each output out.
+
+LiteRT (``ai-edge-litert``) is used where it is installed, ``tflite-runtime`` where not; both have the same interface.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.errors import BundleMismatchError
-from sonyc_ml.model.runtime import construct, first_line, load_runtime, quiet_stderr
+from sonyc_ml.model.runtime import (
+    RESOURCES,
+    VARIABLES,
+    construct,
+    first_line,
+    load_runtime,
+    quiet_stderr,
+    state_of_network,
+)
 from sonyc_ml.outputs.kinds import KINDS
+
+logger = logging.getLogger(__name__)
 
 Floats = npt.NDArray[np.float32]
 
@@ -83,6 +98,9 @@ class Interpreter:
     backend : str
         The runtime and its version.
     inputs, outputs : tuple of Tensor
+    state : {"", "variables", "resources"}
+        What of one window the network would carry into the next: nothing, tensors that the runtime can set back, or
+        resources that only a new interpreter is without. Each window begins without it.
     row_shapes : tuple of tuple of int
         Shape of what one window yields, for each of `outputs`; known once it is fitted.
 
@@ -106,7 +124,9 @@ class Interpreter:
         if num_threads < 1 or batch_size < 1:
             raise ValueError(f"num_threads and batch_size must be at least 1, not {num_threads} and {batch_size}")
         self.backend, runtime = load_runtime(backend)
-        self._runtime = construct(runtime, network, num_threads, reference_kernels)
+        self._construct: Callable[[], Any] = partial(construct, runtime, network, num_threads, reference_kernels)
+        self._runtime = self._construct()
+        self.state = state_of_network(self._runtime)
         self.inputs = tuple(_tensor(details) for details in self._runtime.get_input_details())
         self.outputs = tuple(_tensor(details) for details in self._runtime.get_output_details())
         if len(self.inputs) != 1:
@@ -136,6 +156,7 @@ class Interpreter:
             n_rows = len(batch)
             if n_rows < size:
                 batch = np.concatenate([batch, np.zeros((size - n_rows, *batch.shape[1:]), batch.dtype)])
+            self._forget()
             self._runtime.set_tensor(self.inputs[0].index, batch.reshape(self._input_shape))
             self._runtime.invoke()
             for tensor, result in zip(self.outputs, results, strict=True):
@@ -143,9 +164,24 @@ class Interpreter:
                 result[start : start + n_rows] = tensor.dequantised(rows[:n_rows])
         return results
 
+    def _forget(self) -> None:
+        """Set back what the window before has left: a window's numbers are its own, in whatever order they run."""
+        if self.state == VARIABLES:
+            self._runtime.reset_all_variables()
+        elif self.state == RESOURCES:
+            with quiet_stderr():
+                self._runtime = self._construct()
+                self._allocate(self._input_shape)
+
+    def _allocate(self, input_shape: tuple[int, ...]) -> None:
+        tensor = self.inputs[0]
+        if input_shape != tensor.shape:
+            self._runtime.resize_tensor_input(tensor.index, input_shape, strict=True)
+        self._runtime.allocate_tensors()
+
     def delegated(self) -> tuple[int, int]:
         """How many of the network's operators XNNPACK has taken, and how many there are."""
-        operators = self._runtime._get_ops_details()  # noqa: SLF001  nothing public says
+        operators = self._runtime._get_ops_details()  # noqa: SLF001  nothing public tells
         nodes = [operator for operator in operators if operator["op_name"] != "DELEGATE"]
         producers = {int(output): node for node in nodes for output in node["outputs"]}
         taken: set[int] = set()
@@ -173,9 +209,7 @@ class Interpreter:
         wanted = _fitted(tensor.shape, feature_shape, self._batch_size)
         try:
             with quiet_stderr():
-                if wanted != tensor.shape:
-                    self._runtime.resize_tensor_input(tensor.index, wanted, strict=True)
-                self._runtime.allocate_tensors()
+                self._allocate(wanted)
                 # Once through, on silence: some outputs have a shape only then, and what cannot run is refused here.
                 self._runtime.set_tensor(tensor.index, np.zeros(wanted, tensor.dtype))
                 self._runtime.invoke()
@@ -193,7 +227,7 @@ class Interpreter:
         if self._batch_size == 1:
             return shape
         raise BundleMismatchError(
-            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row per window"
+            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row a window"
         )
 
 

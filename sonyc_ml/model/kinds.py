@@ -71,7 +71,7 @@ class PCMModel(Model):
     ) -> Extractor:
         """Make windows of samples; see the class for the keywords."""
         if not target_sr:
-            raise ValueError("a network that reads samples does not say their rate: give it as target_sr (--target_sr)")
+            raise ValueError("a network that reads samples does not say their rate: give it as target_sr (--target-sr)")
         declared = self.interpreter.inputs[0].shape
         window = declared[1:] or declared
         if duration is None and min(window) < 0:

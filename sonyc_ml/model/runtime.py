@@ -1,7 +1,4 @@
-"""The runtimes of TFLite networks: imported, quiet, and with the kernels that were asked for.
-
-LiteRT (``ai-edge-litert``) is used where it is installed, ``tflite-runtime`` where not; both have the same interface.
-"""
+"""LiteRT or tflite-runtime: found, and made to run a network. Both have the same interface."""
 
 from __future__ import annotations
 
@@ -22,20 +19,19 @@ logger = logging.getLogger(__name__)
 BACKENDS = {"litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
 X86 = frozenset({"x86_64", "AMD64", "i686"})
 
+# Operators that keep something from one run for the next. Of the first kind the runtime can set it back.
+VARIABLES, RESOURCES = "variables", "resources"
+VARIABLE_OPERATORS = frozenset(
+    {
+        *("UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "LSTM", "SVDF"),
+        *("UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN", "RNN"),
+    }
+)
+RESOURCE_OPERATORS = frozenset({"VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE"})
+
 
 def load_runtime(backend: str | None) -> tuple[str, ModuleType]:
-    """Import a runtime; return its name with version, and its interpreter module.
-
-    Parameters
-    ----------
-    backend : {"litert", "tflite-runtime"}, optional
-        The first one installed where not given.
-
-    Raises
-    ------
-    BundleError
-        It is not installed.
-    """
+    """Import a runtime; return its name with version, and its interpreter module."""
     if backend is not None and backend not in BACKENDS:
         raise ValueError(f"backend {backend!r} is not known; use one of {', '.join(BACKENDS)}")
     for name in [backend] if backend else BACKENDS:
@@ -52,7 +48,7 @@ def load_runtime(backend: str | None) -> tuple[str, ModuleType]:
 
 
 def construct(runtime: ModuleType, network: bytes, num_threads: int, reference_kernels: bool) -> Any:
-    """Make the runtime's interpreter of a network.
+    """The runtime's interpreter of a network.
 
     Raises
     ------
@@ -81,7 +77,7 @@ def _reference_kernels(runtime: ModuleType) -> Any:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what the runtime says; its class where it says nothing."""
+    """The first line of an error of the runtime's, which is all that a user can use of it."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -102,3 +98,9 @@ def quiet_stderr() -> Iterator[None]:
             captured.seek(0)
             for line in captured.read().decode(errors="replace").splitlines():
                 logger.debug("%s", line)
+
+
+def state_of_network(runtime: Any) -> str:
+    """What the network carries from one run into the next, by the operators that it is made of."""
+    operators = {operator["op_name"] for operator in runtime._get_ops_details()}  # noqa: SLF001  nothing public tells
+    return RESOURCES if operators & RESOURCE_OPERATORS else VARIABLES if operators & VARIABLE_OPERATORS else ""

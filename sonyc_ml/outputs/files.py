@@ -6,18 +6,21 @@ import csv
 import errno
 import io
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 from zipfile import ZipFile
 
 import numpy as np
+import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.names import checked_name
 from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
 FORMATS = ("npz", "csv")
 
@@ -26,8 +29,13 @@ def output_path(recording: str, output_dir: Path, output_format: str = "npz") ->
     """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
 
     The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+
+    Raises
+    ------
+    OutputNameError
+        The output would lie outside the folder; see :func:`sonyc_ml.base.names.checked_name`.
     """
-    return output_dir / f"{recording}.{output_format}"
+    return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
 def write_output(output: Output, path: Path) -> None:
@@ -37,16 +45,24 @@ def write_output(output: Output, path: Path) -> None:
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name.
     ValueError
         The suffix names no format.
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    with atomic_file(path) as file:
+    with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
-            file.write(_csv(output))
+            _write_csv(file, output)
         else:
             _write_npz(file, output.arrays())
+
+
+def root_of(path: Path, output: Output) -> Path:
+    """The folder from which on the path of an output is made of its recording's name."""
+    above = path.parents
+    return above[min(output.provenance.recording.count("/"), len(above) - 1)]
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
@@ -178,7 +194,17 @@ def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
     with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+                _write_array(member, np.asanyarray(array))
+
+
+def _write_array(member: IO[bytes], array: npt.NDArray[Any]) -> None:
+    """What ``np.lib.format.write_array`` writes; a long array a megabyte at a time, for it need not be in memory."""
+    if array.nbytes <= CHUNK_BYTES or not array.flags.c_contiguous:
+        np.lib.format.write_array(member, array, allow_pickle=False)
+        return
+    np.lib.format.write_array_header_1_0(member, np.lib.format.header_data_from_array_1_0(array))
+    for chunk in chunks(array):
+        member.write(chunk.data)
 
 
 class _Sequential:
@@ -191,20 +217,26 @@ class _Sequential:
         """The file is flushed once, at its end."""
 
 
-def _csv(output: Output) -> bytes:
+def _write_csv(file: BinaryIO, output: Output) -> None:
     """One row per window, behind the provenance in lines that begin with #."""
-    text = io.StringIO(newline="")
-    arrays = output.arrays()
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # a name need not be UTF-8
+    held = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {_one_line(str(arrays[field.name]))}\n")
-    columns = output.by_kind()
-    headings = (KINDS[name].headings(array.shape[1], output.labels) for name, array in columns.items())
+        text.write(f"# {field.name}: {_one_line(str(held[field.name]))}\n")
     writer = csv.writer(text, lineterminator="\n")
+    arrays = output.by_kind()
+    headings = (KINDS[name].headings(array.shape[1], output.labels) for name, array in arrays.items())
     writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
-    for window, timestamp in enumerate(output.timestamps):
-        values = (str(value) for array in columns.values() for value in array[window])
-        writer.writerow([str(timestamp), *values])
-    return text.getvalue().encode(errors="surrogateescape")  # a recording's name need not be UTF-8
+    columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
+    for rows in zip(*map(_row_by_row, columns), strict=True):
+        writer.writerow(str(value) for row in rows for value in row)
+    text.flush()
+    text.detach()  # whoever opened the file closes it
+
+
+def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    for chunk in chunks(array):
+        yield from chunk
 
 
 def _one_line(text: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
@@ -39,7 +41,8 @@ class Provenance:
         Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
         ``unknown``.
     salvaged : bool
-        Whether the recording was truncated or never finished, and this is what there is of it.
+        Whether the recording was truncated, never finished, or held another length than its header said, and this is
+        what there is of it.
     bundle, bundle_sha256 : str
         Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
     window_size_s, hop_size_s : float
@@ -51,6 +54,21 @@ class Provenance:
     parameters : str
         What else decides the numbers and was not left as it comes, as a JSON object: the channel, which output of the
         network is what, the extractor's own; empty where there is nothing. Outputs from before it was kept have none.
+    note : str
+        What was taken to be other than the recording's file says, in words; empty for most.
+    segments : str
+        Of a triggered recording, the stretches that it holds, as a JSON array of where each begins (in samples since
+        the recording began) and how long it is (in samples); empty for every other.
+    n_elapsed : int
+        Length of the recording in time (in samples), with what a triggered recorder left out; 0 where that is
+        `n_samples`.
+    level_dbfs : float
+        Root mean square of the recording without its constant part, in dB of full scale, -200 where nothing is left;
+        infinity in outputs from before it was kept.
+    clipped_share, identical_share : float
+        Share of the samples at either end of the scale, and of those that are the same as the one before.
+    without_sound : bool
+        Whether there is nothing to hear in it, as from a dead microphone; see :mod:`sonyc_ml.sound.levels`.
     format_version : int
     """
 
@@ -71,7 +89,36 @@ class Provenance:
     res_type: str
     versions: str
     parameters: str = ""
+    note: str = ""
+    segments: str = ""
+    n_elapsed: int = 0
+    level_dbfs: float = math.inf
+    clipped_share: float = 0.0
+    identical_share: float = 0.0
+    without_sound: bool = False
     format_version: int = FORMAT_VERSION
+
+    @property
+    def duration_s(self) -> float:
+        """Length of the recording in time, in seconds; of a triggered one with what was not recorded."""
+        return (self.n_elapsed or self.n_samples) / self.sample_rate
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What is out of the ordinary with the recording, in a word or two each to count by; empty for most."""
+        marks = {
+            "salvaged": self.salvaged,
+            "triggered": bool(self.segments),
+            "with a wrong header": bool(self.note) and not (self.salvaged or self.segments),
+            "without sound": self.without_sound,
+        }
+        return tuple(mark for mark, holds in marks.items() if holds)
+
+    @property
+    def spans_s(self) -> list[tuple[float, float]]:
+        """Where each stretch of sound without a gap begins and ends, in seconds since the recording began."""
+        stretches = json.loads(self.segments) if self.segments else [[0, self.n_samples]]
+        return [(start / self.sample_rate, (start + n_samples) / self.sample_rate) for start, n_samples in stretches]
 
     @property
     def fingerprint(self) -> str:
@@ -135,7 +182,7 @@ class Output:
     provenance: Provenance
 
     def by_kind(self) -> dict[str, npt.NDArray[np.float32]]:
-        """The arrays that there are, by their kinds, in the order of :data:`sonyc_ml.outputs.kinds.KINDS`."""
+        """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""
         arrays = {name: getattr(self, name) for name in KINDS}
         return {name: array for name, array in arrays.items() if array is not None}
 

@@ -1,8 +1,9 @@
 """How much sound a file says it holds, and how much it does.
 
 libsndfile reads a truncated or unfinished file short and says nothing, and leaves out what is damaged in an Ogg file.
-This walks the chunks of RIFF, RF64, Wave64 and AIFF files and compares the promised length with the file's, and walks
-the pages of Ogg files and compares their checksums. FLAC is left to its decoder, which does tell.
+This walks the chunks of RIFF, RF64, Wave64 and AIFF files and compares the promised length with the file's: it may be
+shorter, and it may be longer, where a recorder died before it brought its header up to date or a length of 32 bits was
+not enough. :mod:`sonyc_ml.sound.ogg` walks the pages of Ogg files, :mod:`sonyc_ml.sound.flac` the frames of FLAC.
 
 It also reads from a RIFF file what libsndfile does not give us: where an unfinished file's sound lies, and when a
 recorder says that the sound begins.
@@ -12,10 +13,7 @@ from __future__ import annotations
 
 import os
 import struct
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from sonyc_ml.errors import (
     EmptyRecordingError,
@@ -23,6 +21,8 @@ from sonyc_ml.errors import (
     UnfinishedRecordingError,
     UnreadableRecordingError,
 )
+from sonyc_ml.sound.chunks import TRAILING_CHUNKS, Chunk, Container, container_of, find_end, find_tail
+from sonyc_ml.sound.ogg import check_pages
 
 # What a recorder writes for a length it does not know yet and, on a pipe, can never come back to correct.
 STREAMING_SIZES = (0xFFFFFFFF, 0x80000000)
@@ -31,31 +31,22 @@ STREAMING_SIZES = (0xFFFFFFFF, 0x80000000)
 STREAMING_SLACK = 0x10000
 LARGE_STREAMING_SIZE = 1 << 62  # the same where lengths have 64 bits
 
-# Before the sound. A recorder writes a handful, and a large file of zeros must not hold us up.
-MAX_CHUNKS = 10_000
-
-RIFF_MAGIC = (b"RIFF", b"RF64", b"RIFX", b"BW64")
-# What recorders and editors append to the sound; a header of 0 bytes with one of them behind it is one without sound.
-TRAILING_CHUNKS = (
-    *(b"LIST", b"bext", b"id3 ", b"ID3 ", b"iXML", b"axml", b"_PMX", b"guan", b"JUNK", b"junk", b"PAD ", b"FLLR"),
-    *(b"fact", b"cue ", b"smpl", b"inst", b"PEAK", b"umid", b"cart", b"chna", b"DISP", b"afsp"),
-)
-
 PCM, FLOAT, ALAW, MULAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
 MPEG_FORMATS = (0x50, 0x55)
-# Bits of a sample, by format, in which the samples can be told from the bytes alone.
+# Bits of a sample's place in the file, by format, in which the samples can be told from the bytes alone.
 PLAIN_BITS = {PCM: (8, 16, 24, 32), FLOAT: (32, 64), ALAW: (8,), MULAW: (8,)}
+# The kinds of AIFF-C in which they can, each with its format and the order of its bytes; plain AIFF names none.
+AIFF_KINDS = {
+    **dict.fromkeys((b"", b"NONE", b"twos", b"in24", b"in32"), (PCM, ">")),
+    b"sowt": (PCM, "<"),
+    **dict.fromkeys((b"fl32", b"FL32", b"fl64", b"FL64"), (FLOAT, ">")),
+    **dict.fromkeys((b"ulaw", b"ULAW"), (MULAW, ">")),
+    **dict.fromkeys((b"alaw", b"ALAW"), (ALAW, ">")),
+}
 
 # Where OriginationDate and OriginationTime stand in a bext chunk (EBU Tech 3285, section 2.3): behind 256 bytes of
 # description, 32 of originator and 32 of its reference.
 ORIGINATION_DATE, ORIGINATION_TIME = slice(320, 330), slice(330, 338)
-
-W64_RIFF = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
-W64_TAIL = b"\xf3\xac\xd3\x11\x8c\xd1\x00\xc0\x4f\x8e\xdb\x8a"
-
-OGG_PAGE_HEADER = 27
-OGG_LAST_PAGE = 4
-REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +70,7 @@ class SoundLength:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the sound of a RIFF file lies in it, where that needs no decoder.
+    """How the sound of a file lies in it, where that needs no decoder.
 
     Attributes
     ----------
@@ -92,10 +83,14 @@ class Layout:
     order : str
         Of bytes, ``"<"`` or ``">"``.
     bits : int
-        Of one sample.
+        Of the place that one sample takes.
     n_channels : int
     sample_rate : int
         In Hz.
+    valid_bits : int
+        Of one sample; fewer than `bits` where some are left over.
+    is_signed : bool
+        Whether 8 bits are signed, as they are in AIFF and not in WAV files.
     """
 
     position: int
@@ -105,20 +100,18 @@ class Layout:
     bits: int
     n_channels: int
     sample_rate: int
+    valid_bits: int = 0
+    is_signed: bool = False
+
+    @property
+    def frame_size(self) -> int:
+        """Of a sample of every channel (in bytes)."""
+        return self.n_channels * self.bits // 8
 
     @property
     def n_samples(self) -> int:
         """Whole samples of each channel."""
-        return self.n_bytes // (self.n_channels * self.bits // 8)
-
-
-class _Chunk(NamedTuple):
-    """One chunk of a RIFF file; `is_large` where its length comes from the ``ds64`` chunk."""
-
-    name: bytes
-    position: int
-    length: int
-    is_large: bool
+        return self.n_bytes // self.frame_size
 
 
 def check_header(descriptor: int, size: int) -> None:
@@ -134,14 +127,15 @@ def check_header(descriptor: int, size: int) -> None:
     Raises
     ------
     UnfinishedRecordingError
-        The file ends before what its header promises, or its header promises nothing yet.
+        The file ends before what its header promises, or holds more, or its header promises nothing yet.
     UnreadableRecordingError, EmptyRecordingError
     """
     if os.pread(descriptor, 4, 0) == b"OggS":
-        _check_pages(descriptor, size)
+        check_pages(descriptor, size)
         return
-    length = find_sound(descriptor, size)
-    if length is None or length.promised is None:
+    container = container_of(descriptor)
+    length = find_sound(descriptor, size) if container else None
+    if container is None or length is None or length.promised is None:
         return
     if length.promised == 0 and (length.present == 0 or _is_chunk(descriptor, length.position)):
         raise EmptyRecordingError("it has a header and no sound")
@@ -155,6 +149,13 @@ def check_header(descriptor: int, size: int) -> None:
             f"it is truncated: its header promises {length.promised:,} bytes of sound, "
             f"the file holds {length.present:,}"
         )
+    end = length.position + length.promised
+    held = find_end(descriptor, size, container, end) - length.position
+    if held > length.promised:
+        raise UnfinishedRecordingError(
+            f"it holds more than its header says: {held:,} bytes of sound, not {length.promised:,}; "
+            "the recorder is still writing it, or its header was not brought up to date"
+        )
 
 
 def find_sound(descriptor: int, size: int) -> SoundLength | None:
@@ -167,35 +168,50 @@ def find_sound(descriptor: int, size: int) -> SoundLength | None:
     UnreadableRecordingError
         It holds MP3, or more chunks than anybody writes and no sound among them.
     """
-    head = os.pread(descriptor, 16, 0)
-    if order := _riff_order(head):
-        return _walk_riff(descriptor, size, order)
-    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
-        return _walk_aiff(descriptor, size)
-    if head == W64_RIFF:
-        return _walk_w64(descriptor, size)
-    return None
+    container = container_of(descriptor)
+    if container is None:
+        return None
+    for chunk in container.chunks(descriptor, size):
+        if chunk.name == b"fmt " and container.kind == "RIFF":
+            _refuse_mpeg(os.pread(descriptor, 2, chunk.position), container.order)
+        elif chunk.name == b"SSND" and container.kind == "AIFF":
+            # It begins with 8 bytes on the alignment of the sound.
+            position, present = chunk.position + 8, size - chunk.position - 8
+            return SoundLength(_promised(max(0, chunk.length - 8)), max(0, present), position)
+        elif chunk.name == b"data" and container.kind != "AIFF":
+            promised = _promised_large(chunk.length) if chunk.is_large else _promised(chunk.length)
+            return SoundLength(promised, size - chunk.position, chunk.position)
+    raise UnfinishedRecordingError("it holds no sound: the file ends, or is damaged, before the sound begins")
 
 
-def find_layout(descriptor: int, size: int) -> Layout | None:
-    """How the sound of a RIFF, RIFX, RF64 or BW64 file lies in it, finished or not.
+def find_layout(descriptor: int, size: int, *, trusts_header: bool = False) -> Layout | None:
+    """How the sound of a RIFF, RF64, Wave64 or AIFF file lies in it, finished or not.
 
-    Parameters are those of :func:`check_header`; the position of the descriptor is not touched.
+    Parameters
+    ----------
+    descriptor, size
+        Those of :func:`check_header`; the position of the descriptor is not touched.
+    trusts_header : bool
+        Whether the sound is as long as the header says, where it does; else it reaches to the end of the file, or to
+        the chunks that stand there.
 
     Returns
     -------
     Layout or None
         None where there is no sound chunk behind a format chunk, or the sound needs a decoder.
     """
-    form, order = b"", _riff_order(os.pread(descriptor, 12, 0))
-    if not order:
-        return None
+    container, form = container_of(descriptor), b""
     try:
-        for chunk in _riff_chunks(descriptor, size, order):
-            if chunk.name == b"fmt ":
+        for chunk in container.chunks(descriptor, size) if container else ():
+            if container is None:
+                break
+            if chunk.name == (b"COMM" if container.kind == "AIFF" else b"fmt "):
                 form = os.pread(descriptor, min(chunk.length, 40), chunk.position)
-            elif chunk.name == b"data":
-                return _layout(form, order, chunk.position, size - chunk.position)
+            elif chunk.name == (b"SSND" if container.kind == "AIFF" else b"data"):
+                position = chunk.position + 8 * (container.kind == "AIFF")
+                end = _end_of_sound(descriptor, size, container, chunk, trusts_header=trusts_header)
+                describe = _aiff_layout if container.kind == "AIFF" else _layout
+                return describe(form, container.order, position, max(0, end - position))
     except RecordingError:
         return None
     return None
@@ -214,8 +230,8 @@ def read_origination(descriptor: int, size: int) -> str:
         Empty where nothing is said, the header is damaged, or it cannot be read.
     """
     try:
-        order = _riff_order(os.pread(descriptor, 12, 0))
-        for chunk in _riff_chunks(descriptor, size, order) if order else ():
+        container = container_of(descriptor)
+        for chunk in container.chunks(descriptor, size) if container and container.kind == "RIFF" else ():
             if chunk.name == b"bext":
                 content = os.pread(descriptor, min(chunk.length, ORIGINATION_TIME.stop), chunk.position)
                 if len(content) < ORIGINATION_TIME.stop:
@@ -227,41 +243,11 @@ def read_origination(descriptor: int, size: int) -> str:
     return ""
 
 
-def _riff_order(head: bytes) -> str:
-    """Order of a RIFF file's bytes, ``"<"`` or ``">"``; empty for another file."""
-    if head[:4] not in RIFF_MAGIC or head[8:12] != b"WAVE":
-        return ""
-    return ">" if head[:4] == b"RIFX" else "<"
-
-
-def _riff_chunks(descriptor: int, size: int, order: str) -> Iterator[_Chunk]:
-    """Yield the chunks that begin within the file; raise where there are more than anybody writes."""
-    position: int = 12
-    large_size: int | None = None
-    for _ in range(MAX_CHUNKS):
-        if position + 8 > size:
-            return
-        name, length = struct.unpack(f"{order}4sI", _read(descriptor, 8, position))
-        position += 8
-        if name == b"ds64":
-            content = os.pread(descriptor, 16, position)
-            large_size = struct.unpack("<8xQ", content)[0] if len(content) == 16 else None
-        is_large = name == b"data" and length == 0xFFFFFFFF
-        if is_large and large_size is not None:
-            length = large_size
-        yield _Chunk(name, position, length, is_large and large_size is not None)
-        position += length + (length & 1)
-    raise _damaged()
-
-
-def _walk_riff(descriptor: int, size: int, order: str) -> SoundLength:
-    for chunk in _riff_chunks(descriptor, size, order):
-        if chunk.name == b"fmt ":
-            _refuse_mpeg(os.pread(descriptor, 2, chunk.position), order)
-        elif chunk.name == b"data":
-            promised = _promised_large(chunk.length) if chunk.is_large else _promised(chunk.length)
-            return SoundLength(promised, size - chunk.position, chunk.position)
-    raise _cut_off()
+def _end_of_sound(descriptor: int, size: int, container: Container, chunk: Chunk, *, trusts_header: bool) -> int:
+    promised = _promised_large(chunk.length) if chunk.is_large else _promised(chunk.length)
+    if trusts_header and promised is not None:
+        return min(size, chunk.position + promised)
+    return find_tail(descriptor, size, container, chunk.position)
 
 
 def _layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout | None:
@@ -269,40 +255,29 @@ def _layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout | No
     if len(form) < 16:
         return None
     tag, n_channels, sample_rate, frame_size, bits = struct.unpack(f"{order}HHI4xHH", form[:16])
+    valid_bits = bits
     if tag == EXTENSIBLE and len(form) >= 26:
-        tag = struct.unpack(f"{order}H", form[24:26])[0]  # the sub-format begins with it
+        # How many of the bits are used, and the sub-format, which begins with the tag.
+        valid_bits, tag = struct.unpack(f"{order}H4xH", form[18:26])
+    size, rest = divmod(8 * frame_size, n_channels) if n_channels else (0, 0)
+    if tag == PCM and not rest and bits < size <= 32 and bits > size // 2:
+        bits = size  # 24 bits in four bytes, or 12 in two
     if bits not in PLAIN_BITS.get(tag, ()) or n_channels == 0 or frame_size != n_channels * bits // 8:
         return None
-    return Layout(position, n_bytes, tag, order, bits, n_channels, sample_rate)
+    valid_bits = valid_bits if tag == PCM and 0 < valid_bits < bits else bits
+    return Layout(position, n_bytes, tag, order, bits, n_channels, sample_rate, valid_bits)
 
 
-def _walk_aiff(descriptor: int, size: int) -> SoundLength:
-    position = 12
-    for _ in range(MAX_CHUNKS):
-        if position + 8 > size:
-            break
-        name, length = struct.unpack(">4sI", _read(descriptor, 8, position))
-        position += 8
-        if name == b"SSND":  # begins with 8 bytes on the alignment of the sound
-            return SoundLength(_promised(max(0, length - 8)), max(0, size - position - 8), position + 8)
-        position += length + (length & 1)
-    else:
-        raise _damaged()
-    raise _cut_off()
-
-
-def _walk_w64(descriptor: int, size: int) -> SoundLength:
-    position = 40
-    for _ in range(MAX_CHUNKS):
-        if position + 24 > size:
-            break
-        guid, length = struct.unpack("<16sQ", _read(descriptor, 24, position))
-        if guid == b"data" + W64_TAIL:
-            return SoundLength(_promised_large(max(0, length - 24)), size - position - 24, position + 24)
-        position += length + (-length & 7)
-    else:
-        raise _damaged()
-    raise _cut_off()
+def _aiff_layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout | None:
+    """The layout that a COMM chunk describes: channels, samples, bits, the rate as an 80-bit float, and its kind."""
+    if len(form) < 18:
+        return None
+    n_channels, bits, exponent, mantissa = struct.unpack(">h4xhHQ", form[:18])
+    tag, order = AIFF_KINDS.get(form[18:22], (0, order))
+    if n_channels <= 0 or bits not in PLAIN_BITS.get(tag, ()) or not 0 <= 16383 + 63 - exponent < 64:
+        return None
+    rate = mantissa >> (16383 + 63 - exponent)
+    return Layout(position, n_bytes, tag, order, bits, n_channels, rate, bits, is_signed=True)
 
 
 def _is_chunk(descriptor: int, position: int) -> bool:
@@ -319,55 +294,6 @@ def _promised(length: int) -> int | None:
     return length
 
 
-def _read(descriptor: int, length: int, position: int) -> bytes:
-    content = os.pread(descriptor, length, position)
-    if len(content) < length:
-        raise UnfinishedRecordingError("it became shorter while it was read; something is still writing it")
-    return content
-
-
-def _cut_off() -> UnfinishedRecordingError:
-    return UnfinishedRecordingError("it holds no sound: the file ends, or is damaged, before the sound begins")
-
-
-def _damaged() -> UnreadableRecordingError:
-    return UnreadableRecordingError(
-        f"it holds no sound: its header is damaged, with over {MAX_CHUNKS:,} chunks before the sound"
-    )
-
-
 def _refuse_mpeg(content: bytes, order: str) -> None:
     if len(content) == 2 and struct.unpack(f"{order}H", content)[0] in MPEG_FORMATS:
-        raise UnreadableRecordingError("it holds MP3, which is not read: it has lost what a network would listen to")
-
-
-def _check_pages(descriptor: int, size: int) -> None:
-    """Refuse an Ogg file with a page that is cut off, missing or damaged."""
-    position, flags = 0, 0
-    while position < size:
-        page = _read_page(descriptor, position, size)
-        if page[:4] != b"OggS" or _checksum(page) != int.from_bytes(page[22:26], "little"):
-            raise UnreadableRecordingError(f"it is damaged: the Ogg page at byte {position:,} is not as it was written")
-        flags = page[5]
-        position += len(page)
-    if not flags & OGG_LAST_PAGE:
-        raise UnfinishedRecordingError(
-            "it is unfinished: the last page of its sound is missing; the recorder is still writing it, or was stopped"
-        )
-
-
-def _read_page(descriptor: int, position: int, size: int) -> bytes:
-    head = os.pread(descriptor, OGG_PAGE_HEADER + 255, position)
-    if len(head) >= OGG_PAGE_HEADER:
-        end_of_head = OGG_PAGE_HEADER + head[26]
-        length = end_of_head + sum(head[OGG_PAGE_HEADER:end_of_head])
-        if position + length <= size:
-            return _read(descriptor, length, position)
-    raise UnfinishedRecordingError(f"it is truncated: it ends within the Ogg page that begins at byte {position:,}")
-
-
-def _checksum(page: bytes) -> int:
-    """CRC-32 of an Ogg page: zlib's, with the bits of each byte, and of the result, in the opposite order."""
-    blanked = page[:22] + bytes(4) + page[26:]
-    reversed_crc = zlib.crc32(blanked.translate(REVERSED_BITS), 0xFFFFFFFF) ^ 0xFFFFFFFF
-    return int.from_bytes(reversed_crc.to_bytes(4, "little").translate(REVERSED_BITS), "big")
+        raise UnreadableRecordingError("it holds MP3 in a WAV header, which is not read; convert it to WAV or FLAC")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.sound.triggered import Segment
 
 if TYPE_CHECKING:
     from sonyc_ml.sound.start_time import StartTime, StartTimes
@@ -29,6 +31,9 @@ class Recording(Protocol):
         Size and time of its file, or of what stands for one: with its name, its identity.
     salvaged : bool
         Whether this is what there is of a recording that is truncated or was never finished.
+    description : dict
+        What an output keeps of the sound and its gaps, by the names of its provenance; asked for after the blocks. May
+        be empty.
     """
 
     @property
@@ -45,9 +50,14 @@ class Recording(Protocol):
     def mtime_ns(self) -> int: ...  # noqa: D102
     @property
     def salvaged(self) -> bool: ...  # noqa: D102
+    @property
+    def description(self) -> dict[str, Any]: ...  # noqa: D102
 
-    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the mono samples in order, `(n,)` float32 in [-1, 1]; once."""
+    def segment_blocks(self) -> Iterator[tuple[Segment, Iterable[npt.NDArray[np.float32]]]]:
+        """Yield each stretch without a gap, most recordings being one, with its mono samples in order, once.
+
+        They come in blocks of any size, `(n,)` float32 in [-1, 1], which are read before the next stretch.
+        """
         ...
 
     def sha256(self) -> str:

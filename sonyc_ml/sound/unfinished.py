@@ -1,24 +1,30 @@
-"""The sound of a WAV file that its writer never finished, read without libsndfile."""
+"""The sound of a WAV or AIFF file that libsndfile cannot read, or reads wrongly, such as one that is unfinished."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.sound.header import ALAW, FLOAT, MULAW, Layout
+from sonyc_ml.sound.parts import Parts
 
 Floats = npt.NDArray[np.float32]
 
+BLOCK_SIZE = 1 << 18  # bytes
+
 
 class RawSound:
-    """The whole samples of a WAV file whose header is wrong about its length, read without libsndfile.
+    """The samples of a file that libsndfile reads wrongly, read without it.
 
-    libsndfile takes a length of 0 at its word, and reads headerless sound from the first byte of a file only. The
-    numbers are those that it gives for the finished file. Nothing is read from, or changed in, the descriptor's
-    position.
+    These are the whole samples of a WAV or AIFF file whose header is wrong about its length, those that do not fill
+    their place, and those that a triggered recorder wrote. libsndfile takes a length of 0 at its word, and reads
+    headerless sound from the first byte of a file only. The numbers are those that it gives for the finished file.
+    Nothing is read from, or changed in, the descriptor's position.
 
     Parameters
     ----------
@@ -28,22 +34,35 @@ class RawSound:
         With at least one whole sample.
     comment : str
         That of the file.
+    pieces : sequence of tuple of int, optional
+        Where sound begins in the file (in bytes), and how many samples of each channel there are; all of the layout's
+        where not given.
     """
 
     format, subtype = "WAV", "RAW"
 
-    def __init__(self, descriptor: int, layout: Layout, comment: str) -> None:
-        self.samplerate, self.channels, self.frames = layout.sample_rate, layout.n_channels, layout.n_samples
+    def __init__(
+        self, descriptor: int, layout: Layout, comment: str, pieces: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        pieces = [(layout.position, layout.n_samples)] if pieces is None else pieces
+        self.samplerate, self.channels, self.frames = layout.sample_rate, layout.n_channels, sum(n for _, n in pieces)
         self.comment = comment
+        size = layout.frame_size
+        self._bytes = Parts(descriptor, [(position, n_samples * size) for position, n_samples in pieces])
         self._descriptor, self._layout = descriptor, layout
         self._n_read = 0
+
+    @property
+    def bits(self) -> int:
+        """Of a sample."""
+        return self._layout.valid_bits
 
     def read(self, length: int, dtype: str = "float32", always_2d: bool = True) -> Floats:  # noqa: ARG002  soundfile's
         """Read on, `(n, n_channels)` float32; fewer than `length` where the file has become shorter."""
         layout = self._layout
-        frame_size = layout.n_channels * layout.bits // 8
+        frame_size = layout.frame_size
         length = min(length, self.frames - self._n_read)
-        content = os.pread(self._descriptor, length * frame_size, layout.position + self._n_read * frame_size)
+        content = self._bytes.content(self._n_read * frame_size, length * frame_size)
         n_frames = len(content) // frame_size
         self._n_read += n_frames
         return _decode(content[: n_frames * frame_size], layout).reshape(n_frames, layout.n_channels)
@@ -58,24 +77,51 @@ class RawSound:
         self.close()
 
 
+def in_place(descriptor: int, layout: Layout) -> Layout:
+    """Tell in which bits of their place samples lie that do not fill it; `valid_bits` is `bits` where on top.
+
+    On top is where they belong (Microsoft's WAVEFORMATEXTENSIBLE), and where a decoder takes them to be: what lies at
+    the bottom is read as if it were softer. At the bottom nothing stands above a sample but its sign, and something in
+    the bits that would be left over.
+    """
+    n_over = layout.bits - layout.valid_bits
+    if n_over <= 0:
+        return layout
+    step = BLOCK_SIZE // layout.frame_size * layout.frame_size
+    for start in range(0, layout.n_samples * layout.frame_size, step):
+        length = min(step, layout.n_samples * layout.frame_size - start)
+        content = os.pread(descriptor, length, layout.position + start)
+        values = _integers(content[: len(content) // layout.frame_size * layout.frame_size], layout).astype(np.int64)
+        if (values & (1 << n_over) - 1).any():
+            limit = 1 << layout.valid_bits - 1
+            is_below = bool(values.min() >= -limit and values.max() < limit)
+            return layout if is_below else replace(layout, valid_bits=layout.bits)
+    return replace(layout, valid_bits=layout.bits)
+
+
 def _decode(content: bytes, layout: Layout) -> Floats:
     """Bytes to float32 in [-1, 1), each the number that libsndfile gives."""
+    if layout.tag in (MULAW, ALAW):
+        return np.take(_mulaw() if layout.tag == MULAW else _alaw(), np.frombuffer(content, np.uint8))
+    if layout.tag == FLOAT:
+        with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused in words
+            return np.frombuffer(content, f"{layout.order}f{layout.bits // 8}").astype(np.float32)
+    scale = np.float32(2.0 ** (1 - (layout.valid_bits or layout.bits) - 8 * (layout.bits == 24)))
+    samples: Floats = np.multiply(_integers(content, layout), scale, dtype=np.float32)
+    return samples
+
+
+def _integers(content: bytes, layout: Layout) -> npt.NDArray[Any]:
+    """Bytes to whole numbers; those of 24 bits are 256 times as large."""
     size = layout.bits // 8
     values: npt.NDArray[Any] = np.frombuffer(content, np.uint8)
-    if layout.tag in (MULAW, ALAW):
-        return np.take(_mulaw() if layout.tag == MULAW else _alaw(), values)
-    if layout.tag == FLOAT:
-        with np.errstate(over="ignore"):  # becomes infinity, which is refused in words
-            return values.view(f"{layout.order}f{size}").astype(np.float32)
-    if size == 1:
-        values = values.astype(np.int16) - 128  # 8 bits are unsigned in WAV files, and only they
-    elif size == 3:  # numpy has no such type: the upper three bytes of four
+    if size == 1:  # unsigned in WAV files
+        return values.view(np.int8) if layout.is_signed else values.astype(np.int16) - 128
+    if size == 3:  # numpy has no such type: the upper three bytes of four
         padded = np.zeros((len(values) // 3, 4), np.uint8)
         padded[:, 1:] = values.reshape(-1, 3)[:, :: 1 if layout.order == "<" else -1]
-        values, size = padded.view("<i4")[:, 0], 4
-    else:
-        values = values.view(f"{layout.order}i{size}")
-    return np.multiply(values, np.float32(2.0 ** (1 - 8 * size)), dtype=np.float32)
+        return padded.view("<i4")[:, 0]
+    return values.view(f"{layout.order}i{size}")
 
 
 def _mulaw() -> Floats:

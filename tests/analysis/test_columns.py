@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sonyc_ml.analysis.plots.columns import NONE, MelScale, Spectrogram, Timeline, envelope, shown_values, shown_windows
@@ -34,6 +34,7 @@ def test_a_moment_shows_the_window_whose_middle_is_nearest() -> None:
     assert shown_windows(moments_s, starts_s, 1.0).tolist() == wanted
 
 
+@settings(deadline=None)  # a machine may be slow
 @given(
     hops=st.lists(st.integers(1, 30), max_size=8),
     size=st.integers(1, 30),
@@ -106,6 +107,7 @@ def _spectrogram(timeline: Timeline, starts_s: npt.NDArray[np.float64], extracto
     return Spectrogram(timeline, starts_s, 1.0, n_bands=n_bands, n_frames=n_frames, first_s=0.0, step_s=0.02)
 
 
+@settings(deadline=None)  # a machine may be slow
 @given(
     samples=st.lists(floats(-1, 1, width=32), min_size=1, max_size=200),
     n_columns=st.integers(1, 60),

@@ -54,7 +54,7 @@ def values(image: AxesImage) -> npt.NDArray[np.float64]:
     return np.ma.filled(np.ma.asarray(image.get_array(), np.float64), np.nan)
 
 
-def day_of(folder: Path, *, whole: bool = False) -> plot_day.Span:
+def day_of(folder: Path, *, whole: bool = False) -> plot_day.DayView:
     return plot_day.look_at(lambda: iter_outputs(folder), UTC, whole=whole)
 
 
@@ -404,26 +404,27 @@ def test_what_does_not_belong_together_is_refused(tmp_path: Path, tiny_bundle: P
         plot_day.draw(plot_day.look_at(lambda: bare, UTC))
 
 
-def test_matplotlib_is_asked_for_by_its_name(tmp_path: Path) -> None:
-    """Where it is missing, the command says how to install it, and everything else works."""
+@pytest.mark.parametrize("package", ["matplotlib", "scipy"])
+def test_what_draws_is_asked_for_by_its_name(tmp_path: Path, package: str) -> None:
+    """Where a package of the extra is missing, the command says how to install it, and everything else works."""
     (tmp_path / "a.npz").write_bytes(b"")
     program = (
-        "import sys; sys.modules['matplotlib'] = None\n"
+        f"import sys; sys.modules[{package!r}] = None\n"
         f"from sonyc_ml import cli; sys.exit(cli.main(['plot', {str(tmp_path / 'a.npz')!r}]))"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    wanted = "sonyc-ml: error: pictures need matplotlib, which is not installed: pip install 'sonyc-ml[plot]'\n"
+    wanted = f"sonyc-ml: error: pictures need {package}, which is not installed: pip install 'sonyc-ml[plot]'\n"
     assert result.stderr == wanted
 
 
 def test_a_node_never_imports_matplotlib() -> None:
-    """Nothing that a node or a batch runs needs it, or waits for it."""
+    """Nothing that a node or a batch runs needs it or scipy, or waits for them."""
     modules = "authoring.describe, authoring.export, authoring.make, batch.run, cli, node.daemon, node.doctor"
     names = ", ".join(f"sonyc_ml.{name}" for name in modules.split(", "))
-    program = f"import sys, {names}\nprint('matplotlib' in sys.modules)"
+    program = f"import sys, {names}\nprint({{'matplotlib', 'scipy'}} & sys.modules.keys())"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout == "False\n"
+    assert result.stdout == "set()\n"
 
 
 def test_pictures_for_the_documentation_are_small() -> None:

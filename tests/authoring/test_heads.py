@@ -26,6 +26,8 @@ from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.loading import load_model
 from tests.conftest import ROOT, TFLITE_RUNTIME, write_recording
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 N_DIMS = 24

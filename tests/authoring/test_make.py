@@ -25,7 +25,7 @@ from tests.conftest import require_shared, write_recording
 from tests.support import networks
 from tests.support.command import sonyc_ml
 from tests.support.networks import Spec
-from tests.support.oracle import SAMPLES, long_if_street, oracle
+from tests.support.oracle import SAMPLES, at_an_edge, long_if_street, oracle
 
 SONYC_LABELS = (
     *("engine", "machinery_impact", "non_machinery_impact", "powered_saw"),
@@ -136,16 +136,19 @@ def tagger(sonyc_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Mode
     return load_model(path, reference_kernels=True, golden="always")
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("name", long_if_street(SAMPLES))
 def test_sonycs_head_gives_the_oracles_tags(name: str, tagger: Model) -> None:
-    """It gives the oracle's tags under their eight names."""
+    """It gives the oracle's tags under their eight names, but where a feature's last bit decides."""
     expected = oracle(name)
     assert tagger.labels == SONYC_LABELS
     scores = tagger.get_outputs(expected["y"], 8000)["scores"]
     difference = np.abs(scores - expected["urban_sound_tags"]).max(axis=1)
-    # One window in all lies a quantisation step off in its embedding; the rest is the head's float rounding.
-    assert (difference > 1e-5).sum() <= 1
-    assert difference.max() <= 0.01
+    is_decided = ~at_an_edge(expected["features"])
+    assert is_decided.mean() > 0.3
+    assert difference[is_decided].max() <= 1e-5  # the head's own rounding
+    # 0.0092 was seen; 0.017 is the most where every feature of a window within 1e-5 dB of an edge is on its other side.
+    assert difference.max() <= 0.02
 
 
 def test_scores_and_labels_land_in_the_output(network: Path, head: str, tmp_path: Path) -> None:
@@ -338,7 +341,7 @@ def test_a_bundle_is_made_verified_and_shown_by_commands(pair: Path, head: str) 
     lines = sonyc_ml("bundle", "verify", pair).stdout.splitlines()
     assert lines[0] == f"a 2.0.0, SHA-256 {sha256(pair.with_suffix('.json'))}"
     assert lines[1] == f"files:   {files} are what the manifest vouches for"
-    assert lines[2] == "signed:  not asked; give --trusted_keys"
+    assert lines[2] == "signed:  not asked; give --trusted-keys"
     assert re.fullmatch(r"golden:  features_db 0, cosine 1, scores 0, within tolerance", lines[3])
 
     verified = json.loads(sonyc_ml("bundle", "verify", pair, "--json").stdout)
@@ -421,7 +424,7 @@ def test_a_bundle_is_signed_and_verified_by_commands(pair: Path, keys: Path) -> 
         (["make", "a.tflite", "--version", "one"], "version must be like '1.0.0', not 'one'"),
         (["make", "a.tflite", "--outputs", "0"], "--outputs takes KIND=NUMBER"),
         (["make", "a.tflite", "--outputs", "tags=0"], "an output is embedding or scores, not 'tags'"),
-        (["make", "a.tflite", "--input_kind", "pcm"], "give it as target_sr (--target_sr)"),
+        (["make", "a.tflite", "--input_kind", "pcm"], "give it as target_sr (--target-sr)"),
         (["make", "a.tflite", "--head", "../h.tflite"], "../h.tflite"),
         (["make", "a.tflite", "--labels", "dog"], "the manifest has 1 labels for 0 scores"),
         (["make", "a.tflite", "--n_fft", "-1"], "n_fft must be"),

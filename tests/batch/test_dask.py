@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Failed
+from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError
-from tests.conftest import needs, write_recording
+from tests.conftest import PATIENCE_S, needs, write_recording
 from tests.support.batches import named, outputs, run
 
 # What Dask warns of is between it and its own dependencies.
@@ -49,7 +49,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         return process
 
     start("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--no-show")
-    end_s = time.monotonic() + 60
+    end_s = time.monotonic() + PATIENCE_S
     while not (found := re.search(r"Scheduler at:\s+(tcp://127\.0\.0\.1:\d+)", log.read_text())):
         assert time.monotonic() < end_s, log.read_text()
         time.sleep(0.05)
@@ -58,7 +58,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     yield Cluster(found[1], workers)
     for process in reversed(processes):
         process.terminate()
-        process.wait(20)
+        process.wait(PATIENCE_S)
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def test_a_cluster_makes_the_same_outputs(batch: Batch, cluster: Cluster, tmp_pa
             events.append(event)
             if len(events) == 10 and cluster.workers[0].poll() is None:
                 cluster.workers[0].send_signal(signal.SIGKILL)
-        assert isinstance(events[0], Begun)
-        assert isinstance(events[-1], Ended)
-        assert len(set(named(events, Embedded))) == 40
-        (failed,) = [event for event in events if isinstance(event, Failed)]
+        assert isinstance(events[0], BatchBegun)
+        assert isinstance(events[-1], BatchEnded)
+        assert len(set(named(events, RecordingEmbedded))) == 40
+        (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
         assert (failed.recording, failed.source, failed.reason) == ("bad.wav", str(bad), "unreadable")
         assert outputs(there.folder) == outputs(local.folder)
 

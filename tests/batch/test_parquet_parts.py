@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,12 +14,12 @@ import numpy as np
 import pytest
 
 from sonyc_ml.batch import parquet_parts as dataset
-from sonyc_ml.batch.events import Embedded, Kept
+from sonyc_ml.batch.events import RecordingEmbedded, RecordingKept
 from sonyc_ml.batch.job import Job
-from sonyc_ml.batch.partitions import Place, parse_keys
+from sonyc_ml.batch.partitions import Partition, parse_keys
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
@@ -59,6 +62,75 @@ def assert_same(a: Output, b: Output) -> None:
     assert a.labels == b.labels
     for one, two in ((a.timestamps, b.timestamps), (a.embedding, b.embedding), (a.scores, b.scores)):
         np.testing.assert_array_equal(one, two)
+
+
+def change(batch: Batch, script: str) -> None:
+    """Change the ledger as somebody else might have."""
+    with closing(sqlite3.connect(batch.folder / ".sonyc-ml" / "batch-parquet.sqlite")) as raw:
+        raw.executescript(script)
+
+
+@pytest.mark.parametrize("place", ["../x", "/{tmp}/x", "day=1/../../x", "sub//x"])
+def test_a_ledger_removes_and_writes_nothing_outside(place: str, batch: Batch, tmp_path: Path) -> None:
+    """A dataset from elsewhere whose ledger names parts outside it is read anew; what lies outside stays."""
+    victim = tmp_path / "x" / "part-00000.parquet"
+    victim.parent.mkdir()
+    victim.write_bytes(b"mine")
+    part = place.replace("{tmp}", str(tmp_path)[1:])
+    run(batch)
+    before = outputs(batch.folder)
+    for path in (f"{part}/part-00000.parquet", f"{part}/../x", f"{part}/part-00000.parquet/.."):
+        change(batch, f"INSERT OR REPLACE INTO parts VALUES ('{path}', 4, 0, 1)")
+        assert not [event for event in run(batch) if isinstance(event, RecordingEmbedded)]
+        assert (outputs(batch.folder), victim.read_bytes()) == (before, b"mine")
+    change(batch, f"UPDATE outputs SET path = '', place = '{part}'; UPDATE parts SET is_replaced = 1")
+    run(batch)
+    assert [path.name for path in tmp_path.rglob("*.parquet") if not path.is_relative_to(batch.folder)] == [victim.name]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON outputs BEGIN DELETE FROM parts; END",
+        (
+            "DROP TABLE parts; CREATE VIEW parts AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+            "SELECT 'a' AS path, x AS n_bytes, x AS mtime_ns, 1 AS is_replaced FROM n"
+        ),
+        "UPDATE outputs SET duration_s = 'long'",
+    ],
+)
+def test_a_ledger_that_is_not_ours_is_made_again(attack: str, batch: Batch) -> None:
+    """Tables, views and triggers of somebody else's, and texts for numbers, are damage: the outputs know as much."""
+    run(batch)
+    before = outputs(batch.folder)
+    change(batch, attack)
+    assert not [event for event in run(batch) if isinstance(event, RecordingEmbedded)]
+    assert outputs(batch.folder) == before
+
+
+def test_a_linked_folder_leads_to_no_other_files(batch: Batch, tmp_path: Path) -> None:
+    """Where a folder of a dataset from elsewhere is a link, nothing is written or removed behind it."""
+    run(batch)
+    victim = tmp_path / "elsewhere" / "part-00000.parquet"
+    (batch.folder / "day=2026-11-21").rename(victim.parent)
+    (batch.folder / "day=2026-11-21").symlink_to(victim.parent)
+    before = victim.read_bytes()
+    change(batch, "UPDATE parts SET is_replaced = 1")
+    with pytest.raises(StoreError, match="leads out of the dataset by a symbolic link; remove the link"):
+        run(batch)
+    assert (os.listdir(victim.parent), victim.read_bytes()) == ([victim.name], before)
+
+
+def test_a_linked_state_folder_is_refused(batch: Batch, tmp_path: Path) -> None:
+    """A `.sonyc-ml` that is a link would have what waits in another folder removed."""
+    kept = tmp_path / "elsewhere" / "waiting" / "mine.arrow"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    batch.folder.mkdir()
+    (batch.folder / ".sonyc-ml").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        run(batch)
+    assert kept.exists()
 
 
 def test_outputs_without_scores_or_embedding(tmp_path: Path) -> None:
@@ -107,7 +179,7 @@ def test_others_read_it_as_one_table(batch: Batch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "place"),
+    ("text", "partition"),
     [
         ("none", ""),
         ("day", "day=2026-11-20"),
@@ -115,10 +187,12 @@ def test_others_read_it_as_one_table(batch: Batch) -> None:
         ("node,day", "node=pole %2F1/day=2026-11-20"),
     ],
 )
-def test_places(text: str, place: str) -> None:
+def test_partitions(text: str, partition: str) -> None:
     """A day is one in UTC, a node the first folder; what is not known is its own partition."""
-    assert Place(parse_keys(text))("pole %2F1/a.wav", "2026-11-21T00:30:00+01:00").replace("%252F", "%2F") == place
-    assert Place(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
+    assert (
+        Partition(parse_keys(text))("pole %2F1/a.wav", "2026-11-21T00:30:00+01:00").replace("%252F", "%2F") == partition
+    )
+    assert Partition(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
 
 
 def test_wrong_places() -> None:
@@ -136,7 +210,7 @@ def test_parts_have_a_bound(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> No
     assert parts == ["part-00000.parquet", "part-00001.parquet", "part-00002.parquet"]
     described = [parquet.read_description(batch.folder / part).recordings for part in parts]
     names = [provenance.recording for part in described for provenance, _ in part]
-    assert names == [task.name for task in batch.sources]
+    assert names == [source.name for source in batch.sources]
 
 
 # Crashes: the states in which a process that is killed leaves a folder
@@ -153,7 +227,10 @@ def before_publishing(batch: Batch) -> Path:
 def stop_after(batch: Batch, n_recordings: int) -> None:
     """Embed some recordings, and stop before anything is published that is not full."""
     events = embed_recordings(batch)
-    assert len(list(islice((event for event in events if isinstance(event, Embedded)), n_recordings))) == n_recordings
+    assert (
+        len(list(islice((event for event in events if isinstance(event, RecordingEmbedded)), n_recordings)))
+        == n_recordings
+    )
     events.close()
 
 
@@ -163,7 +240,7 @@ def test_killed_after_a_part_was_published(batch: Batch, before_publishing: Path
     whole = outputs(batch.folder)
     shutil.copytree(batch.folder / PART.parent, before_publishing / PART.parent)
     again = replace(batch, folder=before_publishing)
-    assert all(isinstance(event, Kept) for event in run(again)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(again)[1:-1])
     assert outputs(before_publishing) == whole
 
 
@@ -190,7 +267,7 @@ def test_killed_before_a_replaced_part_was_removed(loses_ledger: bool, batch: Ba
     shutil.copy2(old / PART.name, batch.folder / PART)
     if loses_ledger:
         forget(batch)
-    assert all(isinstance(event, Kept) for event in run(other)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(other)[1:-1])
     assert outputs(batch.folder) == new
 
 
@@ -202,7 +279,7 @@ def test_killed_between_embedding_and_the_ledger(loses_ledger: bool, batch: Batc
         forget(again)
     (torn, *_) = sorted(before_publishing.rglob("*.arrow"))
     torn.write_bytes(torn.read_bytes()[:-100])
-    assert [type(event) for event in run(again)[1:-1]].count(Embedded) == 1
+    assert [type(event) for event in run(again)[1:-1]].count(RecordingEmbedded) == 1
     run(batch)
     assert outputs(before_publishing) == outputs(batch.folder)
 
@@ -212,11 +289,13 @@ def test_one_changed_recording_leaves_the_others_of_its_part(batch: Batch, tmp_p
     run(batch)
     write_recording(tmp_path / "in" / "pole 0" / "20261121T120000Z.wav", seconds=4, seed=50)
     events = run(batch)
-    assert [event.recording for event in events if isinstance(event, Embedded)] == ["pole 0/20261121T120000Z.wav"]
+    assert [event.recording for event in events if isinstance(event, RecordingEmbedded)] == [
+        "pole 0/20261121T120000Z.wav"
+    ]
     read = list(iter_outputs(batch.folder))
-    assert sorted(output.provenance.recording for output in read) == sorted(task.name for task in batch.sources)
+    assert sorted(output.provenance.recording for output in read) == sorted(source.name for source in batch.sources)
     assert len(run(batch)) == 8
-    assert all(isinstance(event, Kept) for event in run(batch)[1:-1])
+    assert all(isinstance(event, RecordingKept) for event in run(batch)[1:-1])
 
 
 def test_recordings_of_other_inputs_stay(batch: Batch, tmp_path: Path) -> None:
@@ -239,8 +318,8 @@ def test_damaged_parts_are_told_to_readers(batch: Batch) -> None:
     with pytest.raises(ValueError, match="no part of a dataset"):
         read_embeddings(path)
     for column in range(4):
-        place = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).metadata.row_group(0).column(column)
-        last = place.dictionary_page_offset + place.total_compressed_size - 3  # of the column's values
+        chunk = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).metadata.row_group(0).column(column)
+        last = chunk.dictionary_page_offset + chunk.total_compressed_size - 3  # of the column's values
         path.write_bytes(content[:last] + bytes([content[last] ^ 0xFF]) + content[last + 1 :])
         with pytest.raises(ValueError, match="damaged"):
             list(iter_outputs(path))

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from sonyc_ml.batch import remote
-from sonyc_ml.batch.events import Embedded, Failed, Kept
+from sonyc_ml.batch.events import RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
-from tests.conftest import write_recording
+from tests.conftest import needs, write_recording
 from tests.support.batches import named, outputs, run
 
 fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
@@ -67,7 +67,7 @@ def batch(tmp_path: Path, tiny_bundle: Path, bucket: Any) -> Batch:
 
 def test_a_bucket_is_embedded(batch: Batch, bucket: Any, tmp_path: Path) -> None:
     """Recordings in a bucket have the embeddings of the same files here; a second run fetches nothing."""
-    assert named(run(batch), Embedded) == ["20261121T120000Z.wav", "sub/b.flac"]
+    assert named(run(batch), RecordingEmbedded) == ["20261121T120000Z.wav", "sub/b.flac"]
     here = tmp_path / "here"
     for i, name in enumerate(("20261121T120000Z.wav", "sub/b.flac")):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,39 +80,39 @@ def test_a_bucket_is_embedded(batch: Batch, bucket: Any, tmp_path: Path) -> None
     assert all(remote_outputs[key] == local_outputs[key] for key in same)
     bucket.rm("recordings/node-12/sub/b.flac")
     bucket.put_file(str(tmp_path / "local" / "2.wav"), "recordings/node-12/20261121T120000Z.wav")
-    (event,) = [event for event in run(batch)[1:-1] if not isinstance(event, Kept)]
-    assert isinstance(event, Embedded)
+    (event,) = [event for event in run(batch)[1:-1] if not isinstance(event, RecordingKept)]
+    assert isinstance(event, RecordingEmbedded)
     assert not list(Path(os.environ.get("TMPDIR", "/tmp")).glob("sonyc-ml-*/*.wav"))
 
 
 def test_one_object_a_pattern_and_a_list(bucket: Any) -> None:
     """An object, a pattern and a list of addresses name their recordings sensibly."""
     sources = ["s3://recordings/node-12/sub/b.flac"], ["s3://recordings/node-*/*.wav"]
-    assert [task.name for given in sources for task in Sources(given)] == ["b.flac", "node-12/20261121T120000Z.wav"]
-    task, other = Sources([], ["s3://recordings/node-12/20261121T120000Z.wav", "s3://recordings/node-12/sub"])
-    assert (task.source, task.name) == (
+    assert [source.name for given in sources for source in Sources(given)] == ["b.flac", "node-12/20261121T120000Z.wav"]
+    source, other = Sources([], ["s3://recordings/node-12/20261121T120000Z.wav", "s3://recordings/node-12/sub"])
+    assert (source.path, source.name) == (
         "s3://recordings/node-12/20261121T120000Z.wav",
         "recordings/node-12/20261121T120000Z.wav",
     )
     assert other.name == "recordings/node-12/sub/b.flac"
-    assert task.identity().n_bytes == bucket.info("recordings/node-12/20261121T120000Z.wav")["size"]
-    assert task.identity().mtime_ns > 1_700_000_000 * 10**9
+    assert source.identity().n_bytes == bucket.info("recordings/node-12/20261121T120000Z.wav")["size"]
+    assert source.identity().mtime_ns > 1_700_000_000 * 10**9
 
 
 def test_what_cannot_be_fetched_fails_alone(batch: Batch, bucket: Any) -> None:
     """A recording that goes away between listing and fetching is told; the others are embedded."""
-    tasks = list(batch.sources)
+    sources = list(batch.sources)
     bucket.rm("recordings/node-12/sub/b.flac")
 
     class Listed(Sources):
         def __iter__(self) -> Any:
-            return iter(tasks)
+            return iter(sources)
 
     events = run(replace(batch, sources=Listed(["s3://recordings/node-12"])))
-    (failed,) = [event for event in events if isinstance(event, Failed)]
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
     assert (failed.recording, failed.reason) == ("sub/b.flac", "unavailable")
     assert "s3://recordings/node-12/sub/b.flac cannot be fetched: " in failed.detail
-    assert named(events, Embedded) == ["20261121T120000Z.wav"]
+    assert named(events, RecordingEmbedded) == ["20261121T120000Z.wav"]
 
 
 def test_what_cannot_be_listed_is_one_sentence(bucket: Any) -> None:
@@ -137,6 +137,33 @@ def test_fetching_keeps_the_time_and_leaves_nothing_behind(tmp_path: Path) -> No
         remote.fetch("memory://f/b.wav", tmp_path, 0)
     assert not list(tmp_path.iterdir())
     system.rm("/f", recursive=True)
+
+
+@pytest.mark.parametrize("output_format", ["npz", "csv", pytest.param("parquet", marks=needs("pyarrow"))])
+@pytest.mark.parametrize("key", ["ok/../../../X.wav", "a/../X.wav", "a//X.wav", "./X.wav", "X\0.wav"])
+def test_a_key_that_leads_elsewhere_costs_itself_alone(
+    key: str, output_format: str, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """A store whose keys hold `..` and the like writes nothing outside the folder; the others are embedded."""
+    system = fsspec.filesystem("memory")
+    sound = write_recording(tmp_path / "local" / "a.wav").read_bytes()
+    system.pipe_file("/attack/good.wav", sound)
+    system.store[f"/attack/{key}"] = type(system.store["/attack/good.wav"])(system, f"/attack/{key}", sound)
+    before = {path for path in tmp_path.rglob("*") if tmp_path / "deep" not in path.parents}
+    batch = Batch(
+        Sources(["memory://attack"]),
+        Job(str(tiny_bundle)),
+        tmp_path / "deep" / "er" / "out",
+        output_format=output_format,
+    )
+    events = run(batch)
+    system.rm("/attack", recursive=True)
+    system.store.pop(f"/attack/{key}", None)
+    assert (named(events, RecordingEmbedded), len(named(events, RecordingFailed))) == (["good.wav"], 1)
+    assert "output name," in (batch.folder / "failures.csv").read_text()
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "deep")} == before
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]
+    assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["out"]
 
 
 def test_fetching_ahead_keeps_the_order() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,15 +15,14 @@ import numpy as np
 import pytest
 
 from sonyc_ml.base.lock import BATCH, Lock
-from sonyc_ml.batch.events import Begun, Embedded, Ended, Failed, Kept
+from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
-from sonyc_ml.batch.ledger import Ledger
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
-from tests.conftest import needs, vouch, write_recording
+from tests.conftest import PATIENCE_S, needs, vouch, write_recording
 from tests.support import networks
 from tests.support.batches import forget, named, outputs, run
 
@@ -45,9 +43,9 @@ def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) 
     for workers in (1, 3):
         made = replace(batch, folder=batch.folder / f"{workers}", workers=workers, output_format=output_format)
         events = run(made)
-        assert events[0] == Begun(12, workers, "tiny")
-        assert len(named(events, Embedded)) == len(set(named(events, Embedded))) == 12
-        assert isinstance(events[-1], Ended)
+        assert events[0] == BatchBegun(12, workers, "tiny")
+        assert len(named(events, RecordingEmbedded)) == len(set(named(events, RecordingEmbedded))) == 12
+        assert isinstance(events[-1], BatchEnded)
         assert (events[-1].n_embedded, events[-1].n_kept, events[-1].n_failed) == (12, 0, 0)
         assert events[-1].sound_s == pytest.approx(sum(1 + i / 10 for i in range(12)))
     one, three = outputs(batch.folder / "1"), outputs(batch.folder / "3")
@@ -56,16 +54,45 @@ def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) 
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
+def test_a_pattern_that_leads_upwards_writes_nothing_outside(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings that a pattern finds above its own folder are refused with a sentence; the others are embedded."""
+    (tmp_path / "in" / "0" / "sub").mkdir()
+    inputs = [f"{tmp_path}/in/[0]/*.wav", f"{tmp_path}/in/0/s*/../../1/*.wav"]
+    batch = replace(batch, sources=Sources(inputs), folder=tmp_path / "deep" / "out", output_format=output_format)
+    events = run(batch)
+    assert (len(named(events, RecordingEmbedded)), len(named(events, RecordingFailed))) == (4, 4)
+    assert all("leads out of the folder" in event.detail for event in events if isinstance(event, RecordingFailed))
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_name_in_the_way_costs_itself_alone(workers: int, output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """A recording whose output cannot have its name is listed as failed; every other one is embedded."""
+    suffix = "arrow" if output_format == "parquet" else output_format
+    write_recording(tmp_path / "in" / "0" / "a.wav")
+    write_recording(tmp_path / "in" / "0" / f"a.wav.{suffix}" / "b.wav")
+    events = run(replace(batch, output_format=output_format, workers=workers))
+    assert len(named(events, RecordingEmbedded)) == 13
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
+    assert (failed.reason, failed.recording[:7]) == ("output name", "0/a.wav")
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_what_is_done_is_kept(output_format: str, batch: Batch, tmp_path: Path) -> None:
     """A second run embeds only what is new and what has changed."""
     batch = replace(batch, output_format=output_format)
     run(batch)
     before = outputs(batch.folder)
-    assert (named(run(batch), Kept), outputs(batch.folder)) == (sorted(task.name for task in batch.sources), before)
+    assert (named(run(batch), RecordingKept), outputs(batch.folder)) == (
+        sorted(source.name for source in batch.sources),
+        before,
+    )
     write_recording(tmp_path / "in" / "new.wav")
     write_recording(tmp_path / "in" / "0" / "20261121T120000Z.wav", seconds=3, seed=99)
     events = run(batch)
-    assert named(events, Embedded) == ["0/20261121T120000Z.wav", "new.wav"]
+    assert named(events, RecordingEmbedded) == ["0/20261121T120000Z.wav", "new.wav"]
     read = read_embeddings(batch.folder)
     assert sorted(provenance.recording for provenance in read.provenances) == sorted(t.name for t in batch.sources)
     assert np.count_nonzero(read.recording == "0/20261121T120000Z.wav") == 21
@@ -77,11 +104,11 @@ def test_other_parameters_compute_anew(output_format: str, batch: Batch) -> None
     batch = replace(batch, output_format=output_format)
     run(batch)
     other = replace(batch, job=replace(batch.job, parameters={"hop_size": 0.5}))
-    assert len(named(run(other), Embedded)) == 12
+    assert len(named(run(other), RecordingEmbedded)) == 12
     read = read_embeddings(batch.folder)
     assert {provenance.hop_size_s for provenance in read.provenances} == {0.5}
     assert len(read.provenances) == 12
-    assert len(named(run(other), Kept)) == 12
+    assert len(named(run(other), RecordingKept)) == 12
     fresh = replace(other, folder=batch.folder.with_name("fresh"))
     run(fresh)
     assert sum(map(len, outputs(batch.folder).values())) == sum(map(len, outputs(fresh.folder).values()))
@@ -99,7 +126,7 @@ def test_truncated_outputs_are_made_anew(output_format: str, batch: Batch) -> No
         if loses_ledger:
             forget(batch)
         n_lost = 12 if output_format == "parquet" else 1
-        assert len(named(run(batch), Embedded)) == n_lost
+        assert len(named(run(batch), RecordingEmbedded)) == n_lost
         assert outputs(batch.folder) == before
 
 
@@ -110,10 +137,10 @@ def test_a_lost_or_damaged_ledger_costs_nothing(output_format: str, batch: Batch
     run(batch)
     before = outputs(batch.folder)
     forget(batch)
-    assert len(named(run(batch), Kept)) == 12
+    assert len(named(run(batch), RecordingKept)) == 12
     path = batch.folder / ".sonyc-ml" / f"batch-{output_format}.sqlite"
     path.write_bytes(b"scribbled over" * 1000)
-    assert len(named(run(batch), Kept)) == 12
+    assert len(named(run(batch), RecordingKept)) == 12
     assert outputs(batch.folder) == before
 
 
@@ -126,20 +153,20 @@ def test_an_interrupted_batch_goes_on(output_format: str, batch: Batch) -> None:
     embedded: list[str] = []
     for _ in range(4):
         events = embed_recordings(batch)
-        made = (event.recording for event in events if isinstance(event, Embedded))
+        made = (event.recording for event in events if isinstance(event, RecordingEmbedded))
         embedded += islice(made, 3)
         events.close()
-    assert isinstance(run(batch)[-1], Ended)
-    assert sorted(embedded) == sorted(task.name for task in batch.sources)
+    assert isinstance(run(batch)[-1], BatchEnded)
+    assert sorted(embedded) == sorted(source.name for source in batch.sources)
     assert outputs(batch.folder) == outputs(whole.folder)
 
 
 def test_what_others_embedded_is_kept(batch: Batch) -> None:
     """Outputs that the library or the daemon wrote, of the same recordings in the same way, are not made anew."""
     model = batch.job.load_model()
-    for task in batch.sources:
-        write_output(model.embed_file(task.source, name=task.name), output_path(task.name, batch.folder))
-    assert len(named(run(batch), Kept)) == 12
+    for source in batch.sources:
+        write_output(model.embed_file(source.path, name=source.name), output_path(source.name, batch.folder))
+    assert len(named(run(batch), RecordingKept)) == 12
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -149,8 +176,8 @@ def test_one_bad_recording_costs_only_itself(output_format: str, batch: Batch, t
     bad.write_bytes(b"no sound at all")
     batch = replace(batch, output_format=output_format, workers=2)
     events = run(batch)
-    assert len(named(events, Embedded)) == 12
-    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert len(named(events, RecordingEmbedded)) == 12
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
     assert (failed.recording, failed.source, failed.reason) == (bad.name, str(bad), "unreadable")
     with (batch.folder / "failures.csv").open(newline="") as file:
         assert list(csv.reader(file)) == [
@@ -159,7 +186,7 @@ def test_one_bad_recording_costs_only_itself(output_format: str, batch: Batch, t
         ]
     assert len(list(iter_outputs(batch.folder))) == 12
     write_recording(bad)
-    assert named(run(batch), Embedded) == [bad.name]
+    assert named(run(batch), RecordingEmbedded) == [bad.name]
     assert not (batch.folder / "failures.csv").exists()
 
 
@@ -167,8 +194,8 @@ def test_a_strict_batch_ends_at_the_first_failure(batch: Batch, tmp_path: Path) 
     """What was embedded before stays, and the failure is listed."""
     (tmp_path / "in" / "0" / "a.wav").write_bytes(b"no sound at all")  # behind four that are good
     events = run(replace(batch, strict=True))
-    assert isinstance(events[-1], Failed)
-    assert len(named(events, Embedded)) == 4
+    assert isinstance(events[-1], RecordingFailed)
+    assert len(named(events, RecordingEmbedded)) == 4
     assert "a.wav" in (batch.folder / "failures.csv").read_text()
 
 
@@ -176,9 +203,9 @@ def test_truncated_recordings_are_salvaged_when_told_so(batch: Batch, tmp_path: 
     """Without being told they fail as unfinished; with it there is what there is of them, marked."""
     path = write_recording(tmp_path / "in" / "0" / "cut.wav", seconds=2)
     path.write_bytes(path.read_bytes()[:20000])
-    assert named(run(batch), Failed) == ["0/cut.wav"]
+    assert named(run(batch), RecordingFailed) == ["0/cut.wav"]
     salvaging = replace(batch, job=replace(batch.job, salvage=True))
-    assert named(run(salvaging), Embedded) == ["0/cut.wav"]
+    assert named(run(salvaging), RecordingEmbedded) == ["0/cut.wav"]
     salvaged = [output.provenance.recording for output in iter_outputs(batch.folder) if output.provenance.salvaged]
     assert salvaged == ["0/cut.wav"]
 
@@ -189,8 +216,8 @@ def test_a_recording_that_kills_a_process_costs_only_itself(tmp_path: Path, dead
         write_recording(tmp_path / "in" / f"{i}.wav", seconds=2 if i == 4 else 1, seed=i)
     batch = Batch(Sources([str(tmp_path / "in")]), Job(str(deadly_bundle)), tmp_path / "out", workers=2)
     events = run(batch)
-    assert named(events, Embedded) == [f"{i}.wav" for i in range(10) if i != 4]
-    (failed,) = [event for event in events if isinstance(event, Failed)]
+    assert named(events, RecordingEmbedded) == [f"{i}.wav" for i in range(10) if i != 4]
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
     assert (failed.recording, failed.reason) == ("4.wav", "killed the process")
 
 
@@ -229,7 +256,7 @@ def test_a_disk_that_fails_ends_it(batch: Batch) -> None:
     """Where outputs cannot be written it ends at once, and says why; nothing half-written is left."""
     blocked = batch.folder / "1"
     batch.folder.mkdir()
-    blocked.write_text("a file where a folder should be")
+    blocked.symlink_to(batch.folder.with_name("a disk that is away"))
     for workers in (1, 2):
         with pytest.raises(StoreError, match="is not a folder"):
             run(replace(batch, workers=workers))
@@ -262,10 +289,10 @@ def test_a_recording_that_vanishes_is_told(batch: Batch, tmp_path: Path) -> None
     """One that is listed and not there fails, and the others are embedded."""
     listed = [str(tmp_path / "in" / "0" / "20261121T120000Z.wav"), str(tmp_path / "gone.wav")]
     events = run(replace(batch, sources=Sources([], listed)))
-    (failed,) = [event for event in events if isinstance(event, Failed)]
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
     assert failed.source == listed[1]
     assert failed.detail.endswith("gone.wav: No such file or directory")
-    assert len(named(events, Embedded)) == 1
+    assert len(named(events, RecordingEmbedded)) == 1
 
 
 def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:
@@ -278,7 +305,7 @@ def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:
         "    source, bundle, out = sys.argv[1:]\n"
         "    for event in embed_recordings(Batch(Sources([source]), Job(bundle), Path(out), workers=2)):\n"
         "        print(type(event).__name__, flush=True)\n"
-        "        if type(event).__name__ == 'Embedded':\n"
+        "        if type(event).__name__ == 'RecordingEmbedded':\n"
         "            sys.stdin.read()\n"
     )
     script = tmp_path / "program.py"
@@ -286,12 +313,12 @@ def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:
     command = [sys.executable, str(script), str(tmp_path / "in"), batch.job.model_path, str(batch.folder)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        while "Embedded" not in process.stdout.readline():
+        while "RecordingEmbedded" not in process.stdout.readline():
             pass
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
         assert len(children) >= 2
         process.kill()
-    end_s = time.monotonic() + 10
+    end_s = time.monotonic() + PATIENCE_S
     while any(is_alive(int(child)) for child in children):
         assert time.monotonic() < end_s
         time.sleep(0.02)
@@ -303,16 +330,3 @@ def is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
-
-
-def test_the_ledger_is_an_index(tmp_path: Path) -> None:
-    """A ledger from another version, which cannot be known here, is made anew."""
-    path = tmp_path / "batch-npz.sqlite"
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-    connection.close()

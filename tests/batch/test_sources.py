@@ -33,7 +33,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def names(*inputs: object, **others: object) -> list[str]:
     """What the recordings of inputs are called."""
-    return [task.name for task in Sources([str(given) for given in inputs], **others)]  # type: ignore[arg-type]
+    return [source.name for source in Sources([str(given) for given in inputs], **others)]  # type: ignore[arg-type]
 
 
 def test_a_folder_is_searched_in_order(archive: Path) -> None:
@@ -48,6 +48,12 @@ def test_files_are_named_by_themselves(archive: Path) -> None:
     assert names(archive / "n2" / "sub" / "c.WAV", root=str(archive)) == ["n2/sub/c.WAV"]
     with pytest.raises(ConfigError, match=r"does not lie in .*n1, the --root"):
         names(archive / "n2" / "sub" / "c.WAV", root=str(archive / "n1"))
+
+
+def test_a_name_may_begin_with_dots(archive: Path) -> None:
+    """Two dots at the beginning of a name lead nowhere: `..a.wav` lies in its root."""
+    write_recording(archive / "..a.wav")
+    assert names(archive / "..a.wav", root=str(archive)) == ["..a.wav"]
 
 
 def test_patterns_are_named_below_their_fixed_part(archive: Path) -> None:
@@ -84,8 +90,56 @@ def test_an_identity_is_the_state_of_the_file(archive: Path) -> None:
     """A recording that has changed is another one."""
     path = archive / "n1" / "b.wav"
     os.utime(path, ns=(5, 7))
-    (task,) = Sources([str(path)])
-    assert task.identity() == ("b.wav", path.stat().st_size, 7)
+    (source,) = Sources([str(path)])
+    assert source.identity() == ("b.wav", path.stat().st_size, 7)
     path.unlink()
     with pytest.raises(FileNotFoundError):
-        task.identity()
+        source.identity()
+
+
+def sound_files(folder: Path, *names: str) -> None:
+    """Files of these names; what is in them is not looked at."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"sound")
+
+
+def test_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    """Sound files of other kinds beside the recordings are counted by kind, in folders and patterns; others are not."""
+    sound_files(tmp_path, "a.wav", "b.MP3", "in/c.mp3", "d.m4a", "e.caf", "f.txt", ".g.mp3", "h.opus", "i.oga")
+    for given in (str(tmp_path), f"{tmp_path}/**/*"):
+        sources = Sources([given])
+        assert [task.name for task in sources] == ["a.wav", "h.opus", "i.oga"]
+        assert sources.skipped == {".mp3": 2, ".m4a": 1, ".caf": 1}
+        assert sources.count() == 3
+        assert sources.skipped == {".mp3": 2, ".m4a": 1, ".caf": 1}
+
+
+@pytest.mark.parametrize("bin_name", [".Trash-1000", "$RECYCLE.BIN", "System Volume Information", "#recycle", "@eaDir"])
+def test_recycle_bins_are_left_alone(bin_name: str, tmp_path: Path) -> None:
+    """What was thrown away is no recording, wherever the bin lies."""
+    sound_files(tmp_path, "a.wav", f"{bin_name}/b.wav", f"in/{bin_name}/deep/c.mp3", f"in/{bin_name.strip('.')}.wav")
+    for given in (str(tmp_path), f"{tmp_path}/**/*.wav"):
+        sources = Sources([given])
+        names = {task.name for task in sources}
+        assert names == {"a.wav", f"in/{bin_name.strip('.')}.wav"}
+        assert not sources.skipped
+
+
+def test_linked_folders_are_followed_where_they_lead_somewhere_new(tmp_path: Path) -> None:
+    """A link to another disk's folder is followed; one to above, to beside, or a second one to the same is not."""
+    root, other = tmp_path / "archive", tmp_path / "other"
+    sound_files(root, "a.wav", "sub/b.wav")
+    sound_files(other, "c.wav")
+    for name, target in {
+        "elsewhere": other,
+        "elsewhere2": other,
+        "loop": root,
+        "sub/up": tmp_path,
+        "beside": root / "sub",
+        "nowhere": tmp_path / "none",
+    }.items():
+        (root / name).symlink_to(target)
+    (other / "back").symlink_to(root)
+    (other / "self").symlink_to(other)
+    assert [task.name for task in Sources([str(root)])] == ["a.wav", "elsewhere/c.wav", "sub/b.wav"]

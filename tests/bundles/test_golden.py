@@ -22,6 +22,8 @@ from sonyc_ml.model.loading import GOLDEN_CHOICES, check_golden, load_model
 from tests.conftest import needs
 from tests.support import networks
 
+pytestmark = pytest.mark.numeric
+
 Arrays = dict[str, npt.NDArray[Any]]
 
 

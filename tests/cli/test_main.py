@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -11,20 +12,91 @@ from pathlib import Path
 import pytest
 
 from sonyc_ml import __version__
+from sonyc_ml.cli import COMMANDS
 from tests.conftest import write_recording
 from tests.support.command import sonyc_ml
 
 
-def test_help_needs_no_numpy() -> None:
-    """`sonyc-ml --help` answers without importing numpy, or anything else that takes time."""
-    program = "import sys, sonyc_ml.cli as c\ntry: c.main(['--help'])\nfinally: print('numpy' in sys.modules)"
-    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert result.stdout.endswith("False\n")
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help_imports_nothing_that_takes_time(flag: str) -> None:
+    """`sonyc-ml --help` imports neither numpy, nor a module of a command, nor the slow ones of the standard library."""
+    program = "import sys, sonyc_ml.cli as c\nc.main(sys.argv[1:])\nprint(*sys.modules, sep='\\n')"
+    result = subprocess.run([sys.executable, "-c", program, flag], capture_output=True, text=True, check=True)
+    imported = set(result.stdout.splitlines())
+    ours = {name for name in imported if name.startswith("sonyc_ml.")}
+    assert ours == {"sonyc_ml.cli", "sonyc_ml.errors"}
+    assert not imported & {"numpy", "dataclasses", "inspect", "typing", "importlib.metadata", "argparse", "re"}
 
 
-def test_version() -> None:
-    """`--version` says the package's."""
-    assert sonyc_ml("--version").stdout == f"sonyc-ml {__version__}\n"
+def test_help_names_every_command() -> None:
+    """Each command that the help names has a help of its own, which begins with what it does."""
+    commands = re.findall(r"^  (\w+) +(\w.*)$", sonyc_ml("--help").stdout, re.MULTILINE)
+    assert len(commands) == 15
+    for name, text in commands[:-1]:
+        shown = " ".join(sonyc_ml(name, "--help").stdout.split())
+        assert f"{text[0].upper()}{text[1:]}." in shown
+
+
+@pytest.mark.parametrize("flag", ["--version", "-V"])
+def test_version(flag: str) -> None:
+    """`--version` and `-V` say the package's."""
+    assert sonyc_ml(flag).stdout == f"sonyc-ml {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["embd"], "there is no 'embd'; did you mean embed?"),
+        (["bundle", "mak"], "there is no 'mak'; did you mean make?"),
+        (["--versoin"], "there is no flag --versoin; did you mean --version?"),
+        (["embed", "in", "--modle", "m.tflite"], "there is no flag --modle; did you mean --model?"),
+        (["embed", "in", "--hop_sise=1"], "there is no flag --hop_sise; did you mean --hop-size?"),
+        (["embed", "in", "-model", "m.tflite"], "there is no flag -model; did you mean --model?"),
+        (["embed", "in", "--format", "parket"], "there is no 'parket'; did you mean parquet?"),
+        (["embed", "in", "--qqq"], "there is no flag --qqq\n"),
+        (["bundle", "verify", "m.tflite", "--trusted_key", "k"], "did you mean --trusted-keys?"),
+        (["list", "quarantine"], "did you mean quarantined?"),
+        (["features", "exprot"], "did you mean export?"),
+        (["features", "export", "x.pkl", "--n_mel=1"], "there is no flag --n_mel; did you mean --n-mels?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_slip_of_the_keys(tmp_path: Path, arguments: list[str], message: str) -> None:
+    """A mistyped command, flag or choice is refused with the one that may be meant, before anything else is."""
+    result = sonyc_ml(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [*([name] for names in COMMANDS.values() for name in names), ["features", "export"]]
+)
+def test_flags_have_hyphens(command: list[str]) -> None:
+    """No help names a flag with an underscore, but the keyword of a user's own function."""
+    actions = ["make", "verify"] if command == ["bundle"] else [""]
+    for action in actions:
+        text = sonyc_ml(*command, *filter(None, [action]), "--help").stdout
+        assert set(re.findall(r"--[a-z]+(?:_[a-z]+)+", text)) <= {"--some_kw"}
+
+
+def test_both_spellings_of_a_flag(tiny_bundle: Path, tmp_path: Path) -> None:
+    """Underscores do what hyphens do, with = or without; a value that looks like a flag stays as it is."""
+    recording = write_recording(tmp_path / "a.wav", seconds=2)
+    fixed = ("embed", recording, "--model", tiny_bundle, "--format", "csv", "--output")
+    spellings = (["--hop-size", "0.5"], ["--hop_size", "0.5"], ["--hop-size=0.5"], ["--hop_size=0.5"])
+    written = []
+    for number, flags in enumerate(spellings):
+        assert sonyc_ml(*fixed, tmp_path / str(number), *flags).returncode == 0
+        written.append((tmp_path / str(number) / "a.wav.csv").read_text())
+    assert len(set(written)) == 1
+    exports = ("features", "export", tmp_path / "a.pkl")
+    assert sonyc_ml(*exports, "--mel_hop-len=80", "--n_fft", "512").returncode == 0
+    content = (tmp_path / "a.pkl").read_bytes()
+    assert sonyc_ml(*exports, "--mel-hop-len", "80", "--n-fft=512").returncode == 0
+    assert (tmp_path / "a.pkl").read_bytes() == content
+    made = sonyc_ml("bundle", "make", tiny_bundle, "--description=--hop_size")
+    assert made.returncode == 0
+    assert json.loads(tiny_bundle.with_suffix(".json").read_text())["description"] == "--hop_size"
 
 
 @pytest.mark.parametrize(

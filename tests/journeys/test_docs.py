@@ -19,7 +19,7 @@ import soundfile
 import sonyc_ml
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
-from tests.conftest import ROOT, needs, write_recording
+from tests.conftest import PATIENCE_S, ROOT, needs, write_recording
 from tests.support import networks
 
 COMMANDS = ROOT / "docs" / "commands.md"
@@ -148,7 +148,7 @@ def test_operations_commands_run(workplace: Path) -> None:
         run_blocks(scripts, workplace)
     finally:
         daemon.terminate()
-        assert daemon.wait(30) == 0
+        assert daemon.wait(PATIENCE_S) == 0
 
 
 @needs("duckdb")
@@ -196,7 +196,7 @@ def run_python(programs: list[str], folder: Path) -> None:
 
 def wait_for(holds: Callable[[], bool]) -> None:
     """Wait until something holds."""
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + PATIENCE_S
     while not holds():
         assert time.monotonic() < end_s
         time.sleep(0.02)

@@ -87,6 +87,6 @@ def test_armhf_has_a_wheel_of_all_but_debians(tmp_path: Path) -> None:
 
 def test_a_platform_that_is_missing_is_seen(tmp_path: Path) -> None:
     """The control: LiteRT has no wheels for 32-bit ARM, and that is no success."""
-    done = resolve(["ai-edge-litert>=2.0"], tmp_path, "armv7l", "3.11", "--no-deps")
+    done = resolve(["ai-edge-litert>=2.0.2"], tmp_path, "armv7l", "3.11", "--no-deps")
     assert done.returncode != 0
     assert "ai-edge-litert" in done.stderr

@@ -20,6 +20,8 @@ from tests.conftest import ROOT, TFLITE_RUNTIME, floats, needs, require_shared
 from tests.support import networks
 from tests.support.networks import Spec
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 ZERO_POINTS = {"int8": -3, "uint8": 120, "int16": 0}

@@ -40,7 +40,9 @@ from sonyc_ml.sound.start_time import StartTimes
 from tests.conftest import ROOT, examples, require_shared, vouch
 from tests.support import networks, wavs
 from tests.support.networks import Spec
-from tests.support.oracle import RECORDINGS, SAMPLES, STREET, long_if_street, oracle
+from tests.support.oracle import RECORDINGS, SAMPLES, STREET, at_an_edge, long_if_street, oracle
+
+pytestmark = pytest.mark.numeric
 
 Floats = npt.NDArray[np.float32]
 
@@ -58,6 +60,22 @@ def lowest_cosine(ours: Floats, theirs: Floats) -> float:
     assert ours.shape == theirs.shape
     norms = np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1)
     return float(((ours * theirs).sum(axis=1) / norms).min())
+
+
+def assert_almost_the_oracles(embeddings: dict[str, Floats]) -> None:
+    """But where a feature's last bit decides, embeddings are the oracle's; there, a value is a step away at most.
+
+    One level of sound at an edge is in up to ten windows that overlap: seen were 0.4 % of all values.
+    """
+    differences = []
+    for name, embedding in embeddings.items():
+        expected = oracle(name)
+        assert embedding.shape == expected["embedding"].shape
+        difference = np.abs(embedding - expected["embedding"])
+        assert difference[~at_an_edge(expected["features"])].max(initial=0) < EQUAL
+        assert difference.max() <= STEP + EQUAL
+        differences.append(difference.ravel())
+    assert (np.concatenate(differences) < EQUAL).mean() >= 0.995
 
 
 def write_wav(path: Path, y: Floats, sr: int) -> Path:
@@ -92,6 +110,14 @@ def waveform(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- the numbers are right --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", long_if_street(SAMPLES))
+def test_the_oracles_features_give_its_embedding(name: str, sonyc_bundle: Path) -> None:
+    """From the oracle's features the reference kernels give its embedding, but where LiteRT's division decides."""
+    expected = oracle(name)
+    (embedding,) = AudioModel(sonyc_bundle, reference_kernels=True).interpreter(expected["features"])
+    assert_almost_the_oracles({name: embedding.reshape(expected["embedding"].shape)})
+
+
 # Together: where a feature lies at the edge of a quantisation step its last bit, the processor's own, decides.
 @pytest.mark.parametrize(
     "names",
@@ -101,17 +127,9 @@ def waveform(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_reference_kernels_give_the_oracles_embedding(names: Sequence[str], sonyc_bundle: Path) -> None:
-    """From the oracle's samples, 99.5 % of all values are the oracle's, and none is more than a step away."""
+    """From the oracle's samples, 99.5 % of all values are the oracle's, the others where a bit decides."""
     model = AudioModel(sonyc_bundle, reference_kernels=True)
-    differences = []
-    for name in names:
-        expected = oracle(name)
-        embedding = model.get_embedding(expected["y"], 8000)
-        assert embedding.shape == expected["embedding"].shape
-        differences.append(np.abs(embedding - expected["embedding"]).ravel())
-    difference = np.concatenate(differences)
-    assert (difference < EQUAL).mean() >= 0.995
-    assert difference.max() <= STEP + EQUAL
+    assert_almost_the_oracles({name: model.get_embedding(oracle(name)["y"], 8000) for name in names})
 
 
 @pytest.mark.parametrize("name", long_if_street(SAMPLES))
@@ -148,28 +166,33 @@ from sonyc_ml import load_model
 model = load_model(sys.argv[1], backend="tflite-runtime")
 for path in sys.argv[3:]:
     with np.load(path, allow_pickle=False) as oracle:
-        np.save(f"{sys.argv[2]}/{path.rpartition('/')[2]}.npy", model.get_embedding(oracle["y"], 8000))
+        embedding, = model.interpreter(oracle["features"])
+        np.savez(sys.argv[2] + path[path.rindex("/") :], heard=model.get_embedding(oracle["y"], 8000), run=embedding)
 print(model.interpreter.backend)
 """
 
 
 def test_tflite_runtime_gives_the_oracles_embedding(sonyc_bundle: Path, tmp_path: Path) -> None:
-    """The runtime of SONYC's nodes, in an environment of its own, gives the oracle's embedding to the last step."""
+    """The runtime of SONYC's nodes, in an environment of its own, gives the oracle's embedding of its features."""
     if not TFLITE_RUNTIME.exists():
         pytest.skip(".venv-tflite-runtime is not in this check-out (scripts/test makes it where there is Python 3.11)")
     paths = [require_shared(f"oracle/{name}.npz") for name in SAMPLES]
     result = subprocess.run(
         [TFLITE_RUNTIME, "-c", PARITY_PROGRAM, sonyc_bundle, tmp_path, *paths],
-        env={"PYTHONPATH": str(ROOT), "XDG_STATE_HOME": os.environ["XDG_STATE_HOME"]},
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=True,
     )
     assert result.stdout.startswith("tflite-runtime 2.14")
     assert result.stderr == ""
+    heard = {}
     for name in SAMPLES:
-        difference = np.abs(np.load(tmp_path / f"{name}.npz.npy") - oracle(name)["embedding"])
-        assert difference.max() < EQUAL
+        with np.load(tmp_path / f"{name}.npz") as arrays:
+            heard[name] = arrays["heard"]
+            expected = oracle(name)["embedding"]
+            assert np.abs(arrays["run"].reshape(expected.shape) - expected).max() < EQUAL
+    assert_almost_the_oracles(heard)
 
 
 def test_yamnet_hears_the_dog(street: Path) -> None:
@@ -363,8 +386,8 @@ def test_one_channel_of_several_can_be_chosen(waveform: Path, tmp_path: Path) ->
         ({"input_kind": "pcm", "n_mels": 64}, TypeError, "PCMModel takes no n_mels; it takes target_sr, duration"),
         ({"input_kind": "spec"}, ValueError, "input_kind 'spec' is not known; use one of pickled, log_mel, pcm"),
         ({"hop_size": -1}, ValueError, "hop_size must be a number above 0, not -1"),
-        ({"input_kind": "pcm"}, ValueError, "say their rate: give it as target_sr (--target_sr)"),
-        ({"input_kind": "pcm", "target_sr": 0}, ValueError, "say their rate: give it as target_sr (--target_sr)"),
+        ({"input_kind": "pcm"}, ValueError, "say their rate: give it as target_sr (--target-sr)"),
+        ({"input_kind": "pcm", "target_sr": 0}, ValueError, "say their rate: give it as target_sr (--target-sr)"),
         ({"outputs": {"tags": 0}}, ValueError, "an output is embedding or scores, not 'tags'"),
         ({"outputs": {"scores": 3}}, BundleMismatchError, "the network has no output 3; it has 0: embedding [1, 5]"),
         ({"outputs": {"scores": "x"}}, BundleMismatchError, "the network has no output 'x'; it has 0: embedding"),

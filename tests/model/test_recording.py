@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTime, StartTimes
+from sonyc_ml.sound.triggered import Segment
 
 Floats = npt.NDArray[np.float32]
 
@@ -47,6 +49,13 @@ class Stretch:
     @property
     def n_bytes(self) -> int:
         return self.pcm.nbytes
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"note": "cut out of a stream"}
+
+    def segment_blocks(self) -> Iterator[tuple[Segment, Iterable[Floats]]]:
+        yield Segment(0, len(self.pcm)), self.blocks()
 
     def blocks(self) -> Iterator[Floats]:
         for start in range(0, len(self.pcm), self.n_at_once):
@@ -88,6 +97,7 @@ def test_its_output_says_what_the_recording_says(model: Model, tmp_path: Path) -
     assert (provenance.recording, provenance.salvaged) == (recording.name, True)
     assert (provenance.recording_bytes, provenance.recording_mtime_ns) == (recording.n_bytes, recording.mtime_ns)
     assert (provenance.sample_rate, provenance.n_samples) == (SAMPLE_RATE, len(PCM))
+    assert provenance.note == "cut out of a stream"
     assert provenance.recording_sha256 == recording.sha256()
     assert (provenance.start_time, provenance.start_time_source) == ("2026-09-21T12:30:00.250+00:00", "stream")
 
@@ -115,4 +125,5 @@ def test_a_file_is_a_recording(wav: Path) -> None:
         recording: Recording = opened
         assert (recording.name, recording.source) == ("a.wav", str(wav))
         assert recording.start_time("20260921_123000.wav", StartTimes()).source == "name"
-        assert sum(map(len, recording.blocks())) == recording.n_samples == len(PCM)
+        ((segment, blocks),) = recording.segment_blocks()
+        assert sum(map(len, blocks)) == segment.n_samples == recording.n_samples == len(PCM)

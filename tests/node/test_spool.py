@@ -17,8 +17,9 @@ import pytest
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.spool.spool import MISSING, POLLED, UNREADABLE, WATCHED, Spool
+from tests.conftest import PATIENCE_S
 
-LONG_S = 30.0  # a test that waits so long has failed
+LONG_S = PATIENCE_S
 NEVER_S = 3600.0  # nothing settles within a test: only what was heard being finished comes
 QUIET_S = 0.4  # how long nothing must come
 
@@ -322,10 +323,10 @@ def test_polling_finds_without_events(folder: Path, read: ReadFolder) -> None:
 def test_the_timer_finds_what_no_event_told(folder: Path, tmp_path: Path, read: ReadFolder) -> None:
     """Whatever goes wrong with events, a scan finds it."""
     reader = read(settle_s=0.1, rescan_s=0.3)
-    assert reader.spool._watch is not None
-    for observer in reader.spool._watch._observers:
+    assert reader.spool.watch is not None
+    for observer in reader.spool.watch.observers:
         observer.unschedule_all()
-    (reader.spool._watch._observers[0]).emitters.clear()
+    (reader.spool.watch.observers[0]).emitters.clear()
     _write(folder / "a.wav")
     assert reader.next() == "a.wav"
 
@@ -434,3 +435,36 @@ def test_a_limit_of_inotify_is_explained(folder: Path, limit: str, message: str)
         pytest.skip(f"user.{limit} cannot be set in a user namespace here: {result.stderr.strip()}")
     assert "word='polled'" in result.stdout, result.stderr
     assert message in result.stdout
+
+
+@pytest.mark.parametrize("name", [".hidden", "$RECYCLE.BIN", ".Trash-1000/files", "sub/.sync"])
+def test_what_a_scan_leaves_out_no_event_brings(name: str, folder: Path, read: ReadFolder) -> None:
+    """Recordings in hidden folders and recycle bins do not come, whether they are scanned or written later."""
+    (folder / name).mkdir(parents=True)
+    _write(folder / name / "old.wav", age_s=60)
+    reader = read(settle_s=0.1)
+    _write(folder / name / "new.wav")
+    (folder / name / "moved.wav").write_bytes(b"sound")
+    (folder / name / "moved.wav").rename(folder / name / "moved again.wav")
+    _write(folder / "a.wav")
+    assert reader.next() == "a.wav"
+    assert reader.is_quiet()
+
+
+def test_sound_that_is_left_alone_is_said_once(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Files of other kinds are counted by kind, and said once a kind; so is each linked folder."""
+    for name in ("a.wav", "b.mp3", "c.MP3", "d.ogg", "e.txt", ".f.mp3"):
+        _write(folder / name, age_s=60)
+    (folder / "linked").symlink_to(folder.parent)
+    spool = Spool(folder, discovery="polling")
+    for _ in range(2):
+        spool.rescan()
+        assert [identity.name for identity in spool.found()] == ["a.wav"]
+        assert spool.left_out == {".mp3": 2, ".ogg": 1}
+    _write(folder / "g.flac", age_s=60)
+    spool.rescan()
+    list(spool.found())
+    spool.close()
+    said = [record.getMessage() for record in caplog.records]
+    assert [sum(kind in text for text in said) for kind in (".mp3", ".ogg", ".flac", "linked")] == [1, 1, 1, 1]
+    assert len(said) == 4

@@ -18,6 +18,8 @@ from sonyc_ml.sound.files import read_recording
 from tests.conftest import examples, needs, require_shared
 from tests.support.oracle import RECORDINGS, oracle
 
+pytestmark = pytest.mark.numeric
+
 Floats = npt.NDArray[np.float32]
 
 MAX_DIFFERENCE = 2e-6

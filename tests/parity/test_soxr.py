@@ -18,6 +18,8 @@ from sonyc_ml.outputs.files import read_provenance
 from tests.conftest import vouch, write_recording
 from tests.support import networks
 
+pytestmark = pytest.mark.numeric
+
 # 32-bit ARM has no soxr; elsewhere it is hidden, as if it were not installed.
 WITHOUT_SOXR = "import sys; sys.modules['soxr'] = None; from sonyc_ml.cli import main; sys.exit(main())"
 KINDS = ("log_mel", "pcm", "pickled")

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import soundfile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.errors import (
@@ -228,11 +228,11 @@ UNFINISHED: dict[str, tuple[bytes, str]] = {
     "one byte": (b"R", "truncated"),
     "four bytes": (b"RIFF", "truncated"),
     "half a header": (encoded(RAMP, "FLAC")[:15], "truncated"),
-    "FLAC of open length": (encoded(RAMP, "FLAC")[:21] + b"\xf0" + bytes(4) + encoded(RAMP, "FLAC")[26:], "how long"),
+    "truncated flac": (encoded(ALTERNATING, "FLAC")[:-20], "truncated"),
+    "more than its header says": (wavs.wav(pcm(RAMP, 16)) + bytes(100), "more than its header says"),
 }
 
 UNREADABLE: dict[str, tuple[bytes, str]] = {
-    "truncated flac": (encoded(ALTERNATING, "FLAC")[:-20], "truncated or damaged"),
     "NaN": (wavs.wav(floats([0, np.nan]), wavs.fmt(wavs.FLOAT, bits=32)), "NaN or infinity"),
     "louder than any sound": (wavs.wav(floats([0, 3e38]), wavs.fmt(wavs.FLOAT, bits=32)), "as large as no sound is"),
     "infinity": (wavs.wav(floats([0, np.inf]), wavs.fmt(wavs.FLOAT, bits=32)), "NaN or infinity"),
@@ -243,8 +243,8 @@ UNREADABLE: dict[str, tuple[bytes, str]] = {
     "text": (b"time,level\n0,60\n", "not a sound file"),
     "one byte": (b"x", "not a sound file"),
     "zeros": (bytes(4096), "not a sound file"),
-    "MP3": (b"\xff\xfb\x90\x64" + bytes(413), "not a sound file"),
-    "MP3 with tags": (b"ID3\4\0\0\0\0\0\0\xff\xfb\x90\x64" + bytes(413), "not a sound file"),
+    "MP3": (b"\xff\xfb\x90\x64" + bytes(413), "MP3"),
+    "MP3 with tags": (b"ID3\4\0\0\0\0\0\0\xff\xfb\x90\x64" + bytes(413), "MP3"),
     "MP3 in a WAV header": (wavs.wav(b"\xff\xfb\x90\x64" + bytes(413), wavs.fmt(0x55)), "MP3"),
     "MP3 in an AVI header": (b"RIFF\0\0\0\0AVI \xff\xfb\x90\x64" + bytes(413), "cannot be decoded"),
     "a kind that is not read": (encoded(RAMP, "SVX", "PCM_16"), "SVX files are not read"),
@@ -549,7 +549,6 @@ def test_salvaged_samples_are_those_of_the_finished_file(
             np.testing.assert_array_equal(y.view(np.int32), samples[:n_whole, channel].copy().view(np.int32))
 
 
-@settings(deadline=None)
 @given(kind=st.sampled_from(sorted(PLAIN)), data=st.data())
 def test_a_recording_cut_at_every_byte(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
@@ -585,9 +584,11 @@ def test_a_whole_recording_is_not_salvaged(kind: str, tmp_path: Path) -> None:
     assert not is_salvaged
 
 
-@pytest.mark.parametrize("kind", sorted(set(UNFINISHED) - {"truncated", "truncated rf64", "unfinished"}))
+@pytest.mark.parametrize(
+    "kind", ["truncated in its header", "one byte", "four bytes", "half a header", "truncated flac", "truncated ogg"]
+)
 def test_what_cannot_be_salvaged(kind: str, tmp_path: Path) -> None:
-    """Other kinds, and files without a whole sample, are refused as they are without salvage."""
+    """Files without a whole sample, frame or page of sound are refused as they are without salvage."""
     content, reason = UNFINISHED[kind]
     assert reason in refused(write(tmp_path, content), UnfinishedRecordingError, salvage=True)
 

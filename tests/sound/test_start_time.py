@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.base.process import STA_UNSYNC, TIME_ERROR, is_clock_synchronised
@@ -106,7 +106,6 @@ def test_patterns(pattern: str, name: str, text: str) -> None:
     assert named(name, pattern) == text
 
 
-@settings(deadline=None)
 @given(times, offsets, st.sampled_from(["%Y%m%dT%H%M%S%z", "%y-%j %H.%M.%S%z", "%d%m%Y%H%M%S%f%z"]), others, others)
 def test_patterns_round_trip(time: datetime, zone: timezone, pattern: str, before: str, behind: str) -> None:
     """A time that strftime writes into a name is the time that is read from it, whatever stands round it."""
@@ -122,7 +121,6 @@ def test_seconds_round_trip(seconds: int, before: str, behind: str) -> None:
     assert time.timestamp() == seconds
 
 
-@settings(deadline=None)
 @given(st.text(), st.sampled_from([*PATTERNS, "%s", "%y%j", "%d.%m.%Y %f"]), st.sampled_from(["UTC", "Asia/Kathmandu"]))
 def test_no_name_upsets(name: str, pattern: str, time_zone: str) -> None:
     """Whatever a name holds, it says a time or nothing."""

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from sonyc_ml.batch.events import Embedded, Event, Failed, Kept
+from sonyc_ml.batch.events import BatchEvent, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.run import Batch, embed_recordings
 
 
-def run(batch: Batch) -> list[Event]:
+def run(batch: Batch) -> list[BatchEvent]:
     """Everything that happens in a batch."""
     return list(embed_recordings(batch))
 
 
-def named(events: list[Event], kind: type[Embedded | Kept | Failed]) -> list[str]:
+def named(events: list[BatchEvent], kind: type[RecordingEmbedded | RecordingKept | RecordingFailed]) -> list[str]:
     """The recordings to which something of a kind happened."""
     return sorted(event.recording for event in events if isinstance(event, kind))
 

@@ -21,6 +21,7 @@ TYPES = {
     "uint8": schema.TensorType.UINT8,
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
+    "resource": schema.TensorType.RESOURCE,
 }
 
 
@@ -33,6 +34,15 @@ class Spec:
     scale: float = 0.0
     zero_point: int = 0
     name: str = ""
+
+
+def _made(kind: Any, **values: Any) -> Any:
+    """One of the schema's objects; before LiteRT 2.1 they take no values when they are made."""
+    made = kind()
+    for name, value in values.items():
+        assert hasattr(made, name), name
+        setattr(made, name, value)
+    return made
 
 
 @dataclass
@@ -50,16 +60,19 @@ class Graph:
         buffer = 0
         if values is not None:
             buffer = len(self.buffers)
-            self.buffers.append(schema.BufferT(data=np.frombuffer(values.tobytes(), np.uint8)))
+            self.buffers.append(_made(schema.BufferT, data=np.frombuffer(values.tobytes(), np.uint8)))
         self.tensors.append(
-            schema.TensorT(
+            _made(
+                schema.TensorT,
                 shape=[max(1, size) for size in spec.shape],
                 shapeSignature=list(spec.shape) if min(spec.shape, default=1) < 0 else None,
                 type=TYPES[spec.dtype],
                 buffer=buffer,
                 name=spec.name or f"tensor_{len(self.tensors)}",
-                quantization=schema.QuantizationParametersT(
-                    scale=[spec.scale] if quantised else None, zeroPoint=[spec.zero_point] if quantised else None
+                quantization=_made(
+                    schema.QuantizationParametersT,
+                    scale=[spec.scale] if quantised else None,
+                    zeroPoint=[spec.zero_point] if quantised else None,
                 ),
             )
         )
@@ -69,32 +82,42 @@ class Graph:
         """Add a constant; return its number."""
         return self.tensor(Spec(values.shape, values.dtype.name), values)
 
-    def operator(self, name: str, inputs: Sequence[int], output: int, options: Any = None) -> None:
+    def operator(self, name: str, inputs: Sequence[int], output: int | None, options: Any = None) -> None:
         """Add an operator by its name in the schema, with its options where it has any."""
         code = getattr(schema.BuiltinOperator, name)
         if code not in self.codes:
             self.codes.append(code)
         kind = type(options).__name__.removesuffix("T") if options is not None else "NONE"
         self.operators.append(
-            schema.OperatorT(
+            _made(
+                schema.OperatorT,
                 opcodeIndex=self.codes.index(code),
                 inputs=list(inputs),
-                outputs=[output],
+                outputs=[] if output is None else [output],
                 builtinOptionsType=getattr(schema.BuiltinOptions, kind),
                 builtinOptions=options,
             )
         )
 
-    def pack(self, inputs: Sequence[int], outputs: Sequence[int]) -> bytes:
-        """Return the file's bytes."""
-        subgraph = schema.SubGraphT(
-            tensors=self.tensors, inputs=list(inputs), outputs=list(outputs), operators=self.operators, name="main"
+    def subgraph(self, inputs: Sequence[int] = (), outputs: Sequence[int] = (), name: str = "main") -> Any:
+        """Return the graph as one of a network's."""
+        return _made(
+            schema.SubGraphT,
+            tensors=self.tensors,
+            inputs=list(inputs),
+            outputs=list(outputs),
+            operators=self.operators,
+            name=name,
         )
+
+    def pack(self, inputs: Sequence[int], outputs: Sequence[int], *others: Any) -> bytes:
+        """Return the file's bytes; `others` are subgraphs that share this one's buffers and codes."""
         codes = [
-            schema.OperatorCodeT(builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
+            _made(schema.OperatorCodeT, builtinCode=code, deprecatedBuiltinCode=min(code, 127), version=1)
             for code in self.codes
         ]
-        model = schema.ModelT(version=3, operatorCodes=codes, subgraphs=[subgraph], buffers=self.buffers)
+        graphs = [self.subgraph(inputs, outputs), *others]
+        model = _made(schema.ModelT, version=3, operatorCodes=codes, subgraphs=graphs, buffers=self.buffers)
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -158,3 +181,40 @@ def tiling(n_values: int) -> bytes:
     graph.operator("ADD", [none_int, graph.constant(np.ones(2, np.int32))], once, schema.AddOptionsT())
     graph.operator("TILE", [source, once], target)
     return graph.pack([source], [target])
+
+
+def remembering(n_values: int, memory_size: int = 4) -> bytes:
+    """An SVDF: its output for `(1, n_values)` depends on the runs before, until it is told to forget them."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    rng = np.random.default_rng(5)
+    weights_feature = graph.constant(rng.normal(0, 1 / n_values, (2, n_values)).astype(np.float32))
+    weights_time = graph.constant(rng.normal(0, 1, (2, memory_size)).astype(np.float32))
+    state = graph.tensor(Spec((1, 2 * memory_size)))
+    graph.tensors[state].isVariable = True
+    target = graph.tensor(Spec((1, 2), name="embedding"))
+    graph.operator(
+        "SVDF", [source, weights_feature, weights_time, -1, state], target, _made(schema.SVDFOptionsT, rank=1)
+    )
+    return graph.pack([source], [target])
+
+
+def counting(n_values: int) -> bytes:
+    """A network that adds up its inputs in a resource, which only a new interpreter is without."""
+    graph = Graph()
+    setup = Graph(buffers=graph.buffers, codes=graph.codes)
+    handle = setup.tensor(Spec((1,), "resource"))
+    options = _made(schema.VarHandleOptionsT, container="", sharedName="sum")
+    setup.operator("VAR_HANDLE", [], handle, options)
+    zeros = setup.constant(np.zeros((1, n_values), np.float32))
+    setup.operator("ASSIGN_VARIABLE", [handle, zeros], None, _made(schema.AssignVariableOptionsT))
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    handle = graph.tensor(Spec((1,), "resource"))
+    before = graph.tensor(Spec((1, n_values)))
+    target = graph.tensor(Spec((1, n_values), name="embedding"))
+    graph.operator("CALL_ONCE", [], None, _made(schema.CallOnceOptionsT, initSubgraphIndex=1))
+    graph.operator("VAR_HANDLE", [], handle, options)
+    graph.operator("READ_VARIABLE", [handle], before, schema.ReadVariableOptionsT())
+    graph.operator("ADD", [source, before], target, schema.AddOptionsT())
+    graph.operator("ASSIGN_VARIABLE", [handle, target], None, _made(schema.AssignVariableOptionsT))
+    return graph.pack([source], [target], setup.subgraph(name="setup"))

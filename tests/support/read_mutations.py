@@ -13,7 +13,7 @@ from collections import Counter
 from pathlib import Path
 
 from sonyc_ml.errors import RecordingError
-from sonyc_ml.sound.files import read_recording
+from sonyc_ml.sound.files import open_recording, read_recording
 
 EXTREMES = (0, 1, 2, 3, 6, 7, 0x11, 0x50, 0x55, 0x7F, 0xFF, 0xFFFE, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 HEADER_LENGTH = 120  # bytes, in which most of the damage is done: that is where decisions are made
@@ -49,7 +49,14 @@ def main() -> None:
     for i in range(n_mutations):
         path.write_bytes(damaged(recordings[i % len(recordings)], chance))
         try:
-            read_recording(path)
+            if i % 2:
+                read_recording(path)
+            else:
+                with open_recording(path, salvage=True) as recording:
+                    n_samples = sum(map(len, recording.blocks()))
+                    assert n_samples == recording.n_samples <= recording.n_elapsed
+                    assert recording.n_left >= 0
+                    assert recording.levels.clipped_share <= 1
             counts["read"] += 1
         except RecordingError as error:
             counts["refused" if str(error).startswith(f"{path}: ") else f"refused without its path: {error}"] += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from sonyc_ml.sound.header import W64_RIFF, W64_TAIL
+from sonyc_ml.sound.chunks import W64_RIFF, W64_TAIL
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 GUID_TAIL = bytes.fromhex("000000001000800000aa00389b71")  # of a sub-format: 16 bits of tag, then this
@@ -115,4 +115,8 @@ SYNTHETIC = {
     "pcm16.aiff": ("AIFF", "PCM_16"),
     "pcm16.flac": ("FLAC", "PCM_16"),
     "vorbis.ogg": ("OGG", "VORBIS"),
+    "pcm24.flac": ("FLAC", "PCM_24"),
+    "opus.ogg": ("OGG", "OPUS"),
+    "pcm24.aiff": ("AIFF", "PCM_24"),
+    "float32.aifc": ("AIFF", "FLOAT"),
 }

@@ -78,7 +78,7 @@ def read_timetable(outputs: Iterable[Output]) -> Timetable:
 def span_of(output: Output) -> tuple[float, float]:
     """When a recording begins and ends, in seconds since 1970."""
     start_s = seconds_of(output.provenance.start_time)
-    return start_s, start_s + output.provenance.n_samples / output.provenance.sample_rate
+    return start_s, start_s + output.provenance.duration_s
 
 
 def span_of_day(day: date, zone: tzinfo) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def bin_edges(start_s: float, end_s: float, starts_s: Numbers, hop_size_s: float
 
 
 def longest_pause_s(starts_s: Numbers) -> float:
-    """How far apart recordings may begin with none missing between them: half as far again as usual (in seconds)."""
+    """Longest time between the starts of two recordings without a gap: 1.5 times the median, at most an hour."""
     begins_s = np.unique(starts_s)
     usual_s = float(np.median(np.diff(begins_s))) if len(begins_s) > 1 else 0.0
     return min(USUAL_PAUSES * usual_s, LONGEST_PAUSE_S)

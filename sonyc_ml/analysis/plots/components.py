@@ -12,6 +12,8 @@ Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
+MOST_OPTIMAL = 512  # dimensions: the best of the orders takes two seconds then, and ten for twice as many
+
 
 @dataclass(frozen=True, slots=True)
 class Components:
@@ -66,8 +68,8 @@ def varying(values: npt.NDArray[np.floating]) -> tuple[npt.NDArray[np.bool_], Nu
 def order_of_likeness(values: npt.NDArray[np.floating]) -> Indices:
     """Order dimensions so that those which rise and fall together lie together.
 
-    By average linkage of their correlations, as in [1]_: the two groups that are most alike are joined, at the ends
-    that are most alike, until there is one. Constant dimensions are last.
+    By average linkage of their correlations, and of the orders that it allows the one whose neighbours are most alike
+    [1]_, but for more than :data:`MOST_OPTIMAL` dimensions. Constant dimensions are last.
 
     Parameters
     ----------
@@ -80,48 +82,30 @@ def order_of_likeness(values: npt.NDArray[np.floating]) -> Indices:
 
     References
     ----------
-    .. [1] M. B. Eisen, P. T. Spellman, P. O. Brown, D. Botstein. "Cluster analysis and display of genome-wide
-       expression patterns." PNAS 95(25), 1998.
+    .. [1] Z. Bar-Joseph, D. K. Gifford, T. S. Jaakkola. "Fast optimal leaf ordering for hierarchical clustering."
+       Bioinformatics 17, 2001.
     """
+    from scipy.cluster import hierarchy  # noqa: PLC0415  an extra, and not needed for other pictures
+
     varies, mean, deviation = varying(values)
     moving, constant = np.flatnonzero(varies), np.flatnonzero(~varies)
     if len(moving) < 3:
         return np.concatenate([moving, constant])
-    scaled = ((values[:, moving] - mean[moving]) / deviation[moving]).astype(np.float32)
-    return np.concatenate([moving[_linked(scaled.T @ scaled / np.float32(len(scaled)))], constant])
+    scaled = (values[:, moving] - mean[moving]) / deviation[moving]
+    apart = 1 - scaled.T @ scaled / len(scaled)
+    pairs = apart[np.triu_indices(len(apart), 1)].clip(0)  # rounding may leave less than nothing
+    tree = hierarchy.linkage(pairs, "average", optimal_ordering=len(moving) <= MOST_OPTIMAL)
+    return np.concatenate([moving[hierarchy.leaves_list(tree)], constant])
 
 
-def _linked(likeness: Floats) -> list[int]:
-    """Numbers of the rows of a likeness, `(n, n)`, in the order in which average linkage lays them."""
-    groups = [[row] for row in range(len(likeness))]
-    between = likeness.copy()  # of groups; each is kept in the row of its first member, the rest is empty
-    np.fill_diagonal(between, -np.inf)
-    nearest = between.argmax(axis=1)
-    best = between.max(axis=1)
-    for _ in range(len(groups) - 1):
-        one = int(best.argmax())
-        other = int(nearest[one])
-        shares = np.array([len(groups[one]), len(groups[other])], np.float32)
-        joined = (shares @ between[[one, other]]) / shares.sum()
-        between[one], between[:, one] = joined, joined
-        between[other], between[:, other] = -np.inf, -np.inf
-        between[one, one] = -np.inf
-        groups[one], groups[other] = _end_to_end(groups[one], groups[other], likeness), []
-        # A mean is no larger than the larger of its two, so only rows that were nearest to one of them have changed.
-        changed = np.flatnonzero((nearest == one) | (nearest == other) | (np.arange(len(groups)) == one))
-        nearest[changed], best[changed] = between[changed].argmax(axis=1), between[changed].max(axis=1)
-    return next(group for group in groups if group)
-
-
-def _end_to_end(one: list[int], other: list[int], likeness: Floats) -> list[int]:
-    """Join two rows of numbers at the ends that are most alike."""
-    ways = [(first, second) for first in (one, one[::-1]) for second in (other, other[::-1])]
-    first, second = max(ways, key=lambda way: float(likeness[way[0][-1], way[1][0]]))
-    return first + second
+def on_unit_sphere(points: npt.NDArray[np.floating]) -> Numbers:
+    """Points at the distance 1 from the origin, so that distances between them are those of their angles."""
+    lengths = np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
+    return points / np.where(lengths == 0, 1, lengths)
 
 
 class Reservoir:
-    """A fair sample of a stream of points: each has the same chance, the same ones are drawn every time.
+    """A random sample of a stream of points: each has the same chance, and every run takes the same ones.
 
     Parameters
     ----------
@@ -142,7 +126,7 @@ class Reservoir:
         if self.n_seen < self._size:
             self.kept.append(item)
         else:
-            place = int(self._rng.integers(self.n_seen + 1))
-            if place < self._size:
-                self.kept[place] = item
+            index = int(self._rng.integers(self.n_seen + 1))
+            if index < self._size:
+                self.kept[index] = item
         self.n_seen += 1

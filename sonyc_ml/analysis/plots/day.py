@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any
@@ -14,7 +13,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec, SubplotSpec
+from matplotlib.gridspec import GridSpec, GridSpecFromSubplotSpec
 
 from sonyc_ml.analysis.plots import style as drawing
 from sonyc_ml.analysis.plots.bins import (
@@ -26,7 +25,8 @@ from sonyc_ml.analysis.plots.bins import (
     read_timetable,
     span_of_day,
 )
-from sonyc_ml.analysis.plots.components import Components, Floats, Indices, Numbers, principal_components
+from sonyc_ml.analysis.plots.components import Floats, Numbers, on_unit_sphere, principal_components
+from sonyc_ml.analysis.plots.maps import draw_maps
 from sonyc_ml.base.human import count, span
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.output import Output, Provenance
@@ -34,13 +34,11 @@ from sonyc_ml.outputs.output import Output, Provenance
 DAY_S = 86400
 N_COMPONENTS = 8  # rows of the heat map where there are no scores
 FINEST = 2000  # shares of the span: shorter pauses are not seen
-ROOM_FOR_TWO_INCH = 5.5  # of the figure's width, for two maps side by side
-MOST_MARKS = 500  # of a map that is drawn as lines; more of them are an image
 DIMMEST = 0.5  # exponent of the colours: a faint score is seen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Span:
+class DayView:
     """What the picture of a span shows.
 
     Attributes
@@ -76,7 +74,7 @@ class Span:
 
 def look_at(
     read: Callable[[], Iterable[Output]], zone: tzinfo, day: date | None = None, *, whole: bool = False
-) -> Span:
+) -> DayView:
     """Collect what there is to show of a folder of outputs.
 
     Parameters
@@ -98,21 +96,14 @@ def look_at(
     timetable = read_timetable(read())
     if not len(timetable.starts_s):
         raise ConfigError("there are no outputs there")
-    if whole:
-        day, start_s, end_s = None, float(timetable.starts_s.min()), float(timetable.ends_s.max())
-    else:
-        day = day or _fullest(timetable, zone)
-        start_s, end_s = span_of_day(day, zone)
-    there = timetable.within(start_s, end_s)
-    if not there.any():
-        days = ", ".join(f"{other} ({n})" for other, n in timetable.days(zone).most_common(5))
-        raise ConfigError(f"there are no recordings on {day}; there are on {days}")
+    day = None if whole else day or _fullest(timetable, zone)
+    start_s, end_s, there = _recordings_of(timetable, zone, day)
     number = int(np.bincount(timetable.bundle[there]).argmax())  # embeddings of two bundles are not comparable
     chosen = there & (timetable.bundle == number)
     starts_s, ends_s = timetable.starts_s[chosen], timetable.ends_s[chosen]
     bins = Bins(bin_edges(start_s, end_s, starts_s, timetable.hop_size_s))
     last = _fill(bins, read(), timetable.bundles[number])
-    return Span(
+    return DayView(
         start_s=start_s,
         end_s=end_s,
         day=day,
@@ -124,6 +115,19 @@ def look_at(
         labels=last.labels,
         provenance=last.provenance,
     )
+
+
+def _recordings_of(timetable: Timetable, zone: tzinfo, day: date | None) -> tuple[float, float, npt.NDArray[np.bool_]]:
+    """Begin and end of a day, or of all there is, and which recordings lie in it."""
+    if day is None:
+        start_s, end_s = float(timetable.starts_s.min()), float(timetable.ends_s.max())
+    else:
+        start_s, end_s = span_of_day(day, zone)
+    there = timetable.within(start_s, end_s)
+    if not there.any():
+        days = ", ".join(f"{other} ({n})" for other, n in timetable.days(zone).most_common(5))
+        raise ConfigError(f"there are no recordings on {day}; there are on {days}")
+    return start_s, end_s, there
 
 
 def _fullest(timetable: Timetable, zone: tzinfo) -> date:
@@ -144,7 +148,7 @@ def _fill(bins: Bins, outputs: Iterable[Output], bundle: str) -> Output:
     return last
 
 
-def draw(span_: Span, width_inch: float = drawing.WIDTH_INCH, height_inch: float | None = None) -> Figure:
+def draw(span_: DayView, width_inch: float = drawing.WIDTH_INCH, height_inch: float | None = None) -> Figure:
     """Draw when there were recordings, the heat map, and the map."""
     heat = _heat(span_)
     has_map = span_.bins.map.n_seen > 2
@@ -157,95 +161,11 @@ def draw(span_: Span, width_inch: float = drawing.WIDTH_INCH, height_inch: float
     _draw_coverage(span_, coverage)
     _draw_heat(span_, heat, axes, figure.add_subplot(strips[1, 1]))
     if has_map:
-        _draw_maps(span_, figure, rows[2, 0])
+        draw_maps(figure, rows[2, 0], span_.bins.map, span_.labels, span_.zone)
     sound_s = float((merged(span_.starts_s, span_.ends_s) @ (-1, 1)).sum())
     subtitle = f"{count(len(span_.starts_s))}, {span(sound_s)} of sound"
     drawing.with_heading(figure, _title(span_), subtitle, _footnote(span_, heat))
     return figure
-
-
-def _draw_maps(span_: Span, figure: Figure, place: SubplotSpec) -> None:
-    """The map by class, and by hour where there is room for both or there are no classes."""
-    embeddings, kinds, times_s = (np.array(values) for values in zip(*span_.bins.map.kept, strict=True))
-    units = on_unit_sphere(embeddings)
-    components = principal_components(units, 2)
-    points = components.coordinates(units)
-    points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
-    has_classes = bool((kinds >= 0).all())
-    has_hours = not has_classes or figure.get_figwidth() >= ROOM_FOR_TWO_INCH
-    widths = [*((29, 9) if has_classes else ()), *((29, 1) if has_hours else ())]
-    cells = GridSpecFromSubplotSpec(1, len(widths), place, width_ratios=widths)
-    panels = [figure.add_subplot(cells[0, column]) for column in range(len(widths))]
-    if has_classes:
-        _label_map(panels[0], components, "Embeddings, by likeliest class")
-        _draw_classes(panels[0], panels[1], points, kinds, span_.labels)
-    if has_hours:
-        _label_map(panels[-2], components, "Embeddings, by time of day")
-        _draw_hours(panels[-2], panels[-1], points, hours_of_day(times_s, span_.zone))
-
-
-def _draw_hours(axes: Axes, bar: Axes, points: Numbers, hours: Numbers) -> None:
-    """Points by the hour, in colours that end as they begin."""
-    look: dict[str, Any] = {
-        "cmap": drawing.HOURS,
-        "vmin": 0,
-        "vmax": 24,
-        "s": drawing.MARK_SIZE,
-        "linewidths": 0.25,
-        "edgecolors": drawing.GREY,
-        "rasterized": len(points) > MOST_MARKS,
-    }
-    marks = axes.scatter(points[:, 0], points[:, 1], c=hours, **look)
-    drawing.colour_bar(bar, marks, "Hour", (0, 6, 12, 18, 24))
-
-
-def _label_map(axes: Axes, components: Components, title: str) -> None:
-    shares = [*components.shares, 0.0][:2]
-    axes.set_title(title, fontsize=7.5, fontweight="normal")
-    axes.set_xlabel(f"Component 1 ({shares[0]:.0%} of variance)")
-    axes.set_ylabel(f"Component 2 ({shares[1]:.0%})")
-    axes.set_aspect("equal", "datalim")
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def _draw_classes(axes: Axes, legend: Axes, points: Numbers, kinds: Indices, labels: Sequence[str]) -> None:
-    """Points by class, the most frequent classes with a colour and a mark of their own."""
-    names = drawing.class_names(labels, max(len(labels), int(kinds.max()) + 1))
-    frequent = [kind for kind, _ in Counter(kinds.tolist()).most_common(len(drawing.CLASS_COLOURS))]
-    look: dict[str, Any] = {
-        "s": drawing.MARK_SIZE,
-        "linewidths": 0.25,
-        "edgecolors": "white",
-        "rasterized": len(points) > MOST_MARKS,
-    }
-    rest = ~np.isin(kinds, frequent)
-    if rest.any():
-        axes.scatter(points[rest, 0], points[rest, 1], c=drawing.PALE, marker=".", label="other", **look)
-    for kind, colour, mark in zip(sorted(frequent), drawing.CLASS_COLOURS, drawing.CLASS_MARKS, strict=False):
-        axes.scatter(
-            points[kinds == kind, 0],
-            points[kinds == kind, 1],
-            c=colour,
-            marker=mark,
-            label=drawing.shortened(names[kind]),
-            **look,
-        )
-    legend.set_axis_off()
-    handles, texts = axes.get_legend_handles_labels()
-    legend.legend(handles, texts, loc="center left", fontsize=6.5, frameon=False, borderaxespad=0, handletextpad=0.1)
-
-
-def on_unit_sphere(points: npt.NDArray[np.floating]) -> Numbers:
-    """Points at the distance 1 from the origin, so that distances between them are those of their angles."""
-    lengths = np.linalg.norm(points.astype(np.float64), axis=1, keepdims=True)
-    return points / np.where(lengths == 0, 1, lengths)
-
-
-def hours_of_day(times_s: Numbers, zone: tzinfo) -> Numbers:
-    """Hours since midnight in a time zone, in [0, 24), of times in seconds since 1970."""
-    times = (datetime.fromtimestamp(time_s, zone) for time_s in times_s.tolist())
-    return np.array([time.hour + time.minute / 60 + time.second / 3600 for time in times])
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +180,7 @@ class Heat:
     notes: list[str]
 
 
-def _heat(span_: Span) -> Heat:
+def _heat(span_: DayView) -> Heat:
     """Mean scores, or else principal components of the mean embeddings."""
     scores, embedding = span_.bins.means("scores"), span_.bins.means("embedding")
     if scores is not None:
@@ -292,7 +212,7 @@ def _days(times_s: npt.ArrayLike) -> Numbers:
     return np.asarray(times_s, np.float64) / DAY_S
 
 
-def _draw_coverage(span_: Span, axes: Axes) -> None:
+def _draw_coverage(span_: DayView, axes: Axes) -> None:
     drawing.hatch_ground(axes)
     pause_s = max((span_.end_s - span_.start_s) / FINEST, longest_pause_s(span_.starts_s))
     spans = _days(merged(span_.starts_s, span_.ends_s, pause_s))
@@ -305,7 +225,7 @@ def _draw_coverage(span_: Span, axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(True)
 
 
-def _draw_heat(span_: Span, heat: Heat, axes: Axes, bar: Axes) -> None:
+def _draw_heat(span_: DayView, heat: Heat, axes: Axes, bar: Axes) -> None:
     drawing.hatch_ground(axes)
     edges = _days(span_.bins.edges_s)
     n_rows = len(heat.rows)
@@ -322,11 +242,11 @@ def _draw_heat(span_: Span, heat: Heat, axes: Axes, bar: Axes) -> None:
     _label_hours(span_, axes)
 
 
-def _label_hours(span_: Span, axes: Axes) -> None:
+def _label_hours(span_: DayView, axes: Axes) -> None:
     dates: Any = matplotlib.dates  # which has no types
     zone = datetime.fromtimestamp(span_.start_s, span_.zone).tzname() or str(span_.zone)
     if span_.day is not None:
-        step = 2 if axes.figure.bbox.width / axes.figure.dpi >= ROOM_FOR_TWO_INCH else 6
+        step = 2 if axes.figure.bbox.width / axes.figure.dpi >= drawing.ROOM_FOR_TWO_INCH else 6
         axes.xaxis.set_major_locator(dates.HourLocator(byhour=range(0, 24, step), tz=span_.zone))
         axes.xaxis.set_major_formatter(dates.DateFormatter("%H:%M", tz=span_.zone))
         axes.set_xlabel(f"Time of day ({zone})")
@@ -340,14 +260,14 @@ def _label_hours(span_: Span, axes: Axes) -> None:
     axes.set_xlabel(f"Time ({zone})")
 
 
-def _title(span_: Span) -> str:
+def _title(span_: DayView) -> str:
     if span_.day is not None:
         return span_.day.isoformat()
     first, last = (datetime.fromtimestamp(time_s, span_.zone).date() for time_s in (span_.start_s, span_.end_s))
     return f"{first.isoformat()} to {last.isoformat()}"
 
 
-def _footnote(span_: Span, heat: Heat) -> list[str]:
+def _footnote(span_: DayView, heat: Heat) -> list[str]:
     provenance = span_.provenance
     width_s = span_.bins.edges_s[1] - span_.bins.edges_s[0]
     parts = [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -17,10 +18,10 @@ from sonyc_ml.analysis.plots.components import order_of_likeness, varying
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.sound.files import open_recording
-from sonyc_ml.sound.recording import Recording
+from sonyc_ml.sound.files import FileRecording, open_recording
 
 N_COLUMNS = 1800  # 300 an inch
+SILENCE_LENGTH = 1 << 16  # samples
 FREQUENCIES_HZ = (0, 125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
 DEEPEST = 80.0  # below the loudest feature, as a window is clipped; in dB where features are levels
 QUIETEST_PERCENT = 1  # of the features share the darkest colour
@@ -46,7 +47,7 @@ class View:
     embedding : np.ndarray [shape=(n_dims, n_columns), dtype=float32] or None
     scores : np.ndarray [shape=(n_classes, n_columns), dtype=float32] or None
     version : str
-        Of the bundle; empty where it is not at hand.
+        Of the bundle; empty where it is not given.
     """
 
     output: Output
@@ -79,7 +80,7 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
     """
     provenance = output.provenance
     _check(output, recording, model)
-    timeline = Timeline(0.0, provenance.n_samples / provenance.sample_rate, N_COLUMNS)
+    timeline = Timeline(0.0, provenance.duration_s, N_COLUMNS)
     parts: dict[str, Any] = {
         kind: shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
         for kind, rows in output.by_kind().items()
@@ -89,13 +90,28 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
         with open_recording(recording, channel, salvage=provenance.salvaged) as sound:
             if sound.sha256() != provenance.recording_sha256:
                 raise ConfigError(f"{recording} is not the recording that the output was made of: its SHA-256 differs")
-            parts["waveform"] = envelope(sound.blocks(), sound.n_samples, N_COLUMNS)
+            parts["waveform"] = envelope(_in_time(sound), sound.n_elapsed, N_COLUMNS)
         if model is not None:
             with open_recording(recording, channel, salvage=provenance.salvaged) as sound:
                 parts |= _features(output, sound, model, timeline)
     if model is not None and model.bundle.manifest is not None:
         parts["version"] = model.bundle.manifest.version
     return View(output=output, timeline=timeline, **parts)
+
+
+def _in_time(sound: FileRecording) -> Iterator[npt.NDArray[np.float32]]:
+    """The blocks of a recording, with silence for what a triggered recorder left out."""
+    position = 0
+    for segment, blocks in sound.segment_blocks():
+        yield from _silence(segment.start - position)
+        yield from blocks
+        position = segment.start + segment.n_samples
+    yield from _silence(sound.n_elapsed - position)
+
+
+def _silence(n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
+    for start in range(0, n_samples, SILENCE_LENGTH):
+        yield np.zeros(min(SILENCE_LENGTH, n_samples - start), np.float32)
 
 
 def _check(output: Output, recording: Path | None, model: Model | None) -> None:
@@ -118,7 +134,7 @@ def _check(output: Output, recording: Path | None, model: Model | None) -> None:
         )
 
 
-def _features(output: Output, sound: Recording, model: Model, timeline: Timeline) -> dict[str, Any]:
+def _features(output: Output, sound: FileRecording, model: Model, timeline: Timeline) -> dict[str, Any]:
     """What the network read of a recording, laid out in time; nothing where that is no picture, as samples are not."""
     shape = tuple(size for size in model.extractor.feature_shape if size != 1)
     if len(shape) != 2:
@@ -135,9 +151,9 @@ def _features(output: Output, sound: Recording, model: Model, timeline: Timeline
         first_s=first_s,
         step_s=step_s,
     )
-    blocks = model.extractor.stream(sound.blocks(), sound.sample_rate, sound.n_samples, provenance.hop_size_s)
-    for block in blocks:
-        spectrogram.add(block.reshape(len(block), n_bands, n_frames))
+    for segment, blocks in sound.segment_blocks():
+        for block in model.extractor.stream(blocks, sound.sample_rate, segment.n_samples, provenance.hop_size_s):
+            spectrogram.add(block.reshape(len(block), n_bands, n_frames))
     return {"features": spectrogram.levels(), "mel_scale": mel_scale}
 
 
@@ -258,4 +274,8 @@ def _footnote(view: View) -> list[str]:
         parts += drawing.what_classes(view.output.scores.max(axis=0))
     if provenance.salvaged:
         parts.append("salvaged from an unfinished file")
+    if provenance.segments:
+        parts.append("recorded only above a trigger's threshold")
+    if provenance.without_sound:
+        parts.append("no sound: the microphone may be dead")
     return parts

@@ -30,6 +30,7 @@ from sonyc_ml.errors import ConfigError
 
 SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH_INCH = 7.2  # two columns of a paper
+ROOM_FOR_TWO_INCH = 5.5  # of the figure's width, for two panels side by side
 DPI = 300
 MOST_CLASSES = 20
 TITLE_CHARACTERS, SUBTITLE_CHARACTERS = 11.0, 0.75  # an inch; of the title, for each of the subtitle's

@@ -51,7 +51,7 @@ def bundle(
         read = read_bundle(settings.path, trusted_keys=settings.trusted_keys)
         model = make_described(read, **_parameters(settings))
     except (SonycMLError, ValueError, TypeError) as error:
-        keys = f" --trusted_keys {quoted(settings.trusted_keys)}" if settings.trusted_keys else ""
+        keys = f" --trusted-keys {quoted(settings.trusted_keys)}" if settings.trusted_keys else ""
         remedy = f"mend it, and check it with: sonyc-ml bundle verify {quoted(settings.path)}{keys}"
         return Finding("bundle", BAD, str(error), remedy)
     keep(model)

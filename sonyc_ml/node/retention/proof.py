@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -13,38 +14,41 @@ import numpy.typing as npt
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
 from sonyc_ml.features import RES_TYPES
-from sonyc_ml.node.config import Config
 from sonyc_ml.outputs.files import find_output, output_path, read_output
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
-from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.files import FileRecording, open_recording
 
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
 
-def proof(config: Config, identity: Identity) -> str:
+def proof(identity: Identity, folder: Path, output_folders: Sequence[Path], output_format: str) -> str:
     """Why a recording that is done may not go; empty where every output of it is proved.
 
     Every output is read again, wholly; its numbers are finite, a row for each window, and its windows cover the
-    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs tell.
+    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs have,
+    and it holds no more sound than that, by its size and not by its header.
 
     Parameters
     ----------
-    config : Config
-        Says which bundles there are, and where their outputs and the recording are.
     identity : Identity
         Of the recording, whose file is a regular one.
+    folder : Path
+        Where the recording lies.
+    output_folders : sequence of Path
+        Where the outputs of each bundle lie.
+    output_format : {"npz", "csv"}
 
     Returns
     -------
     str
-        ``no output``, ``output damaged``, ``rows do not match``, ``recording changed``, ``recording unreadable``,
-        ``I/O error`` or nothing.
+        ``no output``, ``output damaged``, ``rows do not match``, ``sound left over``, ``recording changed``,
+        ``recording unreadable``, ``I/O error`` or nothing.
     """
     provenances: list[Provenance] = []
     try:
-        for model in config.model:
-            output = _output(identity, config.output_folder(model), config.output.format)
+        for output_folder in output_folders:
+            output = _output(identity, output_folder, output_format)
             if output is None:
                 return "no output"
             if not is_sound(output):
@@ -56,7 +60,7 @@ def proof(config: Config, identity: Identity) -> str:
         return "output damaged"
     except OSError:
         return "I/O error"
-    return _recording_flaw(config.spool.folder / identity.name, identity, provenances)
+    return _recording_flaw(folder / identity.name, identity, provenances)
 
 
 def is_sound(output: Output) -> bool:
@@ -81,14 +85,27 @@ def covers_recording(output: Output) -> bool:
     alone or, at most, over half a window of silence on either side; it may be one off for how it rounds.
     """
     provenance = output.provenance
-    duration_s = provenance.n_samples / provenance.sample_rate
-    n_windows = len(output.timestamps)
-    first_s, last_s = float(output.timestamps[0]), float(output.timestamps[-1])
+    spans_s = provenance.spans_s
+    # Each stretch of a triggered recording has its windows, whose middles lie in it, and none lie in a gap.
+    middles_s = output.timestamps + provenance.window_size_s / 2
+    borders_s = [(end + start) / 2 for (_, end), (start, _) in pairwise(spans_s)]
+    numbers = np.searchsorted(borders_s, middles_s)
+    return all(
+        _covers(output.timestamps[numbers == i] - start_s, end_s - start_s, provenance)
+        for i, (start_s, end_s) in enumerate(spans_s)
+    )
+
+
+def _covers(timestamps: npt.NDArray[np.float64], duration_s: float, provenance: Provenance) -> bool:
+    n_windows = len(timestamps)
+    if n_windows == 0:
+        return False
+    first_s, last_s = float(timestamps[0]), float(timestamps[-1])
     hop_s = (last_s - first_s) / (n_windows - 1) if n_windows > 1 else provenance.hop_size_s
     if abs(hop_s - provenance.hop_size_s) > HOP_TOLERANCE * provenance.hop_size_s:
         return False
     slack_s = hop_s / 4  # for rounding to samples: less than the half of a hop by which a missing row shows
-    if not np.allclose(np.diff(output.timestamps), hop_s, rtol=0, atol=slack_s):
+    if not np.allclose(np.diff(timestamps), hop_s, rtol=0, atol=slack_s):
         return False
     if provenance.res_type not in RES_TYPES:
         n_least = 1 + max(0, math.floor((duration_s - provenance.window_size_s) / hop_s))
@@ -109,7 +126,7 @@ def _output(identity: Identity, folder: Path, output_format: str) -> Output | No
 
 
 def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Provenance]) -> str:
-    told = {
+    claimed = {
         (entry.recording_bytes, entry.recording_mtime_ns, entry.sample_rate, entry.n_samples, entry.recording_sha256)
         for entry in provenances
     }
@@ -119,15 +136,21 @@ def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Proven
             if (recording.n_bytes, recording.mtime_ns) != identity[1:]:
                 return "recording changed"
             length = (recording.sample_rate, recording.n_samples)
-            if {(rate, n_samples) for _, _, rate, n_samples, _ in told} != {length}:
+            if {(rate, n_samples) for _, _, rate, n_samples, _ in claimed} != {length}:
                 return "rows do not match"
-            return "" if told == {(*identity[1:], *length, recording.sha256())} else "recording changed"
+            return _content_flaw(recording, is_same=claimed == {(*identity[1:], *length, recording.sha256())})
     except UnfinishedRecordingError:
         return "recording changed"
     except RecordingError:
         return "recording unreadable"
-    except SonycMLError:
+    except (SonycMLError, OSError):
         return "I/O error"
+
+
+def _content_flaw(recording: FileRecording, *, is_same: bool) -> str:
+    if recording.n_left:  # of which the header that gave both lengths says nothing
+        return "sound left over"
+    return "" if is_same else "recording changed"
 
 
 def _is_finite(array: npt.NDArray[np.float32]) -> bool:

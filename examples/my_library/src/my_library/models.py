@@ -33,7 +33,7 @@ class OctaveLevels(WindowExtractor):
         self.feature_shape = (parameters.n_bands,)
 
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """Compute the levels of `n_windows` windows, each `hop_length` samples after the one before."""
+        """Return the levels of the first `n_windows` windows of samples, the first of which begins at the first."""
         starts = np.arange(n_windows) * hop_length
         windows = piece[starts[:, None] + np.arange(self.window_length)]
         power = np.abs(np.fft.rfft(windows)) ** 2

@@ -11,11 +11,11 @@ import wave
 from pathlib import Path
 from typing import Any
 
-import environments
-from figures import progress
-from inputs import Inputs
-from watching import Watch, command
-from workers import WorkerError, wait
+from scripts.benchmarks import environments
+from scripts.benchmarks.figures import progress
+from scripts.benchmarks.inputs import Inputs
+from scripts.benchmarks.watching import Watch, command
+from scripts.benchmarks.workers import WorkerError, wait
 
 N_FIRST, N_LONG = 20, 2000
 N_AHEAD = 4  # recordings that wait in the folder: enough that the daemon never does

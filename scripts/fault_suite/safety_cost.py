@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig import Node, Options, Row, as_root, has, record, sound
-
+from scripts.fault_suite.rig import Node, Options, Row, as_root, has, record, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.spool.leases import is_being_written
 from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs.files import output_path, write_output
@@ -44,10 +43,14 @@ def run(options: Options) -> list[Row]:
 # The two roads
 
 
+def _bundles(config: Config) -> RunningBundles:
+    return RunningBundles(config.model, config.output)
+
+
 @contextmanager
 def _plain(bundle: Path, recordings: Path, outputs: Path) -> Iterator[Do]:
     """Read, embed, write."""
-    model = next(iter(Bundles(_config(bundle, recordings, outputs)))).model
+    model = next(iter(_bundles(_config(bundle, recordings, outputs)))).model
     outputs.mkdir(parents=True, exist_ok=True)
 
     def do(identity: Identity) -> None:
@@ -62,7 +65,13 @@ def _all(bundle: Path, recordings: Path, outputs: Path) -> Iterator[Do]:
     """The same with all that looks after it: what a turn of the daemon does with a recording."""
     config = _config(bundle, recordings, outputs)
     journal = Journal(config.state_folder)
-    worker = Worker(config, journal, Bundles(config), lambda name: is_being_written(recordings / name))
+    worker = Worker(
+        recordings,
+        journal,
+        _bundles(config),
+        lambda name: is_being_written(recordings / name),
+        output=config.output,
+    )
     worker.start()
 
     def do(identity: Identity) -> None:
@@ -98,7 +107,8 @@ def _identities(recordings: Path) -> list[Identity]:
 def _time(options: Options) -> Row:
     """One recording by the one road and by the other, in turn, in this process."""
     row = Row(f"time a recording, {N_TIMED} by each road in turn")
-    recordings, seconds = options.folder / "recordings", {"plain": [], "all": []}
+    recordings = options.folder / "recordings"
+    seconds: dict[str, list[float]] = {road: [] for road in ROADS}
     outputs = {road: options.folder / f"timed-{road}" for road in ROADS}
     with (
         _plain(options.bundle, recordings, outputs["plain"]) as plain,
@@ -193,7 +203,8 @@ def _road(road: str, options: Options, outputs: Path, pause_s: float) -> int:
 
 def _command(road: str, options: Options, outputs: Path, pause_s: float) -> list[str]:
     recordings = options.folder / "recordings"
-    return [sys.executable, __file__, road, str(options.bundle), str(recordings), str(outputs), str(pause_s)]
+    words = (road, options.bundle, recordings, outputs, pause_s)
+    return [sys.executable, "-m", "scripts.fault_suite.safety_cost", *map(str, words)]
 
 
 # Flushes

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from rig import Node, Options, Row, record, sound, trial
-
+from scripts.fault_suite.rig import Node, Options, Row, record, sound, trial
 from sonyc_ml.node.journal.journal import Journal
 
 N_WARM_UP, N_QUICK, N_LONG = 300, 2_000, 20_000
@@ -52,6 +51,6 @@ def _wait_for(node: Node, n_done: int) -> None:
 
     def is_done() -> bool:
         time.sleep(0.05)
-        return node.ask(Journal.counts, {}).get("done", 0) >= n_done
+        return int(node.ask(Journal.counts, {}).get("done", 0)) >= n_done
 
     node.wait_for(is_done, f"{n_done} recordings to be embedded")

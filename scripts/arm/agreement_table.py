@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from agreement import agreement, oracle
-from checks import ALL, embeddings_here, embeddings_inside
-from node import TFLITE_RUNTIME, node
-from processors import PROCESSORS, ROOT, SkippedError
+from scripts.arm.agreement import agreement, oracle
+from scripts.arm.checks import ALL, embeddings_here, embeddings_inside
+from scripts.arm.node import TFLITE_RUNTIME, node
+from scripts.arm.processors import PROCESSORS, ROOT, SkippedError
 
 # As scripts/test makes it.
 X86_TFLITE_RUNTIME = ("numpy<2", "tflite-runtime==2.14.0", "soundfile", "watchdog", "dill")

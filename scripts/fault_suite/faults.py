@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import shutil
 import sys
 import tempfile
@@ -11,28 +10,43 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rig import ROOT, Options, Row
+from scripts.fault_suite import (
+    folders,
+    full_disk,
+    killer,
+    kills,
+    memory_growth,
+    odd_files,
+    overflow,
+    overload_hour,
+    power_cuts,
+    safety_cost,
+    system_calls,
+)
+from scripts.fault_suite.rig import Options, Row
+from sonyc_ml.authoring import export as exporter
+from sonyc_ml.authoring import make as maker
+from tests.support import networks
 
-# Each row is a function ``run(options) -> list of Row`` in a module of its own.
-ROWS = {
-    "kill": "kills",
-    "syscalls": "system_calls",
-    "power": "power_cuts",
-    "full": "full_disk",
-    "overflow": "overflow",
-    "folder": "folders",
-    "odd": "odd_files",
-    "killer": "killer",
-    "overload": "overload_hour",
-    "memory": "memory",
-    "cost": "cost",
+# In the order in which they are tried.
+ROWS: dict[str, Callable[[Options], list[Row]]] = {
+    "kill": kills.run,
+    "syscalls": system_calls.run,
+    "power": power_cuts.run,
+    "full": full_disk.run,
+    "overflow": overflow.run,
+    "folder": folders.run,
+    "odd": odd_files.run,
+    "killer": killer.run,
+    "overload": overload_hour.run,
+    "memory": memory_growth.run,
+    "cost": safety_cost.run,
 }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the rows; 0 where every promise held, 1 where one did not."""
     parsed = _parser().parse_args(arguments)
-    sys.path.insert(0, str(ROOT))
     n_broken = 0
     for name in parsed.rows or ROWS:
         for row in _run(name, parsed):
@@ -55,11 +69,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
-    from sonyc_ml.authoring import export as exporter
-    from sonyc_ml.authoring import make as maker
-    from tests import networks  # the path is set only now
-
-    run: Callable[[Options], list[Row]] = importlib.import_module(ROWS[name]).run
     folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
     try:
         bundle = folder / "bundle" / "tiny.tflite"
@@ -67,7 +76,7 @@ def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
         bundle.write_bytes(networks.dense((1, 64, 51, 1)))
         exporter.export(bundle.with_suffix(".pkl"))
         maker.make_bundle(bundle)
-        return run(Options(folder, bundle, parsed.long, parsed.seed))
+        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed))
     except Exception as error:  # noqa: BLE001  one row that fails must not hide the others
         return [Row(name, problems=[f"{type(error).__name__}: {error}"])]
     finally:

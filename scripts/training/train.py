@@ -24,10 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
-import clips
-import cost
-import listening
-import material
+from scripts.training import clips, listening, material, window_cost
 
 Result = TypeVar("Result")
 
@@ -48,8 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace, folder: Path) -> None:
-    import evaluate
-    import picture
+    from scripts.training import evaluate, picture
 
     outcomes = _in_processes(evaluate.evaluate_fold, [(fold, folder) for fold in _folds()], parsed.jobs)
     table = evaluate.table(outcomes)
@@ -72,11 +68,11 @@ def _ship(parsed: argparse.Namespace, folder: Path) -> None:
     (parsed.output / LABELS).write_text("\n".join(clips.read_labels(parsed.esc10)) + "\n")
     print(f"{EMBEDDER}: {len(files.embedder)} bytes; {HEAD}: {len(files.head)} bytes")
     if parsed.compare:
-        print(cost.compared(parsed.output / EMBEDDER, parsed.compare))
+        print(window_cost.compared(parsed.output / EMBEDDER, parsed.compare))
 
 
 def _shipped(folder: Path) -> Any:
-    import evaluate
+    from scripts.training import evaluate
 
     return evaluate.make_files(folder, listening.load(folder / "clips.npz"), without_fold=None)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from figures import Figure, Spread
+from scripts.benchmarks.figures import Figure, Spread
 
 
 def render(result: dict[str, Any]) -> str:

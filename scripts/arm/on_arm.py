@@ -7,16 +7,12 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
-from checks import CHECKS, BrokenError  # noqa: E402  the path is set only now
-from node import Node, node  # noqa: E402
-from processors import PROCESSORS, SkippedError  # noqa: E402
-from suite import all_files  # noqa: E402
-from table import write_table  # noqa: E402
+from scripts.arm.agreement_table import write_table
+from scripts.arm.checks import CHECKS, BrokenError
+from scripts.arm.node import Node, node
+from scripts.arm.processors import PROCESSORS, SkippedError
+from scripts.arm.suite import all_files
 
 BROKEN, SKIPPED = 1, 77  # 77 as automake has it
 

@@ -10,16 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import batches
-import latency
-import loading_time
-import machine
-import road
-from figures import as_plain
-from inputs import MissingError
-from table import render
-from workers import WorkerError
-
+from scripts.benchmarks import batches, latency, loading_time, machine, road
+from scripts.benchmarks.figures import as_plain
+from scripts.benchmarks.inputs import MissingError
+from scripts.benchmarks.text_table import render
+from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
 
 COMMANDS = {
@@ -103,7 +98,7 @@ def _add_batch(commands: Any) -> None:
         "batch",
         help="many recordings on all cores, killed and interrupted too",
         description="Time batches on one worker and on two, beside the bare network and the original algorithm; kill "
-        "and interrupt them; embed recordings by the thousand; read ESC-10 back; lose a worker of a cluster.",
+        "and interrupt them; embed recordings by the thousand; read ESC-10 back.",
     )
     parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: SONYC's)")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
