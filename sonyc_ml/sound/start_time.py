@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sonyc_ml.sound.recording import Recording
+    from sonyc_ml.sound.files import FileRecording
 
 PATTERNS = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -96,12 +96,12 @@ class StartTimes:
         usual = {"start_patterns": list(PATTERNS), "time_zone": "UTC"}
         self.settings = {name: value for name, value in given.items() if value != usual[name]}
 
-    def __call__(self, recording: Recording, name: str) -> StartTime:
+    def __call__(self, recording: FileRecording, name: str) -> StartTime:
         """When a recording begins.
 
         Parameters
         ----------
-        recording : Recording
+        recording : FileRecording
             Open, for its metadata.
         name : str
             Of its file; folders before it are not looked at.
