@@ -93,7 +93,7 @@ class RecordingsConfig:
     unfinished: str = "salvage"
     abandoned_s: float = 600.0
     max_attempts: int = 3
-    start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
+    start_patterns: tuple[str, ...] = ("recorders",)
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:

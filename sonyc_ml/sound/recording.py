@@ -30,8 +30,8 @@ class Recording(Protocol):
     duration_s : float
     description : dict
         What an output keeps of the sound and its gaps, by the names of its provenance; known once it is read.
-    comment, origination : str
-        What its metadata says of when it begins; empty where they say nothing.
+    comment, timestamp, origination : str
+        What its metadata says of when it begins: its comment, GUANO, Broadcast Wave; empty where they say nothing.
     """
 
     @property
@@ -52,6 +52,8 @@ class Recording(Protocol):
     def description(self) -> dict[str, Any]: ...  # noqa: D102
     @property
     def comment(self) -> str: ...  # noqa: D102
+    @property
+    def timestamp(self) -> str: ...  # noqa: D102
     @property
     def origination(self) -> str: ...  # noqa: D102
 
