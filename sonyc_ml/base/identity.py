@@ -29,9 +29,15 @@ class Identity(NamedTuple):
 
     @property
     def stamp(self) -> str:
-        """Its time to the nanosecond, as a part of a file name: ``20261121T105322.123456789Z``."""
+        """Its time to the nanosecond, as a part of a file name: ``20261121T105322.123456789Z``.
+
+        In seconds since 1970 where there is no such date: a file system's time may be any number.
+        """
         whole_s, rest_ns = divmod(self.mtime_ns, 10**9)
-        return f"{datetime.fromtimestamp(whole_s, UTC):%Y%m%dT%H%M%S}.{rest_ns:09d}Z"
+        try:
+            return f"{datetime.fromtimestamp(whole_s, UTC):%Y%m%dT%H%M%S}.{rest_ns:09d}Z"
+        except (OverflowError, ValueError, OSError):
+            return f"{whole_s}.{rest_ns:09d}"
 
 
 def state_of(status: os.stat_result) -> tuple[int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.analysis.plots.components import Floats, Indices, Numbers, Reservoir
-from sonyc_ml.base.human import seconds_of
+from sonyc_ml.base.human import FIRST_S, LAST_S, seconds_of
 from sonyc_ml.outputs.output import Output
 
 BIN_WIDTHS_S = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -55,7 +55,9 @@ class Timetable:
 
     def days(self, zone: tzinfo) -> Counter[date]:
         """How many recordings begin on each day of a time zone."""
-        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in self.starts_s.tolist())
+        # The first and the last day that there are have no date in some zones.
+        starts_s = np.clip(self.starts_s, FIRST_S + 86400, LAST_S - 86400)
+        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in starts_s.tolist())
 
 
 def read_timetable(outputs: Iterable[Output]) -> Timetable:
