@@ -18,8 +18,8 @@ import numpy as np  # noqa: E402
 
 from sonyc_ml.features import make_resampler  # noqa: E402
 from sonyc_ml.model import Model  # noqa: E402
-from sonyc_ml.model.interpreter import BACKENDS  # noqa: E402
 from sonyc_ml.model.loading import load_model  # noqa: E402
+from sonyc_ml.model.runtime import BACKENDS  # noqa: E402
 from sonyc_ml.outputs.files import write_output  # noqa: E402
 from sonyc_ml.sound.files import open_recording  # noqa: E402
 

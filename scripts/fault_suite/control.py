@@ -13,7 +13,7 @@ from typing import BinaryIO
 from sonyc_ml import cli
 from sonyc_ml.node import worker
 from sonyc_ml.node.journal import journal
-from sonyc_ml.node.journal.journal import Embedded, Entry, Journal
+from sonyc_ml.node.journal.journal import Entry, Journal, OutputSummary
 from sonyc_ml.outputs import files as store
 
 
@@ -66,7 +66,7 @@ def finish_first() -> None:
         with self.transaction():
             entry = take(self, newest_first=newest_first)
             if entry is not None:
-                self.finish(entry.identity, Embedded(None, 0.0, 0.0))
+                self.finish(entry.identity, OutputSummary(None, 0.0, 0.0))
         return entry
 
     Journal.take = finished  # type: ignore[method-assign]

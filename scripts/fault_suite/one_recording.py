@@ -20,7 +20,7 @@ from sonyc_ml.base.lock import Lock
 from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.journal.journal import open_journal
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs import files as store
 
@@ -39,10 +39,10 @@ def embed(config: Config) -> list[dict[str, Any]]:
             return time.time() + 3600 * len(reports)  # what was postponed is due
 
         house.callback(Lock(config.state_folder).release)
-        bundles = Bundles(config)
+        bundles = RunningBundles(config.model, config.output)
         journal = open_journal(config.state_folder, clock)
         house.callback(journal.close)
-        worker = Worker(config, journal, bundles, lambda _name: False, clock=clock)
+        worker = Worker(config.spool.folder, journal, bundles, lambda _name: False, output=config.output, clock=clock)
         worker.start()
         status = (config.spool.folder / NAME).stat()
         while len(reports) < N_ATTEMPTS and (not reports or reports[-1]["trouble"]):

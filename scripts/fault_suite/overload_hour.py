@@ -16,7 +16,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.overload import CHECK_S
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs.files import find_output, read_provenance
 from sonyc_ml.outputs.output import Output
@@ -143,9 +143,17 @@ def _hour(folder: Path, bundle: Path, hour: Hour) -> Row:
     node = Simulation(recordings, hour)
     journal = Journal(config.state_folder, clock=lambda: node.now_s)
     try:
-        bundles = Bundles(config)
+        bundles = RunningBundles(config.model, config.output)
         _watch_outputs(bundles, node)
-        worker = Worker(config, journal, bundles, lambda _: False, clock=lambda: node.now_s)
+        worker = Worker(
+            recordings,
+            journal,
+            bundles,
+            lambda _: False,
+            output=config.output,
+            overload=config.overload,
+            clock=lambda: node.now_s,
+        )
         worker.start()
         _live(node, worker, journal)
         row.counts = _counted(node, journal)
@@ -155,7 +163,7 @@ def _hour(folder: Path, bundle: Path, hour: Hour) -> Row:
     return row
 
 
-def _watch_outputs(bundles: Bundles, node: Simulation) -> None:
+def _watch_outputs(bundles: RunningBundles, node: Simulation) -> None:
     for bundle in bundles:
         embed_file = bundle.model.embed_file
 

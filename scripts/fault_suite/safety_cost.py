@@ -20,7 +20,7 @@ from scripts.fault_suite.rig import Node, Options, Row, as_root, has, record, so
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.spool.leases import is_being_written
 from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs.files import output_path, write_output
@@ -43,10 +43,14 @@ def run(options: Options) -> list[Row]:
 # The two roads
 
 
+def _bundles(config: Config) -> RunningBundles:
+    return RunningBundles(config.model, config.output)
+
+
 @contextmanager
 def _plain(bundle: Path, recordings: Path, outputs: Path) -> Iterator[Do]:
     """Read, embed, write."""
-    model = next(iter(Bundles(_config(bundle, recordings, outputs)))).model
+    model = next(iter(_bundles(_config(bundle, recordings, outputs)))).model
     outputs.mkdir(parents=True, exist_ok=True)
 
     def do(identity: Identity) -> None:
@@ -61,7 +65,13 @@ def _all(bundle: Path, recordings: Path, outputs: Path) -> Iterator[Do]:
     """The same with all that looks after it: what a turn of the daemon does with a recording."""
     config = _config(bundle, recordings, outputs)
     journal = Journal(config.state_folder)
-    worker = Worker(config, journal, Bundles(config), lambda name: is_being_written(recordings / name))
+    worker = Worker(
+        recordings,
+        journal,
+        _bundles(config),
+        lambda name: is_being_written(recordings / name),
+        output=config.output,
+    )
     worker.start()
 
     def do(identity: Identity) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
@@ -13,7 +13,8 @@ from typing import BinaryIO, NamedTuple
 from sonyc_ml.analysis.labels import Rules, Span, label_output
 from sonyc_ml.base.durable import atomic_file, write_atomically
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.errors import ConfigError, OutputNameError
 from sonyc_ml.outputs.output import Output, Provenance
 
 SUFFIXES = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}  # behind the recording's whole name
@@ -34,7 +35,13 @@ class Sum(NamedTuple):
     n_labels: int
 
 
-def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, folder: Path) -> Sum:
+def write_labels(
+    outputs: Iterable[Output],
+    rules: Rules,
+    label_format: str,
+    folder: Path,
+    tell: Callable[[str], None] | None = None,
+) -> Sum:
     """Write labels into a folder: a file for each recording, or one csv of all, each whole or not at all.
 
     A recording in which nothing is heard has a file too, without labels: one of other rules would stay there otherwise.
@@ -47,11 +54,16 @@ def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, fol
     label_format : {"audacity", "raven", "csv"}
     folder : Path
         Made where it is not there.
+    tell : callable, optional
+        Called with the reason for each recording that is left out, as its labels cannot have its name; without it the
+        first one ends the writing.
 
     Raises
     ------
     ConfigError
         An output has no scores, or lacks a class of the rules; two are of the same recording.
+    OutputNameError
+        The labels of a recording cannot have its name, and nobody is told.
     StoreError
         A file cannot be written.
     """
@@ -62,7 +74,14 @@ def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, fol
     names = _Names(SUFFIXES[label_format])
     for output in outputs:
         spans = label_output(output, rules)
-        write_atomically(folder / names.free(output.provenance), _content(spans, output.provenance, label_format))
+        try:
+            path = folder / names.free(output.provenance)
+            write_atomically(path, _content(spans, output.provenance, label_format), folder)
+        except OutputNameError as error:
+            if tell is None:
+                raise
+            tell(str(error))
+            continue
         n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
     return Sum(n_recordings, n_labels)
 
@@ -111,10 +130,7 @@ class _Names:
 
     def free(self, provenance: Provenance) -> str:
         """The name for a recording; of one whose name was used before, with its time in it, as its output has."""
-        name = provenance.recording
-        parts = PurePosixPath(name).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-            raise ConfigError(f"an output is of a recording {name!r}, whose labels would lie outside the folder")
+        name = checked_name(provenance.recording)
         identity = Identity(name, provenance.recording_bytes, provenance.recording_mtime_ns)
         if self._taken.get(name, identity) != identity:
             name = f"{name}.{identity.stamp}"

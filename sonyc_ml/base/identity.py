@@ -1,4 +1,4 @@
-"""What tells one recording from another."""
+"""The identity of a recording: its name, size and time."""
 
 from __future__ import annotations
 

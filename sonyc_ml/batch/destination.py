@@ -13,7 +13,6 @@ from sonyc_ml.batch.ledger import Ledger, Row
 from sonyc_ml.outputs.files import output_path, read_output
 from sonyc_ml.outputs.output import Provenance
 
-STATE_FOLDER = ".sonyc-ml"
 BY_ITS_NAME = "."  # the path of an output that lies where its name says
 
 

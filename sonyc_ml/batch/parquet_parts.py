@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
+from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.batch.destination import clear_up, new_row, row_of
 from sonyc_ml.batch.events import RecordingEmbedded
-from sonyc_ml.batch.ledger import Ledger, Row
+from sonyc_ml.batch.ledger import PART_NAME, Ledger, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.errors import OutputNameError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
@@ -23,7 +25,6 @@ from sonyc_ml.outputs.output import Provenance
 WAITING_FOLDER = "waiting"
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
 PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
-PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
 
 
 @dataclass(slots=True)
@@ -135,6 +136,8 @@ class Parts:
     def _publish(self, partition: str, rows: Sequence[Row]) -> None:
         """Make a part of outputs that wait, and remove those that it replaces."""
         path = self._new_path(partition)
+        if not self._is_inside(path):
+            raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
         parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
@@ -161,8 +164,13 @@ class Parts:
     def _remove(self, paths: Iterable[str]) -> None:
         """Remove parts that were replaced, and then the memory of them: a crash between leaves no part to take up."""
         for path in paths:
-            (self._folder / path).unlink(missing_ok=True)
+            if self._is_inside(path):
+                (self._folder / path).unlink(missing_ok=True)
             self._ledger.forget_part(path)
+
+    def _is_inside(self, path: str) -> bool:
+        """Whether a part lies in the dataset: a folder of one that came from elsewhere may be a link."""
+        return is_part_name(path) and (self._folder / path).parent.resolve().is_relative_to(self._folder.resolve())
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""
@@ -173,7 +181,7 @@ class Parts:
     def _waiting_state(self, name: str) -> tuple[int, int] | None:
         try:
             return state_of(self.path(name).stat())
-        except OSError:
+        except (OSError, OutputNameError):
             return None
 
     def _found_waiting(self, name: str) -> Row | None:
@@ -208,7 +216,9 @@ class Parts:
         """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
         try:
             recordings = parquet.read_description(self._folder / path).recordings
-        except parquet.DamagedPartError:
+            for provenance, _ in recordings:
+                checked_name(provenance.recording)  # its output would wait in a file of this name
+        except (parquet.DamagedPartError, OutputNameError):
             self._remove([path])
             return
         partition = path.rpartition("part-")[0].rstrip("/")
@@ -233,6 +243,6 @@ class Parts:
         for folder, folders, names in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
-                if PART_NAME.fullmatch(name):
-                    path = Path(folder, name)
+                path = Path(folder, name)
+                if is_part_name(path.relative_to(self._folder).as_posix()) and not path.is_symlink():
                     yield path.relative_to(self._folder).as_posix(), state_of(path.stat())

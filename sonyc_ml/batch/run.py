@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonyc_ml.base.durable import write_atomically
-from sonyc_ml.base.lock import BATCH, Lock
+from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
-from sonyc_ml.batch.destination import STATE_FOLDER, Destination, Files
+from sonyc_ml.batch.destination import Destination, Files
 from sonyc_ml.batch.events import (
     BatchBegun,
     BatchEnded,
@@ -36,7 +36,7 @@ from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
-from sonyc_ml.errors import ConfigError, UnavailableRecordingError
+from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
 from sonyc_ml.sound.kinds import in_words
 
@@ -189,16 +189,17 @@ class _Run:
     def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
         for number, source in enumerate(self._batch.sources):
             try:
+                path = self._destination.path(source.name)  # first: of a bad name nothing is looked up
                 row = self._destination.find(number, source.identity())
+            except RecordingError as error:
+                failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:
                 failed = RecordingFailed(source.name, source.path, "unavailable", f"{source.path}: {error.strerror}")
-                self._note(number, failed)
-                yield failed
-                continue
-            if row is None:
-                yield Task(number, source, self._destination.path(source.name))
             else:
-                yield RecordingKept(source.name, row.duration_s)
+                yield Task(number, source, path) if row is None else RecordingKept(source.name, row.duration_s)
+                continue
+            self._note(number, failed)
+            yield failed
 
 
 def _fetched(item: Task | RecordingKept | RecordingFailed, folder: Path) -> Task | RecordingKept | RecordingFailed:

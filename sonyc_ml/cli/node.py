@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.cli.flags import add_command, until_reader_leaves
 from sonyc_ml.errors import ConfigError, UserMistakes
 from sonyc_ml.node.config_file import read_tables, usual_config
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 OK, ATTENTION, CANNOT_TELL = 0, 1, 2
 
-STATE_FOLDER = ".sonyc-ml"  # as in sonyc_ml.node.config, which takes a tenth of the time that a status takes
 MAX_REFUSALS = 10  # that are listed one by one
 STATES = ("quarantined", "shed", "pending", "done")
 WHERE = """\
@@ -206,16 +206,19 @@ def _retry_text(answer: dict[str, Any]) -> str:
 
 
 def _reload(parsed: argparse.Namespace) -> int:
+    import dataclasses  # noqa: PLC0415
+
     from sonyc_ml.node.operate.reload import reload  # noqa: PLC0415
 
     if not parsed.timeout > 0:
         raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
     folder = _state_folder(parsed)
-    outcome = reload(folder, parsed.timeout)
-    if outcome is None:
+    facts = reload(folder, parsed.timeout)
+    if facts is None:
         raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
-    _show(parsed, outcome, lambda answer: answer["detail"] if answer["ok"] else f"not reloaded: {answer['detail']}")
-    return OK if outcome["ok"] else ATTENTION
+    text = facts.detail if facts.ok else f"not reloaded: {facts.detail}"
+    _show(parsed, dataclasses.asdict(facts), lambda _answer: text)
+    return OK if facts.ok else ATTENTION
 
 
 def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[dict[str, Any]], str]) -> None:

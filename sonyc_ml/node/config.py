@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.strict import build
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import read_tables
 from sonyc_ml.sound.start_time import StartTimes
 
-STATE_FOLDER = ".sonyc-ml"
 PATHS = (
     ("model", "path"),
     ("model", "trusted_keys"),
@@ -47,7 +47,7 @@ class ModelConfig:
     backend: str | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that say something."""
+        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
         return {name: value for name, value in values.items() if value not in (None, {})}
 
@@ -173,7 +173,7 @@ class ProcessConfig:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """``[metrics]``: figures for Prometheus; see :mod:`sonyc_ml.node.telemetry.metrics`."""
+    """``[metrics]``: metrics for Prometheus; see :mod:`sonyc_ml.node.telemetry.exporter`."""
 
     port: int | None = None
     socket: Path | None = None
@@ -218,7 +218,7 @@ class StateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything ``sonyc-ml watch`` is told."""
+    """The whole configuration of ``sonyc-ml watch``; only the daemon sees all of it."""
 
     spool: SpoolConfig
     model: tuple[ModelConfig, ...]
@@ -247,9 +247,17 @@ class Config:
         """Where the journal lies: with the outputs that it is an index of, where nothing else is said."""
         return self.state.folder or self.output.folder / STATE_FOLDER
 
-    def output_folder(self, model: ModelConfig) -> Path:
-        """Where a bundle's outputs go: a folder of its own where there are several."""
-        return self.output.folder / model.path.stem if len(self.model) > 1 else self.output.folder
+    @property
+    def output_folders(self) -> tuple[Path, ...]:
+        """Where the outputs of each bundle go."""
+        return output_folders(self.output, self.model)
+
+
+def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
+    """Where the outputs of each bundle go: into a folder of its own where there are several."""
+    if len(models) == 1:
+        return (output.folder,)
+    return tuple(output.folder / model.path.stem for model in models)
 
 
 def _check_choice(config: object, **known: tuple[str, ...]) -> None:

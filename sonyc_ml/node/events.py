@@ -1,4 +1,4 @@
-"""What happens to recordings, for those who listen: metrics, MQTT."""
+"""Events: what happens to recordings, for listeners such as metrics and MQTT."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class OutputPublished:
     """A bundle's output of a recording is on the disk.
 
     Attributes
@@ -43,7 +43,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RecordingEnded:
     """A recording has come to its end.
 
     Attributes
@@ -69,7 +69,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Postponed:
+class RecordingPostponed:
     """A recording could not be embedded for now.
 
     Attributes
@@ -85,9 +85,9 @@ class Postponed:
     delay_s: float
 
 
-Event: TypeAlias = Published | Ended | Postponed
-Listener: TypeAlias = Callable[[Event], None]
+NodeEvent: TypeAlias = OutputPublished | RecordingEnded | RecordingPostponed
+Listener: TypeAlias = Callable[[NodeEvent], None]
 
 
-def nobody(_event: Event) -> None:
-    """Listen to nothing."""
+def ignore(_event: NodeEvent) -> None:
+    """Do nothing."""

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.names import checked_name
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
@@ -28,8 +29,13 @@ def output_path(recording: str, output_dir: Path, output_format: str = "npz") ->
     """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
 
     The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+
+    Raises
+    ------
+    OutputNameError
+        The output would lie outside the folder; see :func:`sonyc_ml.base.names.checked_name`.
     """
-    return output_dir / f"{recording}.{output_format}"
+    return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
 def write_output(output: Output, path: Path) -> None:
@@ -39,16 +45,24 @@ def write_output(output: Output, path: Path) -> None:
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name.
     ValueError
         The suffix names no format.
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    with atomic_file(path) as file:
+    with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
             _write_csv(file, output)
         else:
             _write_npz(file, output.arrays())
+
+
+def root_of(path: Path, output: Output) -> Path:
+    """The folder from which on the path of an output is made of its recording's name."""
+    above = path.parents
+    return above[min(output.provenance.recording.count("/"), len(above) - 1)]
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:

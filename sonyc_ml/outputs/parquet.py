@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
@@ -73,7 +74,7 @@ def write_waiting(output: Output, path: Path) -> None:
     """
     arrow, _ = _arrow()
     table = _table(output)
-    with atomic_file(path) as file, arrow.ipc.new_file(file, table.schema) as writer:
+    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 

@@ -105,8 +105,8 @@ def test_an_output_that_cannot_be_stored_is_tried_again(watch: StartWatch) -> No
     (daemon.output / "sub").write_text("a file where the folder should be")
     write_recording(daemon.folder / "sub" / "a.wav")
     daemon.wait_for_line("everything waits, and is tried again")
-    daemon.wait(lambda: bool(daemon.ask(Journal.facts)["trouble"]), "a fact")
-    assert daemon.ask(Journal.facts)["trouble"]["detail"].endswith("is not a folder")
+    daemon.wait(lambda: daemon.ask(Journal.facts).trouble is not None, "a fact")
+    assert daemon.ask(Journal.facts).trouble.detail.endswith("is not a folder")
     (daemon.output / "sub").unlink()
     daemon.wait_for_output("sub/a.wav.npz")
     daemon.wait_for_line("the trouble has passed")
@@ -149,7 +149,7 @@ def test_a_folder_that_is_missing_at_the_start_is_waited_for(watch: StartWatch, 
     daemon.wait_for_line("is there again")
     assert daemon.stop() == 0
     assert daemon.log().count("waiting for it") == 1
-    assert daemon.ask(Journal.facts)["folder"]["word"] == "watched"
+    assert daemon.ask(Journal.facts).folder_word == "watched"
 
 
 def test_a_recorder_that_is_silent_is_told_of_once(watch: StartWatch, tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_a_recorder_that_is_silent_is_told_of_once(watch: StartWatch, tmp_path: 
     (tmp_path / "c.toml").write_text("[spool]\nquiet_after_s = 0.5\n")
     daemon = watch("--config", tmp_path / "c.toml")
     daemon.wait_for_line("no recording for 0 minutes; is the recorder running?")
-    daemon.wait(lambda: daemon.ask(Journal.facts)["input"]["word"] == "quiet", "a fact")
+    daemon.wait(lambda: daemon.ask(Journal.facts).is_quiet, "a fact")
     write_recording(daemon.folder / "a.wav")
     daemon.wait_for_line("recordings come in again")
     daemon.wait_for_output("a.wav.npz")
@@ -183,9 +183,9 @@ def test_the_journal_says_what_became_of_each(watch: StartWatch) -> None:
     (daemon.folder / "bad.wav").write_bytes(b"no sound at all")
     assert daemon.wait_for_state("a.wav", "done").duration_s == 1.0
     assert daemon.wait_for_state("bad.wav", "quarantined").reason == "unreadable"
-    assert daemon.ask(Journal.facts)["daemon"]["pid"] == daemon.process.pid
+    assert daemon.ask(Journal.facts).daemon.pid == daemon.process.pid
     daemon.stop()
-    assert "stopped" in daemon.ask(Journal.facts)
+    assert daemon.ask(Journal.facts).stopped
 
 
 def test_a_recording_that_kills_the_process_is_given_up(watch: StartWatch, tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_sighup_reloads(watch: StartWatch, tiny_bundle: Path, tmp_path: Path) ->
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for_line("not reloaded, the old bundle runs on: ")
     assert "is not TOML" in daemon.log()
-    daemon.wait(lambda: daemon.ask(Journal.facts)["reload"]["ok"] is False, "a fact")
+    daemon.wait(lambda: daemon.ask(Journal.facts).reload.ok is False, "a fact")
     write_recording(daemon.folder / "b.wav")
     daemon.wait_for_output("b.wav.npz")
     assert daemon.stop() == 0
@@ -310,7 +310,7 @@ def test_a_journal_that_is_deleted_is_made_again(watch: StartWatch) -> None:
     daemon.wait((daemon.state / "journal.sqlite").exists, "a new journal")
     daemon.wait_for_state("b.wav", "done")
     assert daemon.wait_for_state("a.wav", "done").duration_s == 1.0
-    assert daemon.ask(Journal.facts)["daemon"]["pid"] == daemon.process.pid
+    assert daemon.ask(Journal.facts).daemon.pid == daemon.process.pid
     assert daemon.stop() == 0
 
 

@@ -104,13 +104,13 @@ def test_several_bundles(tmp_path: Path) -> None:
     """Several [[model]] are as many bundles, each with its keys and with a folder of its own."""
     config = _load(tmp_path, SEVERAL)
     assert config.model == (ModelConfig(tmp_path / "m.tflite"), ModelConfig(tmp_path / "n.tflite", hop_size=0.5))
-    assert [config.output_folder(model) for model in config.model] == [tmp_path / "out" / "m", tmp_path / "out" / "n"]
+    assert config.output_folders == (tmp_path / "out" / "m", tmp_path / "out" / "n")
 
 
 def test_one_bundle_has_the_folder_for_itself(tmp_path: Path) -> None:
     """However its table is written."""
     config = _load(tmp_path, MINIMAL)
-    assert config.output_folder(config.model[0]) == tmp_path / "out"
+    assert config.output_folders == (tmp_path / "out",)
     assert _load(tmp_path, MINIMAL.replace("[model]", "[[model]]")) == config
 
 

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from sonyc_ml.node.systemd import Service, journal_handler
+from sonyc_ml.node.systemd import Notifier, journal_handler
 from tests.support.journals import Clock
 
 BELOW_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "8000000"}
@@ -17,11 +17,11 @@ BELOW_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "80000
 def test_the_manager_hears_of_the_life_of_the_daemon() -> None:
     """Ready with what it does, each change once, and the end."""
     told: list[str] = []
-    service = Service(BELOW_SYSTEMD, notify=told.append)
-    service.ready("watching /spool")
-    service.is_doing("watching /spool")
-    service.is_doing("6 recordings a minute")
-    service.stopping()
+    notifier = Notifier(BELOW_SYSTEMD, notify=told.append)
+    notifier.ready("watching /spool")
+    notifier.status("watching /spool")
+    notifier.status("6 recordings a minute")
+    notifier.stopping()
     assert told == ["READY=1\nSTATUS=watching /spool", "STATUS=6 recordings a minute", "STOPPING=1"]
 
 
@@ -29,9 +29,9 @@ def test_the_watchdog_hears_of_progress_four_times_in_its_span() -> None:
     """Often enough that one late message does no harm, and no more often."""
     told: list[str] = []
     clock = Clock()
-    service = Service(BELOW_SYSTEMD, clock, told.append)
+    notifier = Notifier(BELOW_SYSTEMD, clock, told.append)
     for _ in range(80):
-        service.beat()
+        notifier.keep_alive()
         clock.now_s += 0.1
     assert told == ["WATCHDOG=1"] * 4
 
@@ -47,20 +47,20 @@ def test_the_watchdog_hears_of_progress_four_times_in_its_span() -> None:
 def test_without_a_watchdog_nothing_beats(environment: dict[str, str]) -> None:
     """None is set, it is set wrongly, or another process is meant."""
     told: list[str] = []
-    Service(environment, notify=told.append).beat()
+    Notifier(environment, notify=told.append).keep_alive()
     assert told == []
 
 
 def test_outside_of_systemd_nothing_is_said() -> None:
     """No socket, no message; a manager that does not listen is no reason to stop."""
     told: list[str] = []
-    Service({"WATCHDOG_USEC": "1000"}, notify=told.append).ready("")
+    Notifier({"WATCHDOG_USEC": "1000"}, notify=told.append).ready("")
     assert told == []
 
     def deaf(_text: str) -> None:
         raise ConnectionRefusedError
 
-    Service(BELOW_SYSTEMD, notify=deaf).ready("")
+    Notifier(BELOW_SYSTEMD, notify=deaf).ready("")
 
 
 def test_what_is_missing_below_systemd_is_named(caplog: pytest.LogCaptureFixture) -> None:
@@ -68,7 +68,7 @@ def test_what_is_missing_below_systemd_is_named(caplog: pytest.LogCaptureFixture
     try:
         import systemd.daemon  # noqa: F401
     except ImportError:
-        Service(BELOW_SYSTEMD)
+        Notifier(BELOW_SYSTEMD)
         assert "install the extra, sonyc-ml[systemd]" in caplog.text
     else:
         pytest.skip("systemd-python is installed here")

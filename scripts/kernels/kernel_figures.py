@@ -5,20 +5,16 @@ from __future__ import annotations
 import ctypes
 import json
 import shutil
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
+from scripts.arm.agreement import agreement
+from sonyc_ml import load_model
+
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts" / "arm")]
-
-from agreement import agreement  # noqa: E402  the path is set only now
-
-from sonyc_ml import load_model  # noqa: E402
-
 SHARED = ROOT.parent / "shared" / "data"
 DEFAULT = ROOT / "models" / "quantized_default_int8.tflite"
 LOUD_DB = 20

@@ -1,25 +1,31 @@
-"""One text over HTTP, to whoever is on this machine: ``GET /metrics`` on the loopback or a Unix socket.
+"""Metrics as Prometheus reads them: the text format (0.0.4), and ``GET /metrics`` on the loopback or a Unix socket.
 
-Nothing here waits for a client, and no client waits for another: sockets do not block, and whoever does not get on is
-hung up on. http.server would bring ssl and email with it, and its one thread would wait for the slowest.
+Nothing here waits for a client, and no client waits for another: sockets do not block, and whoever is too slow is
+disconnected. http.server would bring ssl and email with it, and its one thread would wait for the slowest.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import os
 import selectors
 import socket
 import stat
 import time
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
+from typing import TypeAlias
 
 from sonyc_ml.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HOST, PATH = "127.0.0.1", "/metrics"
 MAX_CLIENTS = 16
 MAX_REQUEST_BYTES = 8192
@@ -28,9 +34,103 @@ MAX_PATIENCE_S = 3600.0  # the system takes no larger numbers than it knows
 PAUSE_S = 0.1
 SOCKET_MODE = 0o660
 
+Labels: TypeAlias = Mapping[str, str]
+Value: TypeAlias = "float | Histogram"
+
+
+class Histogram:
+    """How often a value was at most so large.
+
+    Parameters
+    ----------
+    bounds : sequence of float
+        Upper ends of the buckets, rising; one more takes what is beyond.
+    """
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count a value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def copy(self) -> Histogram:
+        """One that stays as it is."""
+        copied = Histogram(self.bounds)
+        copied.counts, copied.sum = self.counts.copy(), self.sum
+        return copied
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """All samples of one name.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"counter", "gauge", "histogram"}
+    text : str
+        What it measures, in a sentence.
+    samples : sequence of (labels, value)
+    """
+
+    name: str
+    kind: str
+    text: str
+    samples: Sequence[tuple[Labels, Value]] = field(default_factory=tuple)
+
+
+def render(families: Iterable[Family]) -> bytes:
+    """All families as one text; those without a sample are left out."""
+    lines: list[str] = []
+    for family in families:
+        if not family.samples:
+            continue
+        lines += [f"# HELP {family.name} {_escaped(family.text)}", f"# TYPE {family.name} {family.kind}"]
+        for labels, value in family.samples:
+            if isinstance(value, Histogram):
+                lines += _histogram(family.name, labels, value)
+            else:
+                lines.append(f"{family.name}{_labelled(labels)} {_number(value)}")
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _histogram(name: str, labels: Labels, histogram: Histogram) -> list[str]:
+    ends = [f"{bound:g}" for bound in histogram.bounds] + ["+Inf"]
+    totals = list(accumulate(histogram.counts))
+    lines = [
+        f"{name}_bucket{_labelled({**labels, 'le': end})} {total}" for end, total in zip(ends, totals, strict=True)
+    ]
+    shown = _labelled(labels)
+    return [*lines, f"{name}_sum{shown} {_number(histogram.sum)}", f"{name}_count{shown} {totals[-1]}"]
+
+
+def _labelled(labels: Labels) -> str:
+    pairs = ",".join(f'{name}="{_escaped(value, quoted=True)}"' for name, value in labels.items())
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _escaped(text: str, *, quoted: bool = False) -> str:
+    """On one line; in a HELP line a quotation mark stands for itself, in a label's value it does not."""
+    # A name that is not UTF-8 is shown by its bytes, and stays different from every other.
+    clean = text.encode(errors="backslashreplace").decode()
+    clean = clean.replace("\\", r"\\").replace("\n", r"\n")
+    return clean.replace('"', r"\"") if quoted else clean
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+
 
 class Client:
-    """Somebody who asks."""
+    """A connection and how far its request has come."""
 
     def __init__(self, connection: socket.socket, until_s: float) -> None:
         self.connection, self.until_s = connection, until_s
@@ -42,22 +142,18 @@ class Client:
 
 
 class Server:
-    """Answers each request with the text of the moment.
+    """Answers each request with the text of the moment, over HTTP.
 
     Parameters
     ----------
     text : callable
-        Returns what there is to tell.
-    content_type : str
-        What that is.
+        Returns the text.
     timer : callable
         Returns seconds that only grow.
     """
 
-    def __init__(
-        self, text: Callable[[], bytes], content_type: str, timer: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._text, self._content_type, self._timer = text, content_type, timer
+    def __init__(self, text: Callable[[], bytes], timer: Callable[[], float] = time.monotonic) -> None:
+        self._text, self._timer = text, timer
         self._selector = selectors.DefaultSelector()
         self._listeners: list[socket.socket] = []
         self._clients: list[Client] = []
@@ -121,6 +217,11 @@ class Server:
                 else:
                     self._go_on(key.data)
             self._hang_up_on_the_slow()
+
+    @property
+    def n_clients(self) -> int:
+        """How many are connected."""
+        return len(self._clients)
 
     def wake(self) -> None:
         """End :meth:`serve`; from any thread."""
@@ -194,7 +295,7 @@ class Server:
         if method not in ("GET", "HEAD") or target.partition("?")[0] != PATH:
             return _response("404 Not Found", f"there is only GET {PATH}\n".encode())
         try:
-            response = _response("200 OK", self._text(), self._content_type)
+            response = _response("200 OK", self._text(), CONTENT_TYPE)
         except Exception:
             logger.exception("metrics: a mistake of ours")
             return _response("500 Internal Server Error", b"see the log\n")

@@ -1,4 +1,4 @@
-"""What the daemon can say in numbers: what it heard since its start, what the journal holds, what the machine tells."""
+"""Metrics of the daemon: counted since its start, from the journal, from its facts and from the machine."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from sonyc_ml import __version__
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.config import Config
-from sonyc_ml.node.events import Ended, Event, Postponed, Published
-from sonyc_ml.node.journal.file import told
-from sonyc_ml.node.journal.journal import STATES, Facts, Journal
+from sonyc_ml.node.events import NodeEvent, OutputPublished, RecordingEnded, RecordingPostponed
+from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.file import store_errors
+from sonyc_ml.node.journal.journal import STATES, Journal
 from sonyc_ml.node.spool.spool import POLLED, WATCHED
-from sonyc_ml.node.telemetry.prometheus import Family, Histogram, Value
+from sonyc_ml.node.telemetry.exposition import Family, Histogram, Value
 
 T = TypeVar("T")
 
 STAGES = ("embed", "store")
 STAGE_BOUNDS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LAG_BOUNDS_S = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600, 21600, 86400)
-# Told from the start on, as 0: the first of a kind would not be seen to rise else.
+# There from the start on, as 0: the first of a kind would not be seen to rise else.
 ENDS = (
     ("done", ("",)),
     (
@@ -47,8 +47,8 @@ SELECT {", ".join(f"sum(state = '{state}')" for state in STATES)},
 """  # noqa: S608  of constants
 
 
-class Tally:
-    """What was heard since the start.
+class EventCounts:
+    """Events, counted since the start.
 
     Parameters
     ----------
@@ -71,24 +71,24 @@ class Tally:
         self.last_output_s: float | None = None
         self.last_found_s: float | None = None
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: NodeEvent) -> None:
         """Count an event."""
         with self._lock:
-            if isinstance(event, Published):
-                self._hear_published(event)
-            elif isinstance(event, Ended):
-                self._hear_ended(event)
-            elif isinstance(event, Postponed):
+            if isinstance(event, OutputPublished):
+                self._count_output(event)
+            elif isinstance(event, RecordingEnded):
+                self._count_end(event)
+            elif isinstance(event, RecordingPostponed):
                 self._postponed[event.reason] += 1
 
-    def _hear_published(self, event: Published) -> None:
+    def _count_output(self, event: OutputPublished) -> None:
         self._windows[event.bundle] += event.n_windows
         self._bytes[event.bundle] += event.n_bytes
         self._hops[event.bundle] = event.hop_size_s
         for stage, seconds in event.stages_s.items():
             self._stages.setdefault((event.bundle, stage), Histogram(STAGE_BOUNDS_S)).observe(seconds)
 
-    def _hear_ended(self, event: Ended) -> None:
+    def _count_end(self, event: RecordingEnded) -> None:
         self._ended[event.state, event.reason] += 1
         if event.state == "done":
             now = self._clock()
@@ -122,7 +122,7 @@ class Tally:
         ]
 
 
-class Sparing(Generic[T]):
+class Throttled(Generic[T]):
     """Asks again only as often as that takes less than a share of the time.
 
     Parameters
@@ -152,17 +152,17 @@ class Sparing(Generic[T]):
         return self._answers[0]
 
 
-class _Asked(Journal):
+class _JournalReader(Journal):
     """The journal, opened to read; what grows with it is asked for sparingly, in one pass over it."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, read_only=True)
-        self.totals, self.n_pending = Sparing(self._totals), Sparing(self._count_pending)
+        self.totals, self.n_pending = Throttled(self._totals), Throttled(self._count_pending)
 
     def _totals(self) -> tuple[dict[str, int], float | None, float | None]:
         """How many recordings are in each state; when one was done last, and when one was found last."""
-        with told(self.path):
-            *counts, done_s, found_s = self._connection.execute(TOTALS).fetchone()
+        with store_errors(self.path):
+            *counts, done_s, found_s = self.connection.execute(TOTALS).fetchone()
         return {state: n or 0 for state, n in zip(STATES, counts, strict=True)}, done_s, found_s
 
     def _count_pending(self) -> int:
@@ -171,33 +171,38 @@ class _Asked(Journal):
         return n_pending
 
 
-class Figures:
-    """All figures of the moment; used by one thread.
+class Collector:
+    """Collects all metrics as they are now; for one thread.
 
     Parameters
     ----------
-    config : Config
-    tally : Tally
+    state_folder : Path
+        Where the journal lies.
+    disks : mapping of str to Path
+        Folders whose disks are measured, by what they are for.
+    counts : EventCounts
     facts : callable, optional
-        Returns what the daemon says of itself; what it has written into the journal where not given.
+        Returns the daemon's facts; those in the journal where not given.
     clock : callable
         Returns seconds since 1970.
     """
 
     def __init__(
         self,
-        config: Config,
-        tally: Tally,
+        state_folder: Path,
+        disks: Mapping[str, Path],
+        counts: EventCounts,
         facts: Callable[[], Facts] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config, self._tally, self._facts, self._clock = config, tally, facts, clock
-        self._journal: _Asked | None = None
+        self._state_folder, self._disks, self._counts = state_folder, disks, counts
+        self._facts, self._clock = facts, clock
+        self._journal: _JournalReader | None = None
         self._started_s = 0.0
 
     def families(self) -> list[Family]:
         """All of them, as they are now."""
-        facts: Facts = {}
+        facts = Facts()
         try:
             journal = self._opened()
             facts = journal.facts()
@@ -208,7 +213,7 @@ class Figures:
         if self._facts is not None:
             facts = self._facts()
         is_up = _one("sonyc_ml_journal_up", "gauge", "1 while the journal can be read.", int(bool(asked)))
-        return [*self._tally.families(), is_up, *asked, *_of_facts(facts), *self._of_disks(), *self._of_process()]
+        return [*self._counts.families(), is_up, *asked, *_of_facts(facts), *self._of_disks(), *self._of_process()]
 
     def close(self) -> None:
         """Close the journal; it is opened again when it is needed."""
@@ -216,21 +221,21 @@ class Figures:
             self._journal.close()
             self._journal = None
 
-    def _opened(self) -> _Asked:
+    def _opened(self) -> _JournalReader:
         if self._journal is not None and not self._journal.is_in_place():
             self.close()
         if self._journal is None:
-            self._journal = _Asked(self._config.state_folder)
+            self._journal = _JournalReader(self._state_folder)
         return self._journal
 
-    def _of_journal(self, journal: _Asked) -> list[Family]:
+    def _of_journal(self, journal: _JournalReader) -> list[Family]:
         oldest, newest = journal.oldest_pending(1), journal.oldest_pending(1, offset_from_newest=0)
         lag_s = max(0.0, self._clock() - oldest[0].found_s) if oldest else 0.0
         (counts, done_s, found_s), n_pending = journal.totals(), journal.n_pending()
-        # The totals may be of a while ago; what is pending and what was heard is newer.
-        found = [newest[0].found_s if newest else None, self._tally.last_found_s, found_s]
+        # The totals may be of a while ago; what is pending and what was counted is newer.
+        found = [newest[0].found_s if newest else None, self._counts.last_found_s, found_s]
         found_s = max((time_s for time_s in found if time_s is not None), default=None)
-        output_s = max((time_s for time_s in (self._tally.last_output_s, done_s) if time_s is not None), default=None)
+        output_s = max((time_s for time_s in (self._counts.last_output_s, done_s) if time_s is not None), default=None)
         counts = {**counts, "pending": n_pending}
         return [
             _by("sonyc_ml_journal_recordings", "gauge", "Recordings in the journal.", "state", counts),
@@ -243,7 +248,7 @@ class Figures:
     def _of_disks(self) -> list[Family]:
         free: dict[str, float] = {}
         total: dict[str, float] = {}
-        for name, folder in (("spool", self._config.spool.folder), ("output", self._config.output.folder)):
+        for name, folder in self._disks.items():
             with suppress(OSError):  # it is not there
                 usage = shutil.disk_usage(folder)
                 free[name], total[name] = usage.free, usage.total
@@ -278,26 +283,24 @@ class Figures:
 
 
 def _of_facts(facts: Facts) -> list[Family]:
-    """What the daemon says of itself, unless it is one that ran before."""
-    daemon: Mapping[str, Any] = facts.get("daemon", {})
-    if daemon.get("pid") != os.getpid():
+    """Metrics of the daemon's facts, unless they are of one that ran before."""
+    if facts.daemon is None or not facts.is_of(os.getpid()):
         return []
-    bundles, folder = daemon["bundles"], facts.get("folder") or {"word": ""}
-    is_quiet = (facts.get("input") or {}).get("word") == "quiet"
-    runtimes = ",".join(sorted({bundle["runtime"] for bundle in bundles}))
+    bundles = facts.daemon.bundles
+    runtimes = ",".join(sorted({bundle.runtime for bundle in bundles}))
     build = {"version": __version__, "python": ".".join(map(str, sys.version_info[:3])), "runtime": runtimes}
-    infos = [({key: bundle[key] for key in ("name", "version", "sha256")}, 1) for bundle in bundles]
-    taken = {bundle["name"]: bundle["xnnpack_operators"] for bundle in bundles}
-    operators = {bundle["name"]: bundle["operators"] for bundle in bundles}
-    is_up = int(folder["word"] in (WATCHED, POLLED))
+    infos = [({"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}, 1) for bundle in bundles]
+    taken = {bundle.name: bundle.xnnpack_operators for bundle in bundles}
+    operators = {bundle.name: bundle.operators for bundle in bundles}
+    folder_up = {facts.folder_word: int(facts.folder_word in (WATCHED, POLLED))}
     return [
         Family("sonyc_ml_build_info", "gauge", "What runs.", [(build, 1)]),
         Family("sonyc_ml_bundle_info", "gauge", "The bundles that recordings go through.", infos),
         _by("sonyc_ml_operators", "gauge", "Operators of a bundle's network.", "bundle", operators),
         _by("sonyc_ml_xnnpack_operators", "gauge", "Those that XNNPACK has taken.", "bundle", taken),
-        _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", {folder["word"]: is_up}),
-        _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(is_quiet)),
-        _one("sonyc_ml_trouble", "gauge", "1 while nothing can be written.", int(bool(facts.get("trouble")))),
+        _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", folder_up),
+        _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(facts.is_quiet)),
+        _one("sonyc_ml_trouble", "gauge", "1 while nothing can be written.", int(facts.trouble is not None)),
     ]
 
 

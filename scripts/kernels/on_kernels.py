@@ -111,7 +111,7 @@ def _choices(flags: frozenset[str]) -> Iterator[Kernels]:
 
 
 def _figures(environment: dict[str, str]) -> list[str]:
-    done = _run([sys.executable, Path(__file__).with_name("figures.py")], environment)
+    done = _run([sys.executable, Path(__file__).with_name("kernel_figures.py")], environment)
     if done.returncode:
         return [f"status {done.returncode}: {done.stderr.strip().splitlines()[-1:]}", *[""] * 5]
     told: list[str] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Figures for Prometheus: served on the loopback or a Unix socket, or written for node-exporter's collector."""
+"""The exporter of metrics: served for Prometheus, or written to a file for node-exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -7,52 +7,66 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from sonyc_ml.node.config import Config
-from sonyc_ml.node.events import Event
-from sonyc_ml.node.journal.journal import Facts
+from sonyc_ml.node.config import MetricsConfig
+from sonyc_ml.node.events import NodeEvent
+from sonyc_ml.node.facts import Facts
 
 if TYPE_CHECKING:
-    from sonyc_ml.node.telemetry.figures import Tally
+    from sonyc_ml.node.telemetry.collector import EventCounts
 
 logger = logging.getLogger(__name__)
 
 STOP_S = 5.0  # how long a disk that hangs may delay the end
 
 
-class Metrics:
-    """Tells what the daemon does, where ``[metrics]`` says to; does nothing where it says nothing.
+class MetricsExporter:
+    """Publishes metrics where ``[metrics]`` says to; does nothing where it says nothing.
 
     Parameters
     ----------
-    config : Config
+    settings : MetricsConfig
+    state_folder : Path
+        Where the journal lies.
+    disks : mapping of str to Path
+        Folders whose disks are measured, by what they are for.
+    bundles : iterable of str
+        Names of those that run.
     facts : callable, optional
-        Returns what the daemon says of itself; what it has written into the journal where not given.
+        Returns the daemon's facts; those in the journal where not given.
     """
 
-    def __init__(self, config: Config, facts: Callable[[], Facts] | None = None) -> None:
-        wanted = self._wanted = config.metrics
+    def __init__(
+        self,
+        settings: MetricsConfig,
+        state_folder: Path,
+        *,
+        disks: Mapping[str, Path],
+        bundles: Iterable[str] = (),
+        facts: Callable[[], Facts] | None = None,
+    ) -> None:
+        self._settings = settings
         self._thread: threading.Thread | None = None
-        self._tally: Tally | None = None
-        if wanted.port is None and wanted.socket is None and wanted.textfile is None:
+        self._counts: EventCounts | None = None
+        if settings.port is None and settings.socket is None and settings.textfile is None:
             return
-        from sonyc_ml.node.telemetry.figures import Figures, Tally  # noqa: PLC0415  3 ms that a node without figures does not need
+        from sonyc_ml.node.telemetry.collector import Collector, EventCounts  # noqa: PLC0415  3 ms that a node without metrics does not need
 
-        self._tally = Tally(model.path.stem for model in config.model)
-        self._figures = Figures(config, self._tally, facts)
+        self._counts = EventCounts(bundles)
+        self._collector = Collector(state_folder, disks, self._counts, facts)
         self._stopped = threading.Event()
         self._is_in_trouble = False
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: NodeEvent) -> None:
         """Take note of an event; costs the worker microseconds, and never a recording."""
-        if self._tally is None:
+        if self._counts is None:
             return
         try:
-            self._tally.hear(event)
+            self._counts.on_event(event)
         except Exception:
             logger.exception("metrics: a mistake of ours")
 
@@ -64,17 +78,16 @@ class Metrics:
         ConfigError
             The port or the socket cannot be had.
         """
-        if self._tally is None:
+        if self._counts is None:
             return self
-        from sonyc_ml.node.telemetry.prometheus import CONTENT_TYPE  # noqa: PLC0415
-        from sonyc_ml.node.telemetry.server import Server  # noqa: PLC0415
+        from sonyc_ml.node.telemetry.exposition import Server  # noqa: PLC0415
 
-        self._server = Server(self._text, CONTENT_TYPE)
+        self._server = Server(self._text)
         try:
-            if self._wanted.port is not None:
-                self._server.listen_on_port(self._wanted.port)
-            if self._wanted.socket is not None:
-                self._server.listen_on_socket(self._wanted.socket)
+            if self._settings.port is not None:
+                self._server.listen_on_port(self._settings.port)
+            if self._settings.socket is not None:
+                self._server.listen_on_socket(self._settings.socket)
         except BaseException:
             self._server.close()
             raise
@@ -94,21 +107,21 @@ class Metrics:
             self._server.close()
 
     def _run(self) -> None:
-        textfile, next_s = self._wanted.textfile, math.inf if self._wanted.textfile is None else 0.0
+        textfile, next_s = self._settings.textfile, math.inf if self._settings.textfile is None else 0.0
         while not self._stopped.is_set():
             if textfile is not None and time.monotonic() >= next_s:
                 self._publish(textfile)
-                next_s = time.monotonic() + self._wanted.every_s
+                next_s = time.monotonic() + self._settings.every_s
             self._server.serve(next_s)
-        self._figures.close()
+        self._collector.close()
 
     def _text(self) -> bytes:
-        from sonyc_ml.node.telemetry.prometheus import render  # noqa: PLC0415
+        from sonyc_ml.node.telemetry.exposition import render  # noqa: PLC0415
 
-        return render(self._figures.families())
+        return render(self._collector.families())
 
     def _publish(self, path: Path) -> None:
-        """Write the textfile; what keeps it from that is told once."""
+        """Write the textfile; what keeps it from that is logged once."""
         try:
             write_textfile(path, self._text())
             self._is_in_trouble = False
@@ -123,7 +136,7 @@ class Metrics:
 
 
 def write_textfile(path: Path, text: bytes) -> None:
-    """Replace a file in one step; not flushed, for a power cut costs nothing but figures, and each flush wears a card.
+    """Replace a file in one step; not flushed, for a power cut costs nothing but metrics, and each flush wears a card.
 
     Raises
     ------
