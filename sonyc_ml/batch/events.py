@@ -44,6 +44,8 @@ class RecordingEmbedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    start_time_source, start_time_doubt : str
+        See :class:`sonyc_ml.sound.start_time.StartTime`.
     marks : tuple of str
         What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     """
@@ -60,6 +62,8 @@ class RecordingEmbedded:
     duration_s: float
     elapsed_s: float
     marks: tuple[str, ...] = ()
+    start_time_source: str = ""
+    start_time_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ class BatchEnded:
         Sound files of kinds that are not read, by the ending of their names.
     marks : dict of str to int
         Of those embedded, how many have each mark.
+    start_time_sources, start_time_doubts : dict of str to int
+        Of those embedded, how many start times have each source, and how many each doubt.
     """
 
     kind: ClassVar[str] = "ended"
@@ -114,6 +120,8 @@ class BatchEnded:
     elapsed_s: float
     skipped: Mapping[str, int] = field(default_factory=dict)
     marks: Mapping[str, int] = field(default_factory=dict)
+    start_time_sources: Mapping[str, int] = field(default_factory=dict)
+    start_time_doubts: Mapping[str, int] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

@@ -122,6 +122,8 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
         marks=provenance.marks,
+        start_time_source=provenance.start_time_source,
+        start_time_doubt=provenance.start_time_doubt,
     )
 
 

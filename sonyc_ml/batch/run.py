@@ -127,6 +127,8 @@ class _Run:
         self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
+        self._sources: Counter[str] = Counter()  # of start times
+        self._doubts: Counter[str] = Counter()
         self._sound_s = 0.0
 
     def events(self) -> Iterator[BatchEvent]:
@@ -137,6 +139,8 @@ class _Run:
             if isinstance(event, RecordingEmbedded):
                 self._sound_s += event.duration_s
                 self._marks.update(event.marks)
+                self._sources[event.start_time_source] += 1
+                self._doubts.update(filter(None, [event.start_time_doubt]))
             yield event
             if isinstance(event, RecordingFailed) and self._batch.strict:
                 return
@@ -152,6 +156,8 @@ class _Run:
             time.monotonic() - start_s,
             skipped=dict(self._batch.sources.skipped),
             marks=dict(self._marks),
+            start_time_sources=dict(self._sources),
+            start_time_doubts=dict(self._doubts),
         )
 
     def _each(self) -> Iterator[BatchEvent]:

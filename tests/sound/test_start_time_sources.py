@@ -196,7 +196,9 @@ NOW_S = seconds("2024-06-01T00:00:00Z")
     [
         ("20240501_063000.wav", "2024-05-01T06:30:01Z", ""),
         ("20240501_063000.wav", "2024-05-01T20:30:01Z", ""),  # the zone may be wrong
-        ("20240501_063000.wav", "2024-05-31T06:30:01Z", "far from the file's time"),
+        ("20240501_063000.wav", "2024-05-31T06:30:01Z", ""),  # it may be copied
+        ("20220501_063000.wav", "2024-05-31T06:30:01Z", "far from the file's time"),
+        ("20240501_063000.wav", "2024-04-29T06:30:01Z", "far from the file's time"),
         ("20240501_063000.wav", "2024-04-01T06:30:01Z", "far from the file's time"),
         ("20240501_063000.wav", "1980-01-01T00:00:00Z", ""),  # a disk without a clock says nothing
         ("19700101_000554.WAV", "2024-05-01T06:30:01Z", "before 2000"),

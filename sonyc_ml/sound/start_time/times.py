@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 YEAR_2000_S = 946684800.0
 AHEAD_S = 3600.0  # of this machine's clock: more is no drift
 FAR_S = 86400.0  # more than a wrong time zone makes
+COPIED_S = 366 * FAR_S  # a file that is copied is often as new as the copy
 SAME = timedelta(seconds=2)  # two clocks of one recorder, read one after the other
 BEFORE_2000 = "before 2000"
 IN_THE_FUTURE = "in the future"
@@ -138,9 +139,9 @@ class StartTimes:
             return BEFORE_2000
         if start_s > now_s + AHEAD_S and now_s >= YEAR_2000_S:
             return IN_THE_FUTURE
-        if by_file_s is not None and by_file_s >= YEAR_2000_S and abs(start_s - by_file_s) > FAR_S:
-            return FAR_FROM_FILE
-        return ""
+        if by_file_s is None or by_file_s < YEAR_2000_S or -FAR_S <= by_file_s - start_s <= COPIED_S:
+            return ""
+        return FAR_FROM_FILE
 
 
 def _in_metadata(recording: Recording) -> dict[str, ClockTime]:
