@@ -196,7 +196,8 @@ class _Run:
         for number, source in enumerate(self._batch.sources):
             try:
                 path = self._destination.path(source.name)  # first: of a bad name nothing is looked up
-                row = self._destination.find(number, source.identity())
+                here = None if source.is_remote else source.path
+                row = self._destination.find(number, source.identity(), here)
             except RecordingError as error:
                 failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:
