@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,9 @@ import numpy.typing as npt
 
 from sonyc_ml.bundles.manifest import Golden
 from sonyc_ml.errors import BundleMismatchError
+
+MAX_BYTES = 1 << 28  # of all arrays: it is a short signal
+MAX_SIGNAL_S, MAX_SAMPLE_RATE = 60, 10_000_000
 
 Floats = npt.NDArray[np.float32]
 
@@ -44,6 +49,7 @@ def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
         The file is no golden vector.
     """
     try:
+        _refuse_bomb(content)
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             named = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # a damaged file fails in a dozen ways
@@ -56,7 +62,19 @@ def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
             raise BundleMismatchError(
                 f"{source} is no golden vector: its {name} is {array.dtype} of shape {array.shape}"
             )
+    y, sr = named["y"], named["sample_rate"].item()
+    if MAX_SAMPLE_RATE < sr < math.inf or (sr >= 1 and y.size > MAX_SIGNAL_S * sr):
+        raise BundleMismatchError(
+            f"{source} is no golden vector: {y.size:,} samples at {sr:g} Hz are more than a minute of sound"
+        )
     return named
+
+
+def _refuse_bomb(content: bytes) -> None:
+    with zipfile.ZipFile(io.BytesIO(content)) as members:
+        size = sum(member.file_size for member in members.infolist())
+    if size > MAX_BYTES:
+        raise ValueError(f"it would unpack to {size:,} bytes")
 
 
 def compare(

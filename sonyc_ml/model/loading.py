@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import logging
+import math
 import platform
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -116,7 +117,31 @@ def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: A
     kind = input_kind or (manifest.input.kind if manifest else _kind_by_shape(bundle, parameters.get("backend")))
     from_manifest: Mapping[str, Any] = manifest.input.parameters if manifest and kind == manifest.input.kind else {}
     kinds: dict[str, type[Model]] = {"pickled": AudioModel, "log_mel": SpecModel, "pcm": PCMModel}
-    return kinds[kind](bundle, **{**from_manifest, **parameters})
+    model = kinds[kind](bundle, **{**from_manifest, **parameters})
+    if manifest is not None and kind == manifest.input.kind and RUNNING.issuperset(parameters):
+        different = _differences(manifest, model, parameters)
+        if different:
+            raise BundleMismatchError(
+                f"{bundle.path.with_suffix('.json')} is not of this extractor: {different}; make the bundle again with "
+                f"`sonyc-ml bundle make`"
+            )
+    return model
+
+
+def _differences(manifest: Manifest, model: Model, parameters: Mapping[str, Any]) -> str:
+    """Where a manifest says something else of the windows than the extractor; what either does not know is left out."""
+    extractor = model.extractor
+    pairs = [
+        ("sample_rate", manifest.sample_rate, extractor.sample_rate, "Hz"),
+        ("window_size_s", manifest.window_size_s, extractor.window_size_s, "s"),
+    ]
+    if "hop_size" not in parameters:
+        pairs.append(("hop_size_s", manifest.hop_size_s, extractor.hop_size_s, "s"))
+    return ", ".join(
+        f"{name} is {said:g} {unit} there and {found:g} {unit} in the extractor"
+        for name, said, found, unit in pairs
+        if said and found and not math.isclose(said, found, rel_tol=1e-6)
+    )
 
 
 def golden_key(model: Model) -> str:
@@ -197,7 +222,11 @@ def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str,
             raise BundleError(f"{bundle.path.with_suffix('.json')}: {error}") from error
     elif manifest.parameters:
         raise BundleError(f"{bundle.name} has parameters, and {manifest.class_} has no dataclass Parameters for them")
-    return found(bundle, **own, **parameters)
+    model: Model = found(bundle, **own, **parameters)
+    different = _differences(manifest, model, parameters)
+    if different:  # a manifest that was written by hand: its class decides, and goes on
+        logger.warning("%s: %s; the extractor's counts", bundle.path.with_suffix(".json"), different)
+    return model
 
 
 def _kind_by_shape(bundle: Bundle, backend: str | None) -> str:

@@ -336,6 +336,20 @@ def test_what_is_no_npz_is_refused(bundle: Path, content: bytes, message: str) -
     assert message in refusal(bundle)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.update(y=np.zeros(61 * SAMPLE_RATE, np.float32)), "are more than a minute of sound"),
+        (lambda arrays: arrays.update(sample_rate=np.array(10**12)), "are more than a minute of sound"),
+        (lambda arrays: arrays.update(y=np.zeros((1 << 28) + 1, np.int8)), "it would unpack to 268,"),
+    ],
+)
+def test_a_golden_vector_is_short(bundle: Path, change: Callable[[Arrays], object], message: str) -> None:
+    """A few bytes that would unpack to more than memory holds, or to hours of sound, are not computed."""
+    change_golden(bundle, change)
+    assert message in refusal(bundle)
+
+
 def test_a_lone_array_is_refused(bundle: Path) -> None:
     """One array is not a golden vector, though numpy reads it."""
     with bundle.with_suffix(".golden.npz").open("wb") as file:
