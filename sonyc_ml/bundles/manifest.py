@@ -20,6 +20,7 @@ VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 LARGEST_TOLERANCE = {"features_db": 1.0, "scores": 0.5}
 LOWEST_COSINE = 0.9
+USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,8 @@ class Golden:
 
     file: str
     features_db: float = 5e-3
-    cosine: float = 0.9997
-    scores: float = 0.05
+    cosine: float = USUAL_COSINE
+    scores: float = USUAL_SCORES
 
     def __post_init__(self) -> None:
         for name in ("features_db", "cosine", "scores"):
