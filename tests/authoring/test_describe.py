@@ -55,6 +55,7 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "xnnpack_operators": 2 if HAS_XNNPACK else 0,
         "multiplications": 64 * 51 * 5,
         "not_counted": [],
+        "assumed_kind": "log_mel",
         "head": None,
         "labels": [],
         "code": [],
