@@ -9,7 +9,7 @@ from typing import Protocol
 from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
 from sonyc_ml.base.identity import Identity, has_sha256, state_of
 from sonyc_ml.batch.events import RecordingEmbedded
-from sonyc_ml.batch.ledger import Ledger, Row
+from sonyc_ml.batch.ledger import Ledger, Origin, Row
 from sonyc_ml.outputs.files import output_path, read_output, read_provenance
 from sonyc_ml.outputs.output import Provenance
 
@@ -28,6 +28,9 @@ class Destination(Protocol):
 
         `recording` is its path where it can be read here: with the same bytes and another time it is the same.
         """
+
+    def origin(self, name: str) -> Origin | None:
+        """Which recording the output of this name is of, if it is there."""
 
     def path(self, name: str) -> Path:
         """Where the output of a recording is to be written."""
@@ -79,6 +82,28 @@ class Files:
         if provenance is None or not has_sha256(recording, identity[1:], provenance.recording_sha256):
             return None
         return touched(row, identity, self._ledger)
+
+    def origin(self, name: str) -> Origin | None:
+        """See :class:`Destination`."""
+        path = self.path(name)
+        try:
+            state = state_of(os.stat(path))  # noqa: PTH116
+        except OSError:
+            return None
+        row = self._ledger.get(name)
+        if row is not None and row.output_state == state:
+            origin = self._ledger.origin(row)
+            if origin.source:
+                return origin
+        provenance = read_provenance(path)  # made by the daemon, or before origins were kept
+        if provenance is None:
+            return None
+        return Origin(
+            provenance.recording_bytes,
+            provenance.recording_mtime_ns,
+            provenance.start_time,
+            provenance.recording_sha256,
+        )
 
     def path(self, name: str) -> Path:
         """See :class:`Destination`."""

@@ -48,6 +48,7 @@ class RecordingEmbedded:
         See :class:`sonyc_ml.sound.start_time.StartTime`.
     marks : tuple of str
         What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
+    recording_sha256 : str
     """
 
     kind: ClassVar[str] = "embedded"
@@ -64,6 +65,7 @@ class RecordingEmbedded:
     marks: tuple[str, ...] = ()
     start_time_source: str = ""
     start_time_doubt: str = ""
+    recording_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,10 @@ class BatchEnded:
         Of those embedded, how many have each mark.
     start_time_sources, start_time_doubts : dict of str to int
         Of those embedded, how many start times have each source, and how many each doubt.
+    n_apart : int
+        Recordings that got their time into their name, as it was another recording's.
+    n_replaced : int
+        Outputs that were made anew: of a recording that has changed, or in another way.
     """
 
     kind: ClassVar[str] = "ended"
@@ -122,6 +128,8 @@ class BatchEnded:
     marks: Mapping[str, int] = field(default_factory=dict)
     start_time_sources: Mapping[str, int] = field(default_factory=dict)
     start_time_doubts: Mapping[str, int] = field(default_factory=dict)
+    n_apart: int = 0
+    n_replaced: int = 0
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

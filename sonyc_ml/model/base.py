@@ -212,7 +212,8 @@ class Model:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.path}: {error}") from error
-        provenance = self._provenance(recording, name or recording.path.name, hop_size, start_times or StartTimes())
+        named_as, times = name or recording.path.name, start_times or StartTimes()
+        provenance = self._provenance(recording, named_as, hop_size, times, progress)
         named = {kind: outputs.get(kind) for kind in KIND_NAMES}
         return Output(timestamps=timestamps, **named, labels=self.labels, provenance=provenance)
 
@@ -244,12 +245,17 @@ class Model:
             return self.embed(recording, hop_size, name, **options)
 
     def _provenance(
-        self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
+        self,
+        recording: Recording,
+        name: str,
+        hop_size: float | None,
+        start_times: StartTimes,
+        progress: Callable[[], None] | None,
     ) -> Provenance:
         start = start_times(recording, name)
         return Provenance(
             recording=name,
-            recording_sha256=recording.sha256(),
+            recording_sha256=recording.sha256(progress),
             recording_bytes=recording.n_bytes,
             recording_mtime_ns=recording.mtime_ns,
             sample_rate=recording.sample_rate,

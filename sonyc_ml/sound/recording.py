@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -65,6 +65,6 @@ class Recording(Protocol):
         """Yield each stretch without a gap with its blocks, which are to be read before the next stretch."""
         ...
 
-    def sha256(self) -> str:
-        """SHA-256 of the bytes that hold the sound, in hexadecimal."""
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        """SHA-256 of the bytes that hold the sound, in hexadecimal; `progress` is called as the work goes on."""
         ...
