@@ -21,7 +21,7 @@ from sonyc_ml.errors import (
     word_for,
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
-from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, ignore, published
+from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore, published
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.rebuild import adopt_outputs, summary_of
 from sonyc_ml.node.journal.touched import is_touched
@@ -190,15 +190,7 @@ class Worker:
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
-        ended = RecordingEnded(
-            identity.name,
-            "done",
-            lag_s=lag_s,
-            duration_s=embedded.duration_s,
-            salvaged=embedded.salvaged,
-            without_sound=provenances[0].without_sound,
-        )
-        self._emit(ended)
+        self._emit(done(identity.name, provenances[0], lag_s))
 
     def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
         """Embed with one bundle and write the output, where there is none; return where it comes from."""

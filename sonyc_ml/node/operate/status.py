@@ -57,6 +57,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "input": _plain(live.input),
         "sound": _plain(live.sound),
         "left_out": live.left_out,
+        "start_times": live.start_times,
         "trouble": _plain(live.trouble),
         "backlog": _backlog(journal, now_s),
         "counts": _counts(journal),
