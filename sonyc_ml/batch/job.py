@@ -141,9 +141,9 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
         marks=provenance.marks,
+        recording_sha256=provenance.recording_sha256,
         start_time_source=provenance.start_time_source,
         start_time_doubt=provenance.start_time_doubt,
-        recording_sha256=provenance.recording_sha256,
     )
 
 

@@ -130,9 +130,9 @@ class _Run:
         self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
+        self._start_times = batch.job.start_times()
         self._sources: Counter[str] = Counter()  # of start times
         self._doubts: Counter[str] = Counter()
-        self._start_times = batch.job.start_times()
         self._sound_s = 0.0
         self._n_apart = self._n_replaced = 0
 
@@ -161,10 +161,10 @@ class _Run:
             time.monotonic() - start_s,
             skipped=dict(self._batch.sources.skipped),
             marks=dict(self._marks),
-            start_time_sources=dict(self._sources),
-            start_time_doubts=dict(self._doubts),
             n_apart=self._n_apart,
             n_replaced=self._n_replaced,
+            start_time_sources=dict(self._sources),
+            start_time_doubts=dict(self._doubts),
         )
 
     def _each(self) -> Iterator[BatchEvent]:

@@ -7,7 +7,7 @@ import errno
 import io
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -20,7 +20,7 @@ from sonyc_ml.base.cells import from_cell, from_comment, to_cell, to_comment
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
@@ -136,9 +136,9 @@ def _output_in_npz(path: Path) -> Output:
         arrays = {name: archive[name] for name in archive.files}
     return Output(
         timestamps=arrays["timestamps"],
-        **{kind.name: arrays.get(kind.name) for kind in KINDS},
         labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
+        **{name: arrays[name] for name in KINDS if name in arrays},
     )
 
 
@@ -153,16 +153,13 @@ def _output_in_csv(path: Path) -> Output:
     values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
-    names = heading[1:]
-    n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
-    labels = tuple(map(from_cell, names[n_dims:]))
-    has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
+    columns, labels = split_headings(heading[1:])
+    labels = tuple(map(from_cell, labels))
     return Output(
         timestamps=values[:, 0],
-        embedding=values[:, 1 : 1 + n_dims].astype(np.float32) if n_dims else None,
-        scores=values[:, 1 + n_dims :].astype(np.float32) if labels else None,
-        labels=labels if has_labels else (),
+        labels=labels,
         provenance=provenance,
+        **{name: values[:, 1:][:, columns[name]].astype(KINDS[name].dtype) for name in columns},
     )
 
 
@@ -261,19 +258,14 @@ def _write_csv(file: _Sequential, output: Output) -> None:
         text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
-    writer.writerow(["timestamp", *itertools.chain.from_iterable(_headings(output, arrays))])
+    labels = tuple(map(to_cell, output.labels))
+    headings = (KINDS[name].headings(array.shape[1], labels) for name, array in arrays.items())
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
     columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
     for rows in zip(*map(_row_by_row, columns), strict=True):
         writer.writerow(str(value) for row in rows for value in row)
     text.flush()
     text.detach()  # whoever opened the file closes it
-
-
-def _headings(output: Output, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[Iterable[str]]:
-    for kind in KINDS:
-        if kind.name in arrays:
-            numbered = [f"{kind.name}_{i}" for i in range(arrays[kind.name].shape[1])]
-            yield (map(to_cell, output.labels) if kind.has_labels and output.labels else numbered)
 
 
 def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

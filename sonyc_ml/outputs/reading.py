@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.parquet import read_part
 
@@ -27,7 +28,7 @@ SUFFIXES = (*(f".{name}" for name in FORMATS), ".parquet")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embeddings:
-    """The windows of many recordings, one row a window, in the order of the recordings.
+    """The windows of many recordings, one row per window, in the order of the recordings.
 
     Attributes
     ----------
@@ -45,8 +46,8 @@ class Embeddings:
         Of the recordings.
     """
 
-    embedding: npt.NDArray[np.float32] | None
-    scores: npt.NDArray[np.float32] | None
+    embedding: npt.NDArray[np.float32] | None = None
+    scores: npt.NDArray[np.float32] | None = None
     labels: tuple[str, ...]
     start_s: npt.NDArray[np.float64]
     time: npt.NDArray[np.datetime64]
@@ -88,13 +89,12 @@ def read_embeddings(folder: str | Path) -> Embeddings:
     _check_alike(outputs, Path(folder))
     numbers = np.arange(len(outputs), dtype=np.int32)
     return Embeddings(
-        embedding=_joined(output.embedding for output in outputs),
-        scores=_joined(output.scores for output in outputs),
         labels=outputs[0].labels,
         start_s=np.concatenate([output.timestamps for output in outputs]),
         time=np.concatenate([output.times() for output in outputs]),
         number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),
         provenances=tuple(output.provenance for output in outputs),
+        **{name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in outputs[0].by_kind()},
     )
 
 
@@ -201,12 +201,7 @@ def _check_alike(outputs: list[Output], folder: Path) -> None:
 
 
 def _shape(output: Output) -> str:
-    n_dims = 0 if output.embedding is None else output.embedding.shape[1]
-    n_classes = 0 if output.scores is None else output.scores.shape[1]
+    arrays = output.by_kind()
+    parts = [kind.describe(arrays.get(name)) for name, kind in KINDS.items()]
     named = f" ({', '.join(output.labels)})" if output.labels else ""
-    return f"{n_dims} dimensions and {n_classes} scores{named}"
-
-
-def _joined(arrays: Iterable[npt.NDArray[np.float32] | None]) -> npt.NDArray[np.float32] | None:
-    there = [array for array in arrays if array is not None]
-    return np.concatenate(there) if there else None
+    return f"{' and '.join(parts)}{named}"

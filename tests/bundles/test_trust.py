@@ -22,7 +22,7 @@ from sonyc_ml.authoring.make import make_bundle, trust, verify
 from sonyc_ml.batch.job import Job
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.bundles.integrity import read_guarded
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Input, Manifest
 from sonyc_ml.bundles.own_extractor import BUILD, is_own_extractor
 from sonyc_ml.errors import BundleError, BundleIntegrityError, StoreError
@@ -350,9 +350,9 @@ def test_roots_record_counts_for_everybody(elsewhere: Path, tmp_path: Path) -> N
     record = tmp_path / "etc" / "trusted"
     record.parent.mkdir()
     record.write_text(f"# by the operator\n\n{sha256(elsewhere.with_suffix('.pkl'))}  c.pkl\n")
-    state = BundleState(system_record=record)
+    state = MachineState(system_record=record)
     assert read_bundle(elsewhere, state=state).accepted == {sha256(elsewhere.with_suffix(".pkl"))}
-    assert not read_bundle(elsewhere, state=BundleState()).accepted
+    assert not read_bundle(elsewhere, state=MachineState()).accepted
 
 
 def test_a_service_sees_what_its_user_accepted(
@@ -401,11 +401,11 @@ def test_a_record_cut_by_an_editor_is_continued(elsewhere: Path, state: Path) ->
     """A last line without its end stays a line of its own; a name cannot add one."""
     state.mkdir(parents=True)
     (state / "trusted").write_text("0" * 64)
-    BundleState().accept("1" * 64, f"a\n{'2' * 64}")
-    assert BundleState().accepted() >= {"0" * 64, "1" * 64}
-    assert "2" * 64 not in BundleState().accepted()
+    MachineState().accept("1" * 64, f"a\n{'2' * 64}")
+    assert MachineState().accepted() >= {"0" * 64, "1" * 64}
+    assert "2" * 64 not in MachineState().accepted()
     before = (state / "trusted").read_bytes()
-    BundleState().accept("1" * 64, "again")
+    MachineState().accept("1" * 64, "again")
     assert (state / "trusted").read_bytes() == before
 
 
@@ -471,8 +471,9 @@ def test_a_named_owner_does_not_open_folders(elsewhere: Path) -> None:
 # --- info -------------------------------------------------------------------------------------------------------------
 
 
-def test_info_shows_code_without_running_it(attack: Path, mark: Path) -> None:
+def test_info_shows_code_without_running_it(attack: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`info` says what code there is and that nobody has accepted it, and neither unpickles nor imports."""
+    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)  # another test's
     described = describe(attack)
     assert described["code"] == [{"what": next(iter(read_bundle(attack).code.values())), "accepted": False}]
     assert f"is not accepted here; to accept it: sonyc-ml bundle trust {attack}" in render(described)

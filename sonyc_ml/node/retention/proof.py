@@ -15,8 +15,9 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
 from sonyc_ml.features import RES_TYPES
 from sonyc_ml.outputs.files import find_output, output_path, read_output
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
-from sonyc_ml.sound.files import Recording, open_recording
+from sonyc_ml.sound.files import FileRecording, open_recording
 
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
@@ -64,13 +65,13 @@ def proof(identity: Identity, folder: Path, output_folders: Sequence[Path], outp
 
 def is_sound(output: Output) -> bool:
     """Whether it has windows, and as many rows of finite numbers as windows."""
-    kinds = [array for array in (output.embedding, output.scores) if array is not None]
+    kinds = output.by_kind()
     n_windows = len(output.timestamps) if output.timestamps.ndim == 1 else 0
     return (
         n_windows > 0
         and bool(kinds)
         and bool(np.isfinite(output.timestamps).all())
-        and all(array.ndim == 2 and len(array) == n_windows and _is_finite(array) for array in kinds)
+        and all(KINDS[name].fits(array, n_windows) and _is_finite(array) for name, array in kinds.items())
     )
 
 
@@ -146,7 +147,7 @@ def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Proven
         return "I/O error"
 
 
-def _content_flaw(recording: Recording, *, is_same: bool) -> str:
+def _content_flaw(recording: FileRecording, *, is_same: bool) -> str:
     if recording.n_left:  # of which the header that gave both lengths says nothing
         return "sound left over"
     return "" if is_same else "recording changed"

@@ -13,7 +13,7 @@ from sonyc_ml.sound.start_time.metadata import in_comment, in_origination, in_ti
 from sonyc_ml.sound.start_time.names import PATTERNS, NamePatterns
 
 if TYPE_CHECKING:
-    from sonyc_ml.sound.recording import Recording
+    from sonyc_ml.sound.files import FileRecording
 
 YEAR_2000_S = 946684800.0
 AHEAD_S = 3600.0  # of this machine's clock: more is no drift
@@ -96,12 +96,12 @@ class StartTimes:
         usual = {"start_patterns": list(PATTERNS), "time_zone": "UTC"}
         self.settings = {name: value for name, value in given.items() if value != usual[name]}
 
-    def __call__(self, recording: Recording, name: str) -> StartTime:
+    def __call__(self, recording: FileRecording, name: str) -> StartTime:
         """When a recording begins.
 
         Parameters
         ----------
-        recording : Recording
+        recording : FileRecording
             Open, for its metadata.
         name : str
             Of its file; folders before it are not looked at.
@@ -121,7 +121,7 @@ class StartTimes:
         start = _before_mtime(recording.mtime_ns, recording.duration_s)
         return StartTime(start, "mtime", self._doubt(start, None))
 
-    def _dated(self, source: str, shown: ClockTime, recording: Recording, doubt: str = "") -> StartTime:
+    def _dated(self, source: str, shown: ClockTime, recording: FileRecording, doubt: str = "") -> StartTime:
         """What a clock showed as a time, in its own zone or in the usual one."""
         wall = shown.wall.replace(tzinfo=shown.zone or self._zone)
         end_s = recording.mtime_ns * 1e-9
@@ -144,7 +144,7 @@ class StartTimes:
         return FAR_FROM_FILE
 
 
-def _in_metadata(recording: Recording) -> dict[str, ClockTime]:
+def _in_metadata(recording: FileRecording) -> dict[str, ClockTime]:
     found = {
         "audiomoth": in_comment(recording.comment),
         "guano": in_timestamp(recording.timestamp),
