@@ -86,7 +86,7 @@ def coloured_noise(rng: np.random.Generator, n_samples: int, low_hz: float, high
     hz = np.fft.rfftfreq(n_samples, 1 / SAMPLE_RATE)
     gain = np.where((hz >= low_hz) & (hz <= high_hz), 1 / np.sqrt(np.maximum(hz, 1)), 0)
     noise = np.fft.irfft(gain * np.fft.rfft(rng.normal(size=n_samples)), n_samples)
-    return noise / noise.std()
+    return np.asarray(noise / noise.std())
 
 
 if __name__ == "__main__":

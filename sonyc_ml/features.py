@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -106,7 +107,8 @@ def overlapping(blocks: Iterable[Floats], length: int, step: int, n_pieces: int,
 class WindowExtractor:
     """Samples to features, window by window: what :class:`LogMel` and :class:`PCMWindows` have in common.
 
-    An extractor of the user's own derives from it, sets `feature_shape` and defines :meth:`window_features`.
+    An extractor of your own derives from it, sets `feature_shape` and defines :meth:`window_features`; cutting,
+    resampling and reading in blocks are done here.
 
     Attributes
     ----------
@@ -118,6 +120,8 @@ class WindowExtractor:
         Shape of one window's features.
     res_type : str
         The resampler, by librosa's name for it.
+    resampler : Resampler or None
+        The one that was used last; None where every recording has had the windows' own rate.
     """
 
     feature_shape: tuple[int, ...]
@@ -133,7 +137,7 @@ class WindowExtractor:
         if res_type != "kaiser_best":
             _import_soxr(res_type)  # here, not at the first recording
         self.res_type = res_type
-        self._resampler: Resampler | None = None
+        self.resampler: Resampler | None = None
 
     def __call__(self, y: Floats, sr: int, hop_size: float | None = None) -> Floats:
         """Return the features of `y`, `(n_windows, *feature_shape)` float32; see :func:`get_features`."""
@@ -168,7 +172,7 @@ class WindowExtractor:
         length = (n_at_once - 1) * framing.hop_length + framing.window_length
         n_blocks = -(-framing.n_windows // n_at_once)
         n_left = framing.n_windows
-        compute = getattr(self, "_features", self.window_features)  # classes made before the name was public
+        compute = self._window_features()
         for piece in overlapping(samples, length, n_at_once * framing.hop_length, n_blocks, framing.lead):
             yield compute(piece, framing.hop_length, min(n_at_once, n_left))
             n_left -= n_at_once
@@ -183,28 +187,47 @@ class WindowExtractor:
     def _resampled(self, blocks: Iterable[Floats], sr: int, n_samples: int) -> Iterable[Floats]:
         if sr == self.sample_rate:
             return blocks
-        resampler = self._resampler
+        resampler = self.resampler
         if resampler is None or resampler.sr != sr:  # a node's recordings all have one rate: keep the last
-            resampler = self._resampler = make_resampler(sr, self.sample_rate, self.res_type)
+            resampler = self.resampler = make_resampler(sr, self.sample_rate, self.res_type)
         return resampler.stream(blocks, n_samples)
 
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """Features of the first `n_windows` windows of `piece`, the first of which begins at its first sample.
+        """Compute the features of consecutive windows; a class of your own defines it.
 
         Parameters
         ----------
         piece : np.ndarray [shape=(n_samples,), dtype=float32]
-            Mono samples at `sample_rate`.
-        hop_length, n_windows : int > 0
+            Samples at `sample_rate`; the first window begins at the first of them.
+        hop_length : int > 0
+            Distance between windows (in samples).
+        n_windows : int > 0
+            How many windows, each of `window_length` samples; `piece` may hold more.
 
         Returns
         -------
         np.ndarray [shape=(n_windows, *feature_shape), dtype=float32]
+            An array of its own, not a view of `piece`.
         """
         raise NotImplementedError
 
+    def _features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
+        """Compute :meth:`window_features`, by its old name: what overrode it may call it too."""
+        return self.window_features(piece, hop_length, n_windows)
 
-Extractor = WindowExtractor  # its name before; what a model asks for is sonyc_ml.model.Extractor
+    def _window_features(self) -> Callable[[Floats, int, int], Floats]:
+        """Choose what computes: `window_features`, or `_features` where a class of before overrides that alone."""
+        for names in (vars(self), *map(vars, type(self).__mro__)):
+            if "window_features" in names:
+                break
+            if "_features" in names:
+                warnings.warn(
+                    f"{type(self).__name__} overrides _features, which is window_features now: rename it",
+                    DeprecationWarning,
+                    stacklevel=3,
+                )
+                return self._features
+        return self.window_features
 
 
 class PCMWindows(WindowExtractor):
@@ -227,7 +250,7 @@ class PCMWindows(WindowExtractor):
         self.feature_shape = (self.window_length,)
 
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """The windows themselves; see :meth:`WindowExtractor.window_features`."""
+        """Return the windows' samples, `(n_windows, window_length)`; see :meth:`WindowExtractor.window_features`."""
         return _windows(piece, self.window_length, hop_length, n_windows).copy()
 
 
@@ -321,7 +344,7 @@ class LogMel(WindowExtractor):
         }
 
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
-        """The log-mel spectra of the windows; see :meth:`WindowExtractor.window_features`."""
+        """Return the windows' levels in dB, `(n_windows, n_mels, n_frames)`; see the class it derives from."""
         samples, starts, rows = self._frames(piece, hop_length, n_windows)
         levels = np.empty((len(starts), self.n_mels), np.float32)
         self._mel_magnitudes(samples, starts, levels)
@@ -500,6 +523,7 @@ class KaiserBest:
         n_cycles = -(-64 // up)  # short cycles are taken several at a time
         self._n_outputs, self._n_inputs = n_cycles * up, n_cycles * down
         self._n_repeats = max(1, self.N_OUTPUTS_AT_ONCE // self._n_outputs)
+        self.n_outputs_at_once = self._n_repeats * self._n_outputs
         self._half_filter = self._tabulate(min(1.0, target_sr / sr))
         reach = self._reach()
         groups = range(0, self._n_outputs, self.N_IN_GROUP)
@@ -511,7 +535,7 @@ class KaiserBest:
 
     def stream(self, blocks: Iterable[Floats], n_samples: int) -> Iterator[Floats]:
         """Yield the resampled samples, :func:`n_resampled` in all; see :class:`Resampler`."""
-        n_at_once, step = self._n_repeats * self._n_outputs, self._n_repeats * self._n_inputs
+        n_at_once, step = self.n_outputs_at_once, self._n_repeats * self._n_inputs
         n_out = n_resampled(n_samples, self.sr, self.target_sr)
         n_computed = n_samples * self.target_sr // self.sr  # the rest, at most one sample, is zero, as it was in 2020
         length = self._lead + step + self._tail
@@ -655,6 +679,16 @@ def _n_samples(name: str, seconds: float, sample_rate: int) -> int:
     if n_samples < 1:
         raise ValueError(f"{name} of {seconds} s is less than one sample at {sample_rate} Hz")
     return n_samples
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Give `WindowExtractor` by its old name too; `sonyc_ml.model.Extractor` is what a model asks of any."""
+        if name != "Extractor":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        warnings.warn("sonyc_ml.features.Extractor is WindowExtractor now", DeprecationWarning, stacklevel=2)
+        return WindowExtractor
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.features import (
-    Extractor,
     LogMel,
     PCMWindows,
+    WindowExtractor,
     frame,
     get_features,
     mel_filterbank,
@@ -269,7 +269,7 @@ def in_blocks(y: Floats, cuts: list[int]) -> Iterator[Floats]:
 
 
 def assert_blocks_equal_whole(
-    extractor: Extractor, y: Floats, sr: int, cuts: list[int], hop_size: float | None = None
+    extractor: WindowExtractor, y: Floats, sr: int, cuts: list[int], hop_size: float | None = None
 ) -> None:
     whole = extractor(y, sr, hop_size)
     streamed = list(extractor.stream(in_blocks(y, cuts), sr, len(y), hop_size))

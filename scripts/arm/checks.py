@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from agreement import Agreement, agreement, oracle, read
-from node import CHECK_OUT, CURRENT, PYTHON, SHARED, Node
-from processors import ROOT, SkippedError
-from suite import run_tests
 
+from scripts.arm.agreement import Agreement, agreement, oracle, read
+from scripts.arm.node import CHECK_OUT, CURRENT, PYTHON, SHARED, Node
+from scripts.arm.processors import ROOT, SkippedError
+from scripts.arm.suite import run_tests
 from sonyc_ml.node.crash import FAULTS
 from sonyc_ml.outputs.files import read_output
 from tests.support.container import wait_for
@@ -85,7 +85,7 @@ def exchange(node: Node) -> str:
     require(proved.returncode == 0, f"made on x86: {proved.stderr.strip()}")
     back = node.work / "made-on-arm"
     shutil.copytree(node.userland.root / there.lstrip("/"), back)
-    command = [sys.executable, "-m", "sonyc_ml", "bundle", "verify", back / name]
+    command: list[str | Path] = [sys.executable, "-m", "sonyc_ml", "bundle", "verify", back / name]
     proved_here = subprocess.run(command, check=False, capture_output=True, text=True, cwd=ROOT)
     require(proved_here.returncode == 0, f"made on ARM: {proved_here.stderr.strip()}")
     return f"x86 to ARM: {_golden_line(proved.stdout)}; ARM to x86: {_golden_line(proved_here.stdout)}"
@@ -135,7 +135,8 @@ def embeddings_here(node: Node, n: int, *flags: str, python: Path | None = None)
     assert node.shared is not None
     out = node.work / "embeddings.npz"
     program = ROOT / "scripts" / "arm" / "embeddings.py"
-    command = [python or Path(sys.executable), program, node.shared / NETWORK, node.shared, out, str(n), *flags]
+    words: tuple[str | Path, ...] = (node.shared / NETWORK, node.shared, out, str(n), *flags)
+    command = [python or Path(sys.executable), program, *words]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
     return read(out)
 
@@ -163,7 +164,8 @@ def batch(node: Node) -> str:
     inside = ("embed", f"{WORK}/recordings", "--model", BUNDLE, "--output", f"{WORK}/embedded")
     node.userland.run("sonyc-ml", *inside, *arguments)
     bundle = ROOT / "models" / f"{DEFAULT}.tflite"
-    command = [sys.executable, "-m", "sonyc_ml", "embed", folder, "--model", bundle, "--output", here, *arguments]
+    words: tuple[str | Path, ...] = ("embed", folder, "--model", bundle, "--output", here, *arguments)
+    command = [sys.executable, "-m", "sonyc_ml", *words]
     subprocess.run(command, check=True, cwd=ROOT)
     cosines, equal = [], []
     for path in sorted(here.glob("*.npz")):

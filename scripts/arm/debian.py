@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from processors import CACHE, Processor, SkippedError, of_installer
+from scripts.arm.processors import CACHE, Processor, SkippedError, of_installer
 
 SUITE = "bookworm"
 # On a node before install.sh, and what it calls.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,14 +21,15 @@ def main() -> None:
     model = load_model(
         parsed.network, golden="never", backend=parsed.backend, reference_kernels=parsed.reference_kernels
     )
-    found = {}
+    found: dict[str, Any] = {}
     for path in _smallest((parsed.data / "oracle").glob("*.npz"), parsed.n):
         with np.load(path) as arrays:
             found[f"oracle/{path.stem}"] = model.get_embedding(arrays["y"], int(arrays["sample_rate"]))
     for path in _smallest((parsed.data / "recordings").glob("*.wav"), parsed.n):
         found[f"recordings/{path.stem}"] = model.embed_file(path).embedding
     runtime = f"{model.interpreter.backend}{', reference kernels' if parsed.reference_kernels else ''}"
-    np.savez(parsed.out, runtime=np.array(runtime), **found)
+    found["runtime"] = np.array(runtime)
+    np.savez(parsed.out, **found)
 
 
 def _parser() -> argparse.ArgumentParser:

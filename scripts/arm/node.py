@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import debian
-import wheels
-from processors import INSTALLER, ROOT, Processor
-from userland import Userland, check_machine
+from scripts.arm import debian, wheels
+from scripts.arm.processors import INSTALLER, ROOT, Processor
+from scripts.arm.userland import Userland, check_machine
 
 CHECK_OUT, SHARED = "/opt/check-out/sonyc-ml", "/opt/check-out/shared/data"
 WHEELS, TEST_PACKAGES, TFLITE_RUNTIME = "/opt/wheels", "/opt/test-packages", "/opt/tflite-runtime"

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import xml.etree.ElementTree as ET
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
-from node import CHECK_OUT, CURRENT, PYTHON, TEST_PACKAGES, Node
-from processors import ROOT
+from scripts.arm.node import CHECK_OUT, CURRENT, PYTHON, TEST_PACKAGES, Node
+from scripts.arm.processors import ROOT
 
 # Left out by their marks; docs/arm.md has the reasons. hypothesis tries a tenth of its examples.
 WANTED = "not timing and not librosa and not x86"
@@ -48,18 +49,19 @@ class Outcome:
     ----------
     counts : Counter
         Tests by ``passed``, ``failed`` and ``skipped``.
-    times_s : Counter
+    times_s : dict
         Seconds by file.
     failures : list of str
         Name and last lines of each.
     """
 
     counts: Counter[str] = field(default_factory=Counter)
-    times_s: Counter[str] = field(default_factory=Counter)
+    times_s: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     failures: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        slowest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in self.times_s.most_common(N_SLOWEST))
+        longest = sorted(self.times_s.items(), key=itemgetter(1), reverse=True)[:N_SLOWEST]
+        slowest = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in longest)
         return f"{', '.join(f'{n} {kind}' for kind, n in self.counts.items())}; the most time: {slowest}"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from processors import Board, Processor, SkippedError
+from scripts.arm.processors import Board, Processor, SkippedError
 
 ROOT_INSIDE = "/mnt/root"
 N_USERS = 65536  # users inside are those outside, as in the files that are mounted

@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from debian import kept
-from processors import ROOT, Processor, SkippedError
+from scripts.arm.debian import kept
+from scripts.arm.processors import ROOT, Processor, SkippedError
 
 PYTHON = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -53,7 +53,7 @@ def for_tests(processor: Processor) -> Path:
 
 
 def _install_tests(processor: Processor, required: Sequence[str], folder: Path) -> None:
-    into = ("install", "--no-compile", "--target", folder, *_only_for(processor))
+    into: tuple[str | Path, ...] = ("install", "--no-compile", "--target", folder, *_only_for(processor))
     _run(*into, *required)
     if processor.has_litert:
         _run(*into, "--no-deps", *(str(one) for one in processor.requirements(*EXTRAS) if one.name == "soxr"))
@@ -73,7 +73,7 @@ def _any_litert(folder: Path) -> Path:
 def tflite_runtime(processor: Processor) -> Path:
     """A folder for PYTHONPATH with the runtime of SONYC's nodes, for a processor that otherwise has LiteRT."""
     required = ("tflite-runtime==2.14.0", "numpy<2")
-    into = ("install", "--no-compile", *_only_for(processor))
+    into: tuple[str | Path, ...] = ("install", "--no-compile", *_only_for(processor))
     return kept(f"tflite-runtime-{processor.name}", required, lambda folder: _run(*into, "--target", folder, *required))
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import environments
 import soundfile
 
+from scripts.benchmarks import environments
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.features import LogMel
 from sonyc_ml.sound.kinds import EXTENSIONS

@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-import environments
-from figures import Figure, Spread, progress, single
-from workers import Worker
+from scripts.benchmarks import environments
+from scripts.benchmarks.figures import Figure, Spread, progress, single
+from scripts.benchmarks.workers import Worker
 
 N_WARM = 20  # written first and not counted
 PACE_S = 0.005
@@ -40,7 +40,7 @@ def _latencies(n_recordings: int, *, moving: bool) -> tuple[list[float], int]:
         folder.mkdir()
         elsewhere.mkdir()
         n_written = n_recordings + N_WARM
-        with Worker(environments.ours(), "handing_out.py", {"folder": str(folder)}) as worker:
+        with Worker(environments.ours(), "handing_out", {"folder": str(folder)}) as worker:
             worker.tell("listen", n_recordings=n_written, limit_s=LIMIT_S + n_written * PACE_S)
             closed_ns = _write(folder, elsewhere if moving else None, n_written)
             handed_out_ns = worker.answer()

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from figures import Figure, Spread, progress, spread
-from inputs import MissingError
-
+from scripts.benchmarks.figures import Figure, Spread, progress, spread
+from scripts.benchmarks.inputs import MissingError
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.integrity import make_signature
 from sonyc_ml.bundles.manifest import parse_manifest

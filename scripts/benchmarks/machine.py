@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import environments
+from scripts.benchmarks import environments
 
 PACKAGES = (
     "sonyc-ml",

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import environments
-from workers import WorkerError, wait
+from scripts.benchmarks import environments
+from scripts.benchmarks.workers import WorkerError, wait
 
 POLL_S = 0.0005
 

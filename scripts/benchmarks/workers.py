@@ -11,9 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import environments
-
-HERE = Path(__file__).resolve().parent
+from scripts.benchmarks import environments
 
 
 class WorkerError(Exception):
@@ -27,10 +25,10 @@ class Worker:
     ----------
     python : Path
         Of the environment it runs in.
-    script : str
-        Beside this file; it calls ``serving.serve``.
+    module : str
+        In ``programs``; it calls ``serving.serve``.
     settings : mapping
-        Given to the script as JSON.
+        Given to the module as JSON.
 
     Attributes
     ----------
@@ -38,11 +36,11 @@ class Worker:
         What the worker said of itself when it was ready.
     """
 
-    def __init__(self, python: Path, script: str, settings: Mapping[str, Any]) -> None:
-        self._script = script
+    def __init__(self, python: Path, module: str, settings: Mapping[str, Any]) -> None:
+        self._module = module
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
         self._process = subprocess.Popen(
-            [python, HERE / script, json.dumps(settings)],
+            [python, "-P", "-m", f"scripts.benchmarks.programs.{module}", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -82,7 +80,7 @@ class Worker:
         if not line:
             self._errors.seek(0)
             said = self._errors.read().decode(errors="replace").strip().splitlines()
-            raise WorkerError(f"{self._script}: {said[-1] if said else 'it ended without a word'}")
+            raise WorkerError(f"{self._module}: {said[-1] if said else 'it ended without a word'}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
-
+from scripts.fault_suite.rig import WITHOUT_CAPABILITIES, Node, Options, Row, as_root, has, record, sound
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.spool.spool import MISSING, POLLED, UNREADABLE, WATCHED
 
@@ -57,8 +57,8 @@ class Trial:
         """Wait until the daemon says how the folder is."""
 
         def is_said() -> bool:
-            fact = self.node.ask(Journal.facts, {}).get("folder", {})
-            return fact.get("word") == word and detail in fact.get("detail", "")
+            folder = self.node.ask(Journal.facts, Facts()).folder
+            return folder is not None and folder.word == word and detail in folder.detail
 
         self.node.wait_for(is_said, f"the daemon to say that the folder is {word} {detail}", PATIENCE_S)
         said = self.row.counts.get("said", "")
@@ -70,7 +70,8 @@ class Trial:
             self.records()
 
         def is_found() -> bool:
-            return sum(self.node.ask(Journal.counts, {}).values()) == self._n_recorded
+            counts: dict[str, int] = self.node.ask(Journal.counts, {})
+            return sum(counts.values()) == self._n_recorded
 
         self.node.wait_for(is_found, "everything to be found", PATIENCE_S)
         self.row.counts["waiting"] = self.node.ask(Journal.counts)["pending"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from rig import Node, Options, Row, as_root, record
+from scripts.fault_suite.rig import Node, Options, Row, as_root, record
 
 
 def run(options: Options) -> list[Row]:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
-from rig import Node, Options, Row, record, trial
 
+from scripts.fault_suite.rig import Node, Options, Row, daemon_without, record, trial
 from sonyc_ml.node.journal.journal import Journal
 from tests.conftest import vouch
 from tests.support import networks, wavs
 
 KILLER = "killed the process"
-CONTROL = Path(__file__).with_name("killer_control.py")
 MAX_ATTEMPTS, N_OTHERS, N_STARTS_OF_CONTROL = 3, 20, 10
 KILLED, CRASHED, FAILED, EXHAUSTED = 0.75, 0.5, 0.25, 0.125
 NAMES = {KILLED: "killed.wav", CRASHED: "crashed.wav", FAILED: "failed.wav", EXHAUSTED: "exhausted.wav"}
@@ -61,7 +59,7 @@ def run(options: Options) -> list[Row]:
     extractor = _bundle(options.folder / "class.tflite", CLASS, "extractor")
     return [
         _killers(Node(options.folder / "killers", function)),
-        _control(Node(options.folder / "control", function, program=[sys.executable, str(CONTROL)])),
+        _control(Node(options.folder / "control", function, program=daemon_without("attempts"))),
         _failures(
             Node(options.folder / "failures", extractor), "an extractor", {FAILED: "failed", EXHAUSTED: "failed"}
         ),

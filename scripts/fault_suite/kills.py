@@ -14,10 +14,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from rig import Node, Options, Row, output_identity, sound
-
+from scripts.fault_suite.rig import Node, Options, Row, daemon_without, output_identity, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import SonycMLError
 from sonyc_ml.node.journal.journal import Journal
@@ -85,7 +85,7 @@ class _Round:
     def __init__(self, options: Options, plan: Plan) -> None:
         self._plan = plan
         self._chance = random.Random(f"{options.seed} {plan.name}")
-        program = [sys.executable, str(Path(__file__).with_name("control.py")), plan.without] if plan.without else None
+        program = daemon_without(plan.without) if plan.without else None
         self._node = Node(options.folder / plan.name, options.bundle, SETTINGS, program)
         self._recorder = Recorder(self._node, self._chance.random(), pause_s=0.15 if plan.without else 0.4)
         self._begun: set[tuple[Identity, int]] = set()
@@ -268,10 +268,13 @@ def settle(node: Node, patience_s: float = 120.0) -> None:
         except SonycMLError:  # the journal may just be made again
             return sys.maxsize
 
+    def has_fewer_than(before: int) -> bool:
+        return n_left() < before
+
     n = sys.maxsize
     try:
         while n:
-            node.wait_for(lambda before=n: n_left() < before, "the next recording to be settled", patience_s)
+            node.wait_for(partial(has_fewer_than, n), "the next recording to be settled", patience_s)
             n = min(n, n_left())
     except RuntimeError as error:
         left = node.unsettled()
@@ -308,19 +311,24 @@ def attempts(state: Path, copy: Path) -> set[tuple[Identity, int]]:
 def damage(state: Path, chance: random.Random) -> str:
     """Do to a journal that nobody has open what disks and people do; returns what."""
     journal, log = state / "journal.sqlite", state / "journal.sqlite-wal"
-    ways: dict[str, Callable[[], None]] = {
-        "deleted": lambda: [path.unlink() for path in state.glob("journal.sqlite*")] and None,
+    ways: dict[str, Callable[[], object]] = {
+        "deleted": lambda: _remove(state),
         "deleted but for the log": lambda: journal.unlink(missing_ok=True),
         "without their log": lambda: log.unlink(missing_ok=True),
         "truncated": lambda: _truncate(journal, chance),
         "with a truncated log": lambda: _truncate(log, chance),
         "with a bad sector": lambda: _scribble(journal, chance),
         "with a bad sector in the log": lambda: _scribble(log, chance),
-        "overwritten": lambda: journal.write_bytes(chance.randbytes(8 * SECTOR)) and None,
+        "overwritten": lambda: journal.write_bytes(chance.randbytes(8 * SECTOR)),
     }
     name = chance.choice(list(ways))
     ways[name]()
     return name
+
+
+def _remove(state: Path) -> None:
+    for path in state.glob("journal.sqlite*"):
+        path.unlink()
 
 
 def _truncate(path: Path, chance: random.Random) -> None:

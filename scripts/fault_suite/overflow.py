@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rig import Node, Options, Row, as_root, record, sound, trial
-
+from scripts.fault_suite.rig import Node, Options, Row, as_root, record, sound, trial
 from sonyc_ml.node.journal.journal import Journal
 
 QUEUE_LENGTH = Path("/proc/sys/fs/inotify/max_queued_events")
@@ -58,9 +56,9 @@ def _overflow(folder: Path, bundle: Path, n: int, queue_length: int | None) -> R
     with trial(node, row):
         with _queue_length(queue_length):
             node.start()
-        os.kill(node.process.pid, signal.SIGSTOP)
+        node.send(signal.SIGSTOP)
         record(node.recordings, (f"{i:05}.wav" for i in range(n)), sound())
-        os.kill(node.process.pid, signal.SIGCONT)
+        node.send(signal.SIGCONT)
         found_s = _until(node, lambda counts: sum(counts.values()) >= n, patience_s=60)
         done_s = found_s + _until(node, lambda counts: counts.get("done", 0) >= n, patience_s=60 + n / 20)
         row.counts = {**node.states(), "found in s": round(found_s, 2), "done in s": round(done_s, 1)}

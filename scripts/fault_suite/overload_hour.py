@@ -10,14 +10,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from memory import resident_mb
-from rig import Node, Options, Row, record, sound
-
+from scripts.fault_suite.memory_growth import resident_mb
+from scripts.fault_suite.rig import Node, Options, Row, record, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, OverloadConfig, SpoolConfig
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.overload import CHECK_S
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs.files import find_output, read_provenance
 from sonyc_ml.outputs.output import Output
@@ -144,9 +143,17 @@ def _hour(folder: Path, bundle: Path, hour: Hour) -> Row:
     node = Simulation(recordings, hour)
     journal = Journal(config.state_folder, clock=lambda: node.now_s)
     try:
-        bundles = Bundles(config)
+        bundles = RunningBundles(config.model, config.output)
         _watch_outputs(bundles, node)
-        worker = Worker(config, journal, bundles, lambda _: False, clock=lambda: node.now_s)
+        worker = Worker(
+            recordings,
+            journal,
+            bundles,
+            lambda _: False,
+            output=config.output,
+            overload=config.overload,
+            clock=lambda: node.now_s,
+        )
         worker.start()
         _live(node, worker, journal)
         row.counts = _counted(node, journal)
@@ -156,7 +163,7 @@ def _hour(folder: Path, bundle: Path, hour: Hour) -> Row:
     return row
 
 
-def _watch_outputs(bundles: Bundles, node: Simulation) -> None:
+def _watch_outputs(bundles: RunningBundles, node: Simulation) -> None:
     for bundle in bundles:
         embed_file = bundle.model.embed_file
 
@@ -294,7 +301,7 @@ def _feed(node: Node, content: bytes, every_s: float) -> tuple[int, list[float],
         record(node.recordings, [f"{n:05}.wav"], content)
         n += 1
         if n % 20 == 0:
-            rss_mb.append(resident_mb(node.process.pid))
+            rss_mb.append(resident_mb(node.pid))
             lags_s.append(node.ask(_lag_s, 0.0))
     return n + N_WARM_UP, lags_s, rss_mb
 

@@ -10,7 +10,6 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -19,9 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from kills import settle
-from rig import Node, Options, Row, as_root, has, output_identity, sound
-
+from scripts.fault_suite.kills import settle
+from scripts.fault_suite.rig import Node, Options, Row, as_root, daemon_without, has, output_identity, sound
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import SonycMLError
 
@@ -128,7 +126,7 @@ class _Disk:
         self._bundle, self._name = options.bundle, name
         self._folder = options.folder / name
         self._image, self._point = self._folder / "disk", self._folder / "mounted"
-        self._program = [sys.executable, str(Path(__file__).with_name("control.py")), without] if without else None
+        self._program = daemon_without(without) if without else None
         self._chance = random.Random(f"{options.seed} {name}")
         self._recordings: set[Identity] = set()  # durable
         self._counts = Counter[str]()

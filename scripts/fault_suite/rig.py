@@ -11,7 +11,7 @@ import sys
 import time
 import wave
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,6 +117,16 @@ class Node:
             self.wait_for(lambda: "watching" in self.log(offset), "the daemon to watch")
         return self.process
 
+    def send(self, number: int) -> None:
+        """Send the daemon a signal."""
+        os.kill(self.pid, number)
+
+    @property
+    def pid(self) -> int:
+        """Of the daemon, which has been started."""
+        assert self.process is not None
+        return self.process.pid
+
     def log(self, offset: int = 0) -> str:
         """What the daemon said since."""
         with self.log_path.open("rb") as file:
@@ -164,7 +174,8 @@ class Node:
 
     def entries(self) -> list[Entry]:
         """Everything that the journal knows."""
-        return self.ask(lambda journal: list(journal.entries()), [])
+        found: list[Entry] = self.ask(lambda journal: list(journal.entries()), [])
+        return found
 
     def states(self) -> Counter[str]:
         """How many recordings are in each state, and why where there is a reason."""
@@ -198,7 +209,7 @@ class Node:
         double = [identity.name for identity, n in recordings.items() if identity and n > 1]
         strangers = len(set(recordings) - {None} - done)
         left = [path.name for path in self.outputs.rglob(".*.tmp")]
-        told = {
+        told: dict[str, Sequence[object]] = {
             "lost": lost,
             "done without an output": unpublished,
             "published twice": double,
@@ -207,6 +218,11 @@ class Node:
             "outputs the journal does not know": list(range(strangers)),
         }
         return [f"{len(names)} {what}: {names[:3]}" for what, names in told.items() if names]
+
+
+def daemon_without(safeguard: str) -> list[str]:
+    """How the daemon is started with one of its safeguards taken out."""
+    return [sys.executable, "-m", "scripts.fault_suite.programs.control", safeguard]
 
 
 @contextmanager

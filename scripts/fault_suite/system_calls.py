@@ -13,9 +13,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import one_recording
-from rig import Node, Options, Row, has, record, sound
-
+from scripts.fault_suite.programs import one_recording
+from scripts.fault_suite.rig import Node, Options, Row, has, record, sound
 from sonyc_ml.node.config import load_config
 
 N_PARALLEL = 2
@@ -121,7 +120,7 @@ class _Try:
             command.append("--seccomp-bpf")  # faster, but strace 6.1 then sends no signals
         command += [word for path in (*paths, state / "daemon.lock") for word in ("-P", str(path))]
         command += [word for expression in expressions for word in ("-e", expression)]
-        command += [sys.executable, one_recording.__file__, str(self.node.config)]
+        command += [sys.executable, "-m", one_recording.__name__, str(self.node.config)]
         return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     def problems(self, traced: subprocess.CompletedProcess[str]) -> list[str]:

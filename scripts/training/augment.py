@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import soxr
-from clips import Clip
 
+from scripts.training.clips import Clip
 from sonyc_ml.features import LogMel, make_resampler
 
 Floats = npt.NDArray[np.float32]
@@ -155,7 +155,7 @@ def _at_random_level(rows: Floats, rng: np.random.Generator) -> Floats:
     """Windows between 30 dB quieter and 6 dB louder than they were, and never beyond full scale."""
     gains = 10 ** (rng.uniform(-30, 6, len(rows)) / 20)
     peaks = np.maximum(np.abs(rows).max(axis=1), 1e-9)
-    return (rows * np.minimum(gains, 1 / peaks)[:, None]).astype(np.float32)
+    return np.asarray(rows * np.minimum(gains, 1 / peaks)[:, None], np.float32)
 
 
 def _loudness(y: Floats) -> float:

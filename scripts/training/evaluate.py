@@ -11,14 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import keras
-import listening
-import material
-import network
 import numpy as np
 import numpy.typing as npt
-import probe
-import quantise
-from clips import N_FOLDS
+
+from scripts.training import listening, material, network, probe, quantise
+from scripts.training.clips import N_FOLDS
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
@@ -128,7 +125,7 @@ def _calibration(windowed: listening.Windowed, without_fold: int | None) -> Floa
     """Some windows of the training folds' clips, as they are recorded."""
     allowed = np.flatnonzero(windowed.windows_of(windowed.folds != without_fold))
     chosen = np.random.default_rng(CALIBRATION_SEED).choice(allowed, N_CALIBRATION_WINDOWS, replace=False)
-    return windowed.features[np.sort(chosen)][..., None]
+    return np.asarray(windowed.features[np.sort(chosen)][..., None])
 
 
 def _converted(embedder: keras.Model, head: keras.Model, calibration: Floats) -> Files:

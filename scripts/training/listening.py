@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from clips import Clip
 
+from scripts.training.clips import Clip
 from sonyc_ml.features import LogMel
 
 Floats = npt.NDArray[np.float32]

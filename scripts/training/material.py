@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import teacher
-from augment import features_of, make_windows, middle_of
-from clips import N_FOLDS, Clip, read_clips, read_labels
 
+from scripts.training import teacher
+from scripts.training.augment import features_of, make_windows, middle_of
+from scripts.training.clips import N_FOLDS, Clip, read_clips, read_labels
 from sonyc_ml.features import LogMel
 
 Floats = npt.NDArray[np.float32]

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from keras import layers
-from material import Material
+
+from scripts.training.material import Material
 
 Floats = npt.NDArray[np.float32]
 

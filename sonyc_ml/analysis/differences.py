@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output
 
 Floats = npt.NDArray[np.float32]
 
-PARTS = ("embedding", "scores")
+PARTS = tuple(KINDS)
 MAX_LEVELS = 256  # of a network that is quantised to eight bits
 MIN_LEVELS = 8  # fewer lie on a grid by chance
 ON_GRID = 0.02  # of a step: float32 moves a level of eight bits by far less
@@ -38,7 +39,7 @@ class Extreme(NamedTuple):
 
 @dataclass(kw_only=True)
 class Difference:
-    """How far one part of all outputs, embedding or scores, lies apart so far.
+    """How far one part of all outputs, such as the embedding, lies apart so far.
 
     Attributes
     ----------
@@ -148,24 +149,16 @@ def windows_apart(a: Output, b: Output) -> str:
 
 def part_apart(part: str, a: Output, b: Output) -> str:
     """Why a part of two outputs cannot be compared; empty where it can, or neither has it."""
-    shapes = [_shape(part, output) for output in (a, b)]
+    shapes = [KINDS[part].describe(output.by_kind().get(part)) for output in (a, b)]
     if shapes[0] != shapes[1]:
         return f"{shapes[0]} against {shapes[1]}"
-    if part == "scores" and a.labels != b.labels:
+    if KINDS[part].is_labelled and a.labels != b.labels:
         if not (a.labels and b.labels):
             return "classes with names against classes without"
         pairs = zip(a.labels, b.labels, strict=True)
         number, ours, theirs = next((number, *pair) for number, pair in enumerate(pairs) if pair[0] != pair[1])
         return f"other classes: number {number} is {ours} against {theirs}"
     return ""
-
-
-def _shape(part: str, output: Output) -> str:
-    array = getattr(output, part)
-    kind = "an embedding" if part == "embedding" else "scores"
-    if array is None:
-        return f"no {part}"
-    return f"{kind} of {array.shape[1]} {'dimensions' if part == 'embedding' else 'classes'}"
 
 
 def _gaps(a: Floats, b: Floats, is_equal: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:

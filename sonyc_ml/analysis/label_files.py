@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from sonyc_ml.analysis.labels import Rules, Span, label_output
+from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import atomic_file, write_atomically
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.errors import ConfigError, OutputNameError
 from sonyc_ml.outputs.output import Output, Provenance
 
 SUFFIXES = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}  # behind the recording's whole name
@@ -34,7 +36,13 @@ class Sum(NamedTuple):
     n_labels: int
 
 
-def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, folder: Path) -> Sum:
+def write_labels(
+    outputs: Iterable[Output],
+    rules: Rules,
+    label_format: str,
+    folder: Path,
+    tell: Callable[[str], None] | None = None,
+) -> Sum:
     """Write labels into a folder: a file for each recording, or one csv of all, each whole or not at all.
 
     A recording in which nothing is heard has a file too, without labels: one of other rules would stay there otherwise.
@@ -47,11 +55,16 @@ def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, fol
     label_format : {"audacity", "raven", "csv"}
     folder : Path
         Made where it is not there.
+    tell : callable, optional
+        Called with the reason for each recording that is left out, as its labels cannot have its name; without it the
+        first one ends the writing.
 
     Raises
     ------
     ConfigError
         An output has no scores, or lacks a class of the rules; two are of the same recording.
+    OutputNameError
+        The labels of a recording cannot have its name, and nobody is told.
     StoreError
         A file cannot be written.
     """
@@ -62,7 +75,14 @@ def write_labels(outputs: Iterable[Output], rules: Rules, label_format: str, fol
     names = _Names(SUFFIXES[label_format])
     for output in outputs:
         spans = label_output(output, rules)
-        write_atomically(folder / names.free(output.provenance), _content(spans, output.provenance, label_format))
+        try:
+            path = folder / names.free(output.provenance)
+            write_atomically(path, _content(spans, output.provenance, label_format), folder)
+        except OutputNameError as error:
+            if tell is None:
+                raise
+            tell(str(error))
+            continue
         n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
     return Sum(n_recordings, n_labels)
 
@@ -111,10 +131,7 @@ class _Names:
 
     def free(self, provenance: Provenance) -> str:
         """The name for a recording; of one whose name was used before, with its time in it, as its output has."""
-        name = provenance.recording
-        parts = PurePosixPath(name).parts
-        if not parts or parts[0] == "/" or ".." in parts or "\0" in name:
-            raise ConfigError(f"an output is of a recording {name!r}, whose labels would lie outside the folder")
+        name = checked_name(provenance.recording)
         identity = Identity(name, provenance.recording_bytes, provenance.recording_mtime_ns)
         if self._taken.get(name, identity) != identity:
             name = f"{name}.{identity.stamp}"
@@ -150,14 +167,18 @@ def csv_heading() -> bytes:
 
 
 def csv_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
-    """One row a label; ``start_time`` is empty where nobody knows when the recording begins."""
+    """One row per label; ``start_time`` is empty where nobody knows when the recording begins.
+
+    A name or label that a spreadsheet would take for a formula has an apostrophe before it, which
+    :func:`sonyc_ml.base.cells.from_cell` takes away.
+    """
     return _csv(
         [
-            provenance.recording,
+            to_cell(provenance.recording),
             f"{span.start_s:.6f}",
             f"{span.end_s:.6f}",
             _later(provenance.start_time, span.start_s),
-            span.label,
+            to_cell(span.label),
             f"{span.score_mean:.6g}",
             f"{span.score_max:.6g}",
         ]
@@ -166,12 +187,15 @@ def csv_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
 
 
 def _later(start_time: str, seconds: float) -> str:
-    """A time in ISO 8601 so much later, to the millisecond, in its own zone."""
+    """A time in ISO 8601 so much later, to the millisecond, in its own zone; empty where there is no such date."""
     if not start_time:
         return ""
     start = datetime.fromisoformat(start_time)
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
-    return (start + timedelta(milliseconds=round(seconds * 1e3))).isoformat(timespec="milliseconds")
+    try:
+        return (start + timedelta(milliseconds=round(seconds * 1e3))).isoformat(timespec="milliseconds")
+    except OverflowError:  # there is no date before the year 1 and after 9999
+        return ""
 
 
 def _tabbed(rows: Iterable[Sequence[str]]) -> bytes:

@@ -114,7 +114,7 @@ def _extractor_rows(extractor: dict[str, Any]) -> list[tuple[str, str]]:
         ("resampler", extractor["resampler"] or "the extractor's own"),
     ]
     if extractor["feature_shape"]:
-        rows.append(("features", f"({', '.join(map(str, extractor['feature_shape']))}) a window"))
+        rows.append(("features", f"({', '.join(map(str, extractor['feature_shape']))}) per window"))
     rows += [(kind, f"output {number}") for kind, number in extractor["outputs"].items()]
     return [*rows, ("made by", extractor["made_by"])] if extractor["made_by"] else rows
 

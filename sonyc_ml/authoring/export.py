@@ -101,7 +101,7 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
         There is no such function, or it does not take these keywords.
     StoreError
     """
-    found = _find_function(function)
+    found = find_function(function)
     signature = inspect.signature(found)
     try:
         bound = signature.bind(None, 8000, **({"hop_size": None} | keywords))
@@ -110,7 +110,7 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     bound.apply_defaults()
     fixed = functools.partial(found, **keywords)
     try:
-        content = _by_value(fixed)
+        content = by_value(fixed)
     except (pickle.PicklingError, TypeError) as error:
         raise ValueError(f"{function} uses something that cannot be pickled: {error}") from error
     names = [name for name in ("duration", "hop_size", "target_sr") if name in bound.arguments and name not in keywords]
@@ -121,7 +121,7 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     return description
 
 
-def _by_value(function: Callable[..., Any]) -> bytes:
+def by_value(function: Callable[..., Any]) -> bytes:
     """Pickle a function with what its module defines, and modules by their names.
 
     dill alone writes the state of a module outside Python's own folders too, such as one that is installed for editing.
@@ -209,7 +209,7 @@ def _keywords(others: list[str]) -> dict[str, Any]:
     return keywords
 
 
-def _find_function(name: str) -> Callable[..., Any]:
+def find_function(name: str) -> Callable[..., Any]:
     """Load the module of ``module:name`` under a name that nothing can import, so that dill takes it by value.
 
     dill writes a function that can be imported as a reference to its module, which a node does not have.

@@ -73,7 +73,7 @@ def head_of(classifier: Any, scaler: Any = None) -> tuple[bytes, tuple[str, ...]
     ----------
     classifier : object
         A classifier of scikit-learn's with ``coef_``, ``intercept_``, ``classes_`` and ``predict_proba``, such as
-        ``LogisticRegression``; or a ``Pipeline`` of ``StandardScaler`` and one. Where it tells two classes apart by one
+        ``LogisticRegression``; or a ``Pipeline`` of ``StandardScaler`` and one. Where it separates two classes by one
         row of weights, the head has two scores nevertheless, one for each, that add up to 1.
     scaler : object, optional
         With ``mean_`` and ``scale_``: what the embeddings went through before.

@@ -15,7 +15,7 @@ from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
 from sonyc_ml.bundles.integrity import read_plain
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model import Model
@@ -93,21 +93,26 @@ def make_bundle(
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
     model = make_model(bundle)
     check_repeats(model)
-    golden_path = path.with_suffix(".golden.npz")
-    vector, wider = _golden_vector(model, make_model(bundle, reference_kernels=True))
+    manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
+    write_atomically(path.with_suffix(".json"), manifest.text().encode())
+    _accept(bundle)
+    return manifest
+
+
+def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
+    """Fill in what only the model knows, and write the golden vector."""
+    golden_path = model.bundle.path.with_suffix(".golden.npz")
+    vector, wider = _golden_vector(model, reference)
     write_atomically(golden_path, vector)
-    manifest = dataclasses.replace(
+    return dataclasses.replace(
         draft,
         sample_rate=model.extractor.sample_rate,
         window_size_s=model.extractor.window_size_s,
         hop_size_s=model.extractor.hop_size_s,
         outputs=dict(model.outputs),
         files=draft.files | {golden_path.name: hashlib.sha256(vector).hexdigest()},
-        golden=Golden(golden_path.name, **{**wider, **(tolerances or {})}),
+        golden=Golden(golden_path.name, **{**wider, **tolerances}),
     )
-    write_atomically(path.with_suffix(".json"), manifest.text().encode())
-    _accept(bundle)
-    return manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +178,7 @@ def accept_files(path: str | Path) -> Trusted:
 
 def _accept(bundle: Bundle) -> tuple[tuple[str, ...], Path]:
     """Write down that the code of a bundle may run; return what it is, and where that is written."""
-    state = BundleState()
+    state = MachineState()
     for digest, what in bundle.code.items():
         state.accept(digest, what)
     return tuple(bundle.code.values()), state.record_path

@@ -17,6 +17,7 @@ from sonyc_ml.errors import OutputNameError, StoreError
 BUFFER_SIZE = 1 << 18  # bytes: most outputs are one write
 TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
 NAME_ERRORS = (errno.ENAMETOOLONG, errno.EILSEQ)
+TAKEN_ERRORS = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)  # those of a name only where `_obstacle` finds why
 
 
 def remove_temporaries(folder: Path) -> int:
@@ -46,24 +47,31 @@ def _is_locked(path: str) -> bool:
     return False
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, root: Path | None = None) -> None:
     """Put `content` at `path`, whole or not at all; see :func:`atomic_file`."""
-    with atomic_file(path) as file:
+    with atomic_file(path, root) as file:
         file.write(content)
 
 
 @contextmanager
-def atomic_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_file(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
     """Open a file to write so that, whatever happens, there is all of it or what was there before.
 
     Written to a hidden file beside it, flushed to the disk, renamed, and the folder flushed too.
+
+    Parameters
+    ----------
+    path : Path
+    root : Path, optional
+        The folder from which on the path is made of a recording's name: what lies in its way below there is the name's
+        fault. Where the folder itself is none, every other name fails too, and it is the disk's.
 
     Raises
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
     OutputNameError
-        There can be no file of this name, now or later.
+        There can be no file of this name: the disk refuses it, or another recording's file or folder has it.
     """
     try:
         _make_folder(path.parent)
@@ -81,8 +89,21 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             temporary.unlink(missing_ok=True)  # there only if something went wrong
         flush_folder(path.parent)
     except OSError as error:
-        kind = OutputNameError if error.errno in NAME_ERRORS else StoreError
-        raise kind(f"{path} cannot be written: {error.strerror or error}") from error
+        obstacle = _obstacle(path, root) if root is not None and error.errno in TAKEN_ERRORS else ""
+        kind = OutputNameError if obstacle or error.errno in NAME_ERRORS else StoreError
+        raise kind(f"{path} cannot be written: {obstacle or error.strerror or error}") from error
+
+
+def _obstacle(path: Path, root: Path) -> str:
+    """What lies below a folder in the way of a path; empty where there is nothing, or a link to what may come back."""
+    if os.path.isdir(path):  # noqa: PTH112  these say False where Path's would raise
+        return "a folder for other recordings has its name"
+    for folder in path.parents:
+        if folder == root or not folder.is_relative_to(root):
+            return ""
+        if os.path.exists(folder) and not os.path.isdir(folder):  # noqa: PTH110, PTH112
+            return f"{folder} is a file, not a folder"
+    return ""
 
 
 def _create(path: str, flags: int) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sonyc_ml.errors import ConfigError, StoreError
 
+STATE_FOLDER = ".sonyc-ml"  # beside the outputs: where journal, ledger and locks lie unless another is named
 DAEMON, BATCH = "daemon", "batch"
 FILE_NAME = f"{DAEMON}.lock"
 DOES = {DAEMON: "keeps the journal", BATCH: "embeds into the folder whose state is"}

@@ -7,17 +7,23 @@ it says of an output holds only while the file is as it was (size and time).
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from sonyc_ml.base import sqlite
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.schema import check_types
 from sonyc_ml.batch.events import RecordingFailed
-from sonyc_ml.errors import StoreError
+from sonyc_ml.errors import OutputNameError, StoreError
 
-VERSION = 1
-SCHEMA = """
+PART_NAME = re.compile(r"(?P<above>(?:[^/.][^/]*/)*)part-(?P<number>\d{5,18})\.parquet")
+TABLES = ("outputs", "parts", "failures", "origins")
+STEPS = (
+    """
 CREATE TABLE outputs (
     name BLOB PRIMARY KEY,                  -- of the recording; it need not be UTF-8
     n_bytes INTEGER NOT NULL,               -- of the recording, with its time: which state of it was embedded
@@ -37,12 +43,26 @@ CREATE TABLE parts (
 CREATE TABLE failures (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
 ) WITHOUT ROWID;
-"""
+""",
+    # Which recording an output is of, beyond its size and time.
+    """
+CREATE TABLE origins (
+    name BLOB PRIMARY KEY, source BLOB NOT NULL, start_time TEXT NOT NULL, sha256 TEXT NOT NULL
+) WITHOUT ROWID;
+""",
+)
 COLUMNS = "name, n_bytes, mtime_ns, fingerprint, path, replaces, place, output_bytes, output_mtime_ns, duration_s"
 
 
+def is_part_name(path: str) -> bool:
+    """Whether a path below the folder of a dataset is one that a part may have."""
+    with suppress(OutputNameError):
+        return PART_NAME.fullmatch(checked_name(path)) is not None
+    return False
+
+
 class Row(NamedTuple):
-    """An output, and what it was made of; the fields are the columns of `SCHEMA` in their order."""
+    """An output, and what it was made of; the fields are the columns of the table in their order."""
 
     name: str
     n_bytes: int
@@ -71,28 +91,50 @@ class Row(NamedTuple):
         return self.output_bytes, self.output_mtime_ns
 
 
+class Origin(NamedTuple):
+    """Which recording an output is of; what is not known is empty.
+
+    Attributes
+    ----------
+    n_bytes, mtime_ns : int
+    start_time : str
+        When it begins, in ISO 8601.
+    sha256 : str
+    source : str
+        Its path from the root, or its address.
+    """
+
+    n_bytes: int
+    mtime_ns: int
+    start_time: str = ""
+    sha256: str = ""
+    source: str = ""
+
+
 class Ledger:
     """The ledger of one folder of outputs and one format; for one process at a time.
 
     Parameters
     ----------
     path : Path
-        Of its file; made where it is not there, and made anew where it is damaged.
+        Of its file; made where it is not there, and made anew where it is damaged. One of an earlier version is
+        brought up to date.
 
     Raises
     ------
     StoreError
-        It cannot be made.
+        It cannot be made, or is of a later version than this one knows.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with _store_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _refuse_link(path.parent)
             try:
                 self._connection = _connect(path)
             except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+                if isinstance(error, (sqlite3.OperationalError, sqlite.VersionError)):
                     raise
                 for suffix in ("", "-wal", "-shm"):  # damaged: the outputs know as much
                     path.with_name(path.name + suffix).unlink(missing_ok=True)
@@ -114,6 +156,22 @@ class Ledger:
         """Keep what is known of an output; its recording did not fail, then."""
         with self._transaction():
             self._put([row])
+
+    def origin(self, row: Row) -> Origin:
+        """Which recording an output is of."""
+        with _store_errors(self._path):
+            query = "SELECT start_time, sha256, source FROM origins WHERE name = ?"
+            found = self._connection.execute(query, (os.fsencode(row.name),)).fetchone()
+        if found is None:
+            return Origin(row.n_bytes, row.mtime_ns)
+        start_time, sha256, source = found
+        return Origin(row.n_bytes, row.mtime_ns, start_time, sha256, os.fsdecode(source))
+
+    def put_origin(self, name: str, origin: Origin) -> None:
+        """Keep which recording an output is of."""
+        values = (os.fsencode(name), os.fsencode(origin.source), origin.start_time, origin.sha256)
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)", values)
 
     def forget(self, name: str) -> None:
         """Know nothing of a recording's output."""
@@ -196,23 +254,31 @@ class Ledger:
                 raise
 
 
+def _refuse_link(folder: Path) -> None:
+    """The folder is cleared of what waits: in a dataset that came from elsewhere a link would lead to other files."""
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a symbolic link, and would lead to other files; remove the link")
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
+    # What a power cut takes of it is read from the outputs.
+    pragmas = ("journal_mode = WAL", "synchronous = NORMAL")
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="quick_check")
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")  # what a power cut takes of it is read from the outputs
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if not version:
-            connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-        elif version != VERSION:
-            raise sqlite3.DatabaseError(f"version {version}")
-        for (found,) in connection.execute("PRAGMA quick_check(1)"):
-            if found != "ok":
-                raise sqlite3.DatabaseError(found)
+        check_types(connection, TABLES)
+        _check_parts(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _check_parts(connection: sqlite3.Connection) -> None:
+    """See that what is written and removed by this ledger lies in its folder."""
+    query = "SELECT path FROM parts UNION SELECT DISTINCT {} || 'part-00000.parquet' FROM outputs WHERE path = ''"
+    for (part,) in connection.execute(query.format("CASE place WHEN '' THEN '' ELSE place || '/' END")):
+        if not is_part_name(part):
+            raise sqlite3.DatabaseError(f"it names a part {part!r}")
 
 
 @contextmanager
@@ -220,5 +286,8 @@ def _store_errors(path: Path) -> Iterator[None]:
     """What the disk or SQLite refuse, as a StoreError."""
     try:
         yield
+    except sqlite.VersionError as error:
+        remedy = "install that version, or move the file away: it is made again from the outputs"
+        raise StoreError(f"{path} cannot be used: {error}; {remedy}") from error
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be used: {getattr(error, 'strerror', None) or error}") from error

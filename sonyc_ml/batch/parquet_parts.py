@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,11 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.batch.destination import STATE_FOLDER, clear_up, new_row, row_of
+from sonyc_ml.base.identity import Identity, has_sha256, state_of
+from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.batch.destination import clear_up, new_row, row_of, touched
 from sonyc_ml.batch.events import RecordingEmbedded
-from sonyc_ml.batch.ledger import Ledger, Row
+from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.errors import ConfigError, OutputNameError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
@@ -23,7 +25,6 @@ from sonyc_ml.outputs.output import Provenance
 WAITING_FOLDER = "waiting"
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
 PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
-PART_NAME = re.compile(r"(?P<above>.*)part-(?P<number>\d{5,})\.parquet")
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ class Parts:
     Raises
     ------
     ConfigError
-        There is no pyarrow.
+        There is no pyarrow, or the dataset is partitioned by something else.
     StoreError, OSError
         The folder cannot be read.
     """
@@ -66,21 +67,45 @@ class Parts:
         self._part_bytes = part_bytes
         self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
         self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
+        self._hashes: tuple[str, dict[str, str]] = "", {}  # of the recordings of a part
         self._next = 0
         self._early: dict[int, Row | None] = {}  # those before them are not done yet
         self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their partition
         clear_up(folder)
         self._reconcile()
+        self._check_partition()
 
-    def find(self, number: int, identity: Identity) -> Row | None:
+    def find(self, number: int, identity: Identity, recording: str | None = None) -> Row | None:
         """See :class:`Destination`."""
         row = self._ledger.get(identity.name)
         if row is None or (row.is_waiting and row.output_state != self._waiting_state(row.name)):
             row = self._found_waiting(identity.name)
-        if row is None or row.made_of != (*identity[1:], self._fingerprint):
+        if row is None or row.made_of != (identity.n_bytes, row.mtime_ns, self._fingerprint):
             return None
+        if row.mtime_ns != identity.mtime_ns:
+            if recording is None or not has_sha256(recording, identity[1:], self._sha256(row)):
+                return None
+            row = touched(row, identity, self._ledger)
         self._put_in_order(number, row if row.is_waiting else None)
         return row
+
+    def origin(self, name: str) -> Origin | None:
+        """See :class:`Destination`."""
+        row = self._ledger.get(name)
+        if row is None or (row.is_waiting and row.output_state != self._waiting_state(name)):
+            return None
+        return self._ledger.origin(row)
+
+    def _sha256(self, row: Row) -> str:
+        """Of the recording of an output; empty where the output is damaged."""
+        with suppress(parquet.DamagedPartError, OSError):
+            if row.is_waiting:
+                return parquet.read_waiting(self.path(row.name)).provenance.recording_sha256
+            if self._hashes[0] != row.path:  # the recordings of a part follow one another
+                recordings = parquet.read_description(self._folder / row.path).recordings
+                self._hashes = row.path, {found.recording: found.recording_sha256 for found, _ in recordings}
+            return self._hashes[1].get(row.name, "")
+        return ""
 
     def path(self, name: str) -> Path:
         """See :class:`Destination`."""
@@ -135,6 +160,8 @@ class Parts:
     def _publish(self, partition: str, rows: Sequence[Row]) -> None:
         """Make a part of outputs that wait, and remove those that it replaces."""
         path = self._new_path(partition)
+        if not self._is_inside(path):
+            raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
         parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
@@ -161,8 +188,13 @@ class Parts:
     def _remove(self, paths: Iterable[str]) -> None:
         """Remove parts that were replaced, and then the memory of them: a crash between leaves no part to take up."""
         for path in paths:
-            (self._folder / path).unlink(missing_ok=True)
+            if self._is_inside(path):
+                (self._folder / path).unlink(missing_ok=True)
             self._ledger.forget_part(path)
+
+    def _is_inside(self, path: str) -> bool:
+        """Whether a part lies in the dataset: a folder of one that came from elsewhere may be a link."""
+        return is_part_name(path) and (self._folder / path).parent.resolve().is_relative_to(self._folder.resolve())
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""
@@ -173,7 +205,7 @@ class Parts:
     def _waiting_state(self, name: str) -> tuple[int, int] | None:
         try:
             return state_of(self.path(name).stat())
-        except OSError:
+        except (OSError, OutputNameError):
             return None
 
     def _found_waiting(self, name: str) -> Row | None:
@@ -193,6 +225,17 @@ class Parts:
 
     # What is on the disk and what the ledger knows, after a crash
 
+    def _check_partition(self) -> None:
+        """See that new parts lie among the old ones as they do: readers take one kind of partition."""
+        for path in self._ledger.parts():
+            keys = tuple(part.partition("=")[0] for part in path.split("/")[:-1])
+            if keys != self._partition.keys:
+                found, wanted = (",".join(names) or "none" for names in (keys, self._partition.keys))
+                raise ConfigError(
+                    f"{self._folder} is partitioned by {found}, not by {wanted}: {path}; leave out --partition or give "
+                    f"--partition {found}, or give another --output"
+                )
+
     def _reconcile(self) -> None:
         """Make the ledger agree with the parts that are there."""
         self._remove(self._ledger.parts(replaced=True))
@@ -208,7 +251,9 @@ class Parts:
         """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
         try:
             recordings = parquet.read_description(self._folder / path).recordings
-        except parquet.DamagedPartError:
+            for provenance, _ in recordings:
+                checked_name(provenance.recording)  # its output would wait in a file of this name
+        except (parquet.DamagedPartError, OutputNameError):
             self._remove([path])
             return
         partition = path.rpartition("part-")[0].rstrip("/")
@@ -233,6 +278,6 @@ class Parts:
         for folder, folders, names in os.walk(self._folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
             for name in names:
-                if PART_NAME.fullmatch(name):
-                    path = Path(folder, name)
+                path = Path(folder, name)
+                if is_part_name(path.relative_to(self._folder).as_posix()) and not path.is_symlink():
                     yield path.relative_to(self._folder).as_posix(), state_of(path.stat())

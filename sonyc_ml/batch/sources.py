@@ -160,7 +160,7 @@ class Sources:
     def _named(self, path: str, name: str) -> Source:
         if self._root is not None:
             name = os.path.relpath(path, self._root)
-            if name.startswith(".."):
+            if name == ".." or name.startswith("../"):
                 raise ConfigError(f"{path} does not lie in {self._root}, the --root that names are counted from")
         return Source(path, PurePosixPath(name).as_posix())
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.integrity import check_signature, owner_ids, quoted, read_guarded, read_plain
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.own_extractor import is_own_extractor
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
@@ -148,7 +148,7 @@ def read_bundle(
     path: str | Path,
     *,
     trusted_keys: str | Path | None = None,
-    state: BundleState | None = None,
+    state: MachineState | None = None,
     trust_owners: Collection[str] = (),
     accepted: Collection[str] = (),
 ) -> Bundle:
@@ -161,7 +161,7 @@ def read_bundle(
     trusted_keys : str or Path, optional
         Public keys; where given, only a bundle signed by one of them is read, and none that is older than one that ran
         here before.
-    state : BundleState, optional
+    state : MachineState, optional
         Where the versions that ran, and the code that was accepted, are remembered.
     trust_owners : collection of str
         Users whose files are taken beside root's and our own, by name or number: as in a laboratory's shared folder.
@@ -180,37 +180,43 @@ def read_bundle(
         raise BundleError(f"{path}: a model is named by its network, NAME.tflite")
     manifest_path = path.with_suffix(".json")
     if os.path.lexists(manifest_path):
-        state = state or BundleState()
+        state = state or MachineState()
         bundle = _read_described(path, manifest_path, trusted_keys, state, owner_ids(trust_owners))
-        code = frozenset(bundle.code)
-        if not code:
-            return bundle
-        if trusted_keys is not None or state.ran(bundle.sha256):  # signed; or of a time before acceptance was asked for
-            return replace(bundle, accepted=code)
-        return replace(bundle, accepted=code & (state.accepted() | frozenset(accepted)))
+        return replace(
+            bundle, accepted=_accepted(bundle, state, frozenset(accepted), is_signed=trusted_keys is not None)
+        )
     if trusted_keys is not None:
         raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
     network = read_plain(path)
     if os.path.lexists(path.with_suffix(".pkl")):
         raise BundleIntegrityError(
-            f"{path.with_suffix('.pkl')} would be run, and nothing vouches for it; if you made it, or trust who did: "
+            f"{path.with_suffix('.pkl')} would be run, and no manifest lists it; if you made it, or trust who did: "
             f"sonyc-ml bundle trust {quoted(path)}"
         )
     return Bundle(path.stem, path, None, {path.name: network}, hashlib.sha256(network).hexdigest())
 
 
+def _accepted(bundle: Bundle, state: MachineState, named: frozenset[str], *, is_signed: bool) -> frozenset[str]:
+    """Which code of a bundle may run: signed, run here before acceptance was asked for, remembered, or named."""
+    code = frozenset(bundle.code)
+    if not code or is_signed or state.ran(bundle.sha256):
+        return code
+    return code & (state.accepted() | named)
+
+
 def _read_described(
-    path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: BundleState, owners: frozenset[int]
+    path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: MachineState, owners: frozenset[int]
 ) -> Bundle:
     content = read_guarded(manifest_path, owners)
     if trusted_keys is not None:
         check_signature(content, manifest_path, Path(trusted_keys), owners)
     manifest = parse_manifest(content, str(manifest_path))
     if path.name not in manifest.files:
-        raise BundleIntegrityError(f"{manifest_path} does not vouch for {path.name}: it is not among its files")
+        raise BundleIntegrityError(f"{manifest_path} does not list {path.name} among its files")
     if manifest.input.kind == "pickled" and path.with_suffix(".pkl").name not in manifest.files:
         raise BundleIntegrityError(
-            f"{manifest_path} does not vouch for {path.stem}.pkl; if you trust it: sonyc-ml bundle trust {quoted(path)}"
+            f"{manifest_path} does not list {path.stem}.pkl among its files; if you trust it: "
+            f"sonyc-ml bundle trust {quoted(path)}"
         )
     if trusted_keys is not None:
         _refuse_older(manifest, state)
@@ -224,13 +230,13 @@ def _read_listed(path: Path, digest: str, network: Path, owners: frozenset[int])
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise BundleIntegrityError(
-            f"{path} is not the file that the manifest vouches for: its SHA-256 is {found[:12]}…, not {digest[:12]}…; "
+            f"{path} is not the file that the manifest lists: its SHA-256 is {found[:12]}…, not {digest[:12]}…; "
             f"put the right file back or, if you changed it yourself: sonyc-ml bundle trust {quoted(network)}"
         )
     return content
 
 
-def _refuse_older(manifest: Manifest, state: BundleState) -> None:
+def _refuse_older(manifest: Manifest, state: MachineState) -> None:
     newest = state.newest_version(manifest.name)
     if manifest.version_numbers < newest:
         raise BundleIntegrityError(
@@ -253,7 +259,7 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     """
     if bundle.pickle is None and os.path.lexists(bundle.pickle_path):
         raise BundleIntegrityError(
-            f"nothing vouches for {bundle.pickle_path}; if you trust it, make the bundle with it: "
+            f"no manifest lists {bundle.pickle_path}; if you trust it, make the bundle with it: "
             f"sonyc-ml bundle make --input-kind pickled {quoted(bundle.path)}"
         )
     if bundle.pickle is None:

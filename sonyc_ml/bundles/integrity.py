@@ -94,7 +94,7 @@ def read_guarded(path: Path, owners: frozenset[int] = frozenset()) -> bytes:
     Raises
     ------
     BundleIntegrityError
-        Says what could be written by whom, and how to mend it.
+        Says what could be written by whom, and how to repair it.
     BundleError
         The file cannot be read at all.
     """

@@ -74,8 +74,8 @@ def _append(record: Path, line: bytes) -> None:
         os.close(descriptor)
 
 
-class BundleState:
-    """A small file of facts; losing it costs a check, and is no error.
+class MachineState:
+    """What this machine remembers, in one small file; losing it costs a check, and is no error.
 
     Parameters
     ----------

@@ -24,7 +24,8 @@ examples:
 audacity and raven make one file per recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt), csv one
 for all (DIR/labels.csv). Spans of a class are merged first, then the short ones are left out. Of windows that overlap,
 each counts for one hop around its middle.
-Exit status: 0, or 2 if an output is damaged, has no scores, or lacks a class that is named."""
+Exit status: 0, 1 if recordings were left out as their labels cannot have their names, or 2 if an output is damaged,
+has no scores, or lacks a class that is named."""
 
 
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
@@ -58,7 +59,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
 
 def _labels(parsed: argparse.Namespace) -> int:
     from sonyc_ml.analysis.label_files import write_labels, write_one  # noqa: PLC0415  imports numpy
-    from sonyc_ml.base.human import count  # noqa: PLC0415
+    from sonyc_ml.base.human import count, shown  # noqa: PLC0415
 
     with UserMistakes():
         rules = _rules(parsed)
@@ -68,8 +69,13 @@ def _labels(parsed: argparse.Namespace) -> int:
                 write_one(outputs, rules, parsed.format, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
         else:
-            n = write_labels(outputs, rules, parsed.format, Path(parsed.output))
-            print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}")
+            left_out: list[str] = []
+            n = write_labels(outputs, rules, parsed.format, Path(parsed.output), left_out.append)
+            for reason in left_out:
+                print(f"sonyc-ml: left out: {shown(reason)}", file=sys.stderr)
+            told = f", {count(len(left_out))} left out" if left_out else ""
+            print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}{told}")
+            return 1 if left_out else 0
     return 0
 
 

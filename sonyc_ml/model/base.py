@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -17,11 +16,10 @@ from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import checked_samples
-from sonyc_ml.model.extractor import Extractor, window_starts
+from sonyc_ml.model.extractor import Extractor, check_keywords, window_starts
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
-from sonyc_ml.outputs.kinds import NAMES as KIND_NAMES
 from sonyc_ml.outputs.output import Output, Provenance, fingerprint_of
 from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import open_recording
@@ -33,7 +31,7 @@ Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
 WINDOWS_BETWEEN_PROGRESS = 32  # a tenth of a second of a node's time
-TOLD_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
+RECORDED_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
@@ -77,16 +75,12 @@ class Model:
     ) -> None:
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
-        kernels: dict[str, Any] = {
-            "num_threads": num_threads,
-            "reference_kernels": reference_kernels,
-            "backend": backend,
-        }
+        kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
         self.interpreter = Interpreter(self.bundle.network, batch_size=batch_size, **kernels)
         self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
         manifest = self.bundle.manifest
         self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
-        _check_keywords(type(self).__name__, self.make_extractor, parameters)
+        check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self.interpreter.fit(self.extractor.feature_shape)
         said = {
@@ -192,9 +186,9 @@ class Model:
         hop_size : float > 0, optional
             Distance between windows (in seconds).
         name : str, optional
-            What the output calls the recording: its path relative to the input folder; the file's name where not given.
+            What the output calls the recording: its path relative to the input folder; its own name where not given.
         start_times : StartTimes, optional
-            Tells when a recording begins; with its own defaults where not given.
+            How the time at which a recording begins is found; with its own defaults where not given.
         progress : callable, optional
             Called after every few windows: the work goes on. What it raises ends the work.
         scratch : Path, optional
@@ -216,10 +210,10 @@ class Model:
         except UnreadableRecordingError:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
-            raise RecordingError(f"{recording.path}: {error}") from error
-        provenance = self._provenance(recording, name or recording.path.name, hop_size, start_times or StartTimes())
-        named = {kind: outputs.get(kind) for kind in KIND_NAMES}
-        return Output(timestamps=timestamps, **named, labels=self.labels, provenance=provenance)
+            raise RecordingError(f"{recording.source}: {error}") from error
+        named_as, times = name or recording.name, start_times or StartTimes()
+        provenance = self._provenance(recording, named_as, hop_size, times, progress)
+        return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(
         self,
@@ -228,15 +222,17 @@ class Model:
         name: str | None = None,
         *,
         salvage: bool = False,
-        **options: Any,
+        start_times: StartTimes | None = None,
+        progress: Callable[[], None] | None = None,
+        scratch: Path | None = None,
     ) -> Output:
-        """Open a recording and :meth:`embed` it; further options are that method's.
+        """Open a recording and :meth:`embed` it.
 
         Parameters
         ----------
         path : str or Path
-        hop_size, name
-            See :meth:`embed`.
+        hop_size, name, start_times, progress, scratch
+            Those of :meth:`embed`.
         salvage : bool
             Whether to embed what there is of a truncated or unfinished recording; see
             :func:`~sonyc_ml.sound.files.open_recording`.
@@ -246,21 +242,27 @@ class Model:
         RecordingError, UnavailableRecordingError, StoreError
         """
         with open_recording(path, self.channel, salvage=salvage) as recording:
-            return self.embed(recording, hop_size, name, **options)
+            return self.embed(recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch)
 
     def _provenance(
-        self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
+        self,
+        recording: Recording,
+        name: str,
+        hop_size: float | None,
+        start_times: StartTimes,
+        progress: Callable[[], None] | None,
     ) -> Provenance:
-        start = start_times(recording, name)
+        start = recording.start_time(name, start_times)
         return Provenance(
             recording=name,
-            recording_sha256=recording.sha256(),
+            recording_sha256=recording.sha256(progress),
             recording_bytes=recording.n_bytes,
             recording_mtime_ns=recording.mtime_ns,
             sample_rate=recording.sample_rate,
             n_samples=recording.n_samples,
             start_time=start.text,
             start_time_source=start.source,
+            start_time_doubt=start.doubt,
             clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
             salvaged=recording.salvaged,
             **recording.description,
@@ -271,14 +273,15 @@ class Model:
         )
 
     def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
-        """What decides the numbers beside the bundle, as an output tells it."""
+        """What decides the numbers beside the bundle, as an output records it."""
         given = {**self._parameters, **start_times.settings}
-        told = {name: value for name, value in given.items() if value is not None and name not in TOLD_ELSEWHERE}
+        names = [name for name in given if given[name] is not None and name not in RECORDED_ELSEWHERE]
+        recorded = {name: given[name] for name in names}
         return {
             "window_size_s": self.extractor.window_size_s,
             "hop_size_s": self.extractor.hop_size_s if hop_size is None else hop_size,
             "res_type": self.extractor.res_type,
-            "parameters": json.dumps(told, sort_keys=True, default=str) if told else "",
+            "parameters": json.dumps(recorded, sort_keys=True, default=str) if recorded else "",
         }
 
     def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:
@@ -347,10 +350,3 @@ class Model:
         if self.head is not None:
             outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
         return outputs
-
-
-def _check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
-    known = inspect.signature(function).parameters
-    for name in keywords:
-        if name not in known:
-            raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")

@@ -19,7 +19,7 @@ import numpy as np
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import compare, unpack
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel
@@ -80,7 +80,7 @@ def load_model(
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
-    state = BundleState()
+    state = MachineState()
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     if input_kind is None and model.bundle.assumed_kind:
@@ -104,7 +104,7 @@ def load_model(
     return model
 
 
-def _keep_accepted(bundle: Bundle, state: BundleState) -> None:
+def _keep_accepted(bundle: Bundle, state: MachineState) -> None:
     """Write down what runs here since before acceptance was asked for: golden vectors are forgotten some time."""
     with suppress(StoreError):
         for digest in bundle.accepted:
@@ -180,8 +180,8 @@ def _python_and_processor() -> str:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         lines = []
-    told = sorted({line for line in lines if line.startswith(known)})
-    digest = hashlib.sha256("\n".join(told).encode()).hexdigest()[:12]
+    facts = sorted({line for line in lines if line.startswith(known)})
+    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
     return f"Python {platform.python_version()} {platform.machine()} {digest}"
 
 

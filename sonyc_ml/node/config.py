@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.strict import build
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import read_tables
 from sonyc_ml.sound.start_time import StartTimes
 
-STATE_FOLDER = ".sonyc-ml"
 PATHS = (
     ("model", "path"),
     ("model", "trusted_keys"),
@@ -25,6 +25,8 @@ PATHS = (
     ("metrics", "textfile"),
     ("mqtt", "password_file"),
     ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
 )
 
 
@@ -48,7 +50,7 @@ class ModelConfig:
     backend: str | None = None
 
     def parameters(self) -> dict[str, Any]:
-        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that say something."""
+        """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
         return {name: value for name, value in values.items() if value not in (None, {}, ())}
 
@@ -79,6 +81,8 @@ class SpoolConfig:
     quiet_after_s: float = 900.0
 
     def __post_init__(self) -> None:
+        if not self.extensions:
+            raise ValueError("extensions is empty, so that nothing would be a recording; give one, such as '.wav'")
         for extension in self.extensions:
             if not extension.startswith(".") or extension != extension.lower():
                 raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
@@ -94,12 +98,14 @@ class RecordingsConfig:
     unfinished: str = "salvage"
     abandoned_s: float = 600.0
     max_attempts: int = 3
-    start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
+    silent_after: int = 6
+    start_patterns: tuple[str, ...] = ("recorders",)
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         _check_choice(self, unfinished=("salvage", "quarantine"))
         _check_above_zero(self, "abandoned_s", "max_attempts")
+        _check_not_negative(self, "silent_after")
         for key, given in (("start_patterns", (self.start_patterns,)), ("time_zone", ((), self.time_zone))):
             try:
                 StartTimes(*given)
@@ -174,7 +180,7 @@ class ProcessConfig:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """``[metrics]``: figures for Prometheus; see :mod:`sonyc_ml.node.telemetry.metrics`."""
+    """``[metrics]``: metrics for Prometheus; see :mod:`sonyc_ml.node.telemetry.exporter`."""
 
     port: int | None = None
     socket: Path | None = None
@@ -196,9 +202,17 @@ class MqttConfig:
     topic: str = "sonyc-ml"
     username: str | None = None
     password_file: Path | None = None
+    tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     every_s: float = 60.0
     max_waiting: int = 1000
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is encrypted: by the system's certificate authorities, where no others are given."""
+        return self.tls or self.ca_file is not None or self.cert_file is not None
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
@@ -207,6 +221,8 @@ class MqttConfig:
             raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
         if (self.password_file is None) != (self.username is None):
             raise ValueError("username and password_file belong together; give both, or neither")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file belongs to a cert_file; give both, or neither")
         _check_above_zero(self, "every_s", "max_waiting")
 
 
@@ -219,7 +235,7 @@ class StateConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """Everything ``sonyc-ml watch`` is told."""
+    """The whole configuration of ``sonyc-ml watch``; only the daemon sees all of it."""
 
     spool: SpoolConfig
     model: tuple[ModelConfig, ...]
@@ -248,9 +264,17 @@ class Config:
         """Where the journal lies: with the outputs that it is an index of, where nothing else is said."""
         return self.state.folder or self.output.folder / STATE_FOLDER
 
-    def output_folder(self, model: ModelConfig) -> Path:
-        """Where a bundle's outputs go: a folder of its own where there are several."""
-        return self.output.folder / model.path.stem if len(self.model) > 1 else self.output.folder
+    @property
+    def output_folders(self) -> tuple[Path, ...]:
+        """Where the outputs of each bundle go."""
+        return output_folders(self.output, self.model)
+
+
+def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
+    """Where the outputs of each bundle go: into a folder of its own where there are several."""
+    if len(models) == 1:
+        return (output.folder,)
+    return tuple(output.folder / model.path.stem for model in models)
 
 
 def _check_choice(config: object, **known: tuple[str, ...]) -> None:

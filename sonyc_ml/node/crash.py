@@ -1,4 +1,4 @@
-"""What kills the process while networks are loaded: remembered on the disk, found out in a child, told in a sentence.
+"""Crashes while networks are loaded: remembered on the disk, found out in a child, reported in a sentence.
 
 The runtimes are native code. Where one stumbles (LiteRT on ARM, over a /proc/cpuinfo that does not describe the
 processor) the process is gone, and nothing of Python's can catch that.

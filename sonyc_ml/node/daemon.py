@@ -5,65 +5,81 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from itertools import islice
 from types import FrameType
 
+from sonyc_ml import __version__
 from sonyc_ml.base import process
+from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.lock import Lock
 from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
 from sonyc_ml.node.config import Config
-from sonyc_ml.node.crash import LoadingMark, refuse_to_crash
-from sonyc_ml.node.events import Event, Listener
+from sonyc_ml.node.events import Listener, NodeEvent
+from sonyc_ml.node.facts import DaemonFacts
 from sonyc_ml.node.journal.file import is_disk_trouble, set_aside
 from sonyc_ml.node.journal.journal import Journal, open_journal
-from sonyc_ml.node.reporter import Bulletin
+from sonyc_ml.node.reporter import Reporter
+from sonyc_ml.node.retention.proof import proof
 from sonyc_ml.node.retention.thread import RetentionThread
-from sonyc_ml.node.running_bundles import Bundles
-from sonyc_ml.node.spool.spool import Spool
-from sonyc_ml.node.systemd import Service
-from sonyc_ml.node.telemetry.metrics import Metrics
+from sonyc_ml.node.running_bundles import load_guarded
+from sonyc_ml.node.spool.spool import spool_of
+from sonyc_ml.node.systemd import Notifier
+from sonyc_ml.node.telemetry.exporter import MetricsExporter
 from sonyc_ml.node.telemetry.mqtt import MqttPublisher
-from sonyc_ml.node.worker import Worker
+from sonyc_ml.node.worker import Worker, WorkStoppedError
 
 logger = logging.getLogger(__name__)
 
 N_FOUND = 1000  # recordings that the journal takes up at a time
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 CLOCK_JUMP_S = 10.0  # a clock that is disciplined drifts less
+FINISH_S = 1.0  # how long a recording has to be finished in, once the daemon is to stop
 IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is seen
 
 
 class Daemon:
-    """Embeds the recordings of a folder until it is told to stop.
+    """Embeds the recordings of a folder until it is stopped.
 
     Parameters
     ----------
     config : Config
         See :mod:`sonyc_ml.node.config`.
     reread : callable, optional
-        Reads the configuration again when the daemon is told to reload; it stays the same where not given.
+        Reads the configuration again on a reload; it stays the same where not given.
     """
 
     def __init__(self, config: Config, reread: Callable[[], Config] | None = None) -> None:
         self._config = config
         self._reread = reread or (lambda: config)
         self._counts: Counter[str] = Counter()
-        self._service = Service()
-        self._bulletin = Bulletin(config, self._counts, self._service)
-        self._listeners: list[Listener] = [self._bulletin.hear]
-        self._spool = _make_spool(config)
+        self._notifier = Notifier()
+        self._reporter = Reporter(
+            facts_of(config),
+            self._counts,
+            self._notifier,
+            quiet_after_s=config.spool.quiet_after_s,
+            silent_after=config.recordings.silent_after,
+            summary_s=config.process.summary_s,
+        )
+        self._listeners: list[Listener] = [self._reporter.on_event]
+        self._spool = spool_of(config.spool)
         self._stopped = self._reload_wanted = False
+        self._stop_at_s = math.inf
         self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
         self._backoff_s, self._resume_s = 0.0, -math.inf
         self._clock_offset_s = time.time() - time.monotonic()
 
     def run(self) -> None:
-        """Run until SIGTERM or Ctrl-C, which finish the recording at hand; a second one stops now. SIGHUP reloads.
+        """Run until SIGTERM or Ctrl-C; a second one stops now. SIGHUP reloads.
+
+        The current recording is finished where that takes less than a second, and stays pending where it takes more.
 
         Raises
         ------
@@ -77,29 +93,38 @@ class Daemon:
         with self._signals(), ExitStack() as house:
             self._startup(house)
             self._main_loop()
-            self._service.stopping()
-            self._bulletin.stopped()
+            self._notifier.stopping()
+            self._reporter.stopped()
 
     def _startup(self, house: ExitStack) -> None:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
         _live_modestly(config)
-        self._bundles = _load_bundles(config)
+        self._bundles = load_guarded(config.model, config.output, config.state_folder)
         self._open_state(house)
-        self._listeners.append(house.enter_context(Metrics(config, lambda: self._bulletin.facts)).hear)
-        self._listeners.append(house.enter_context(MqttPublisher(config)).hear)
-        self._retention = house.enter_context(RetentionThread(config))
+        exporter = MetricsExporter(
+            config.metrics,
+            config.state_folder,
+            disks={"spool": config.spool.folder, "output": config.output.folder},
+            bundles=[model.path.stem for model in config.model],
+            facts=lambda: self._reporter.facts,
+        )
+        publisher = MqttPublisher(config.mqtt, config.state_folder)
+        self._listeners += [house.enter_context(exporter).on_event, house.enter_context(publisher).on_event]
+        self._retention = house.enter_context(
+            RetentionThread(config.retention, config.spool.folder, config.state_folder, _proof(config))
+        )
         house.callback(self._spool.close)
-        self._bulletin.started(self._bundles)
+        self._reporter.started(self._bundles)
         self._spool.check()
-        self._bulletin.folder_is(self._spool.state)
+        self._reporter.folder_is(self._spool.state)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
-        self._service.ready(f"watching {self._spool.folder}")
+        self._notifier.ready(f"watching {self._spool.folder}")
         logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
 
     def _open_state(self, house: ExitStack) -> None:
         """Open lock and journal; where the disk is full, wait until it is not: to give up would not free it."""
-        is_told = False
+        is_logged = False
         while True:
             with ExitStack() as opened:
                 try:
@@ -108,9 +133,9 @@ class Daemon:
                 except StoreError as error:
                     if not is_disk_trouble(error) or self._stopped:
                         raise
-                    if not is_told:
+                    if not is_logged:
                         logger.error("%s; waiting for the disk", error)
-                        is_told = True
+                        is_logged = True
                 else:
                     opened.callback(self._close_journal)
                     house.enter_context(opened.pop_all())
@@ -119,15 +144,18 @@ class Daemon:
 
     def _open_journal(self) -> None:
         self._journal: Journal = open_journal(self._config.state_folder)
-        self._bulletin.publish_in(self._journal)
+        self._reporter.publish_in(self._journal)
         self._worker = Worker(
-            self._config,
+            self._config.spool.folder,
             self._journal,
             self._bundles,
             self._spool.is_being_written,
-            self._counts,
-            tell=self._hear,
-            progress=self._service.beat,
+            output=self._config.output,
+            recordings=self._config.recordings,
+            overload=self._config.overload,
+            counts=self._counts,
+            emit=self._emit,
+            progress=self._progress,
         )
         try:
             self._worker.start()
@@ -135,9 +163,15 @@ class Daemon:
             self._journal.close()  # it lacks the outputs, and is opened again
             raise
 
-    def _hear(self, event: Event) -> None:
+    def _emit(self, event: NodeEvent) -> None:
         for listener in self._listeners:
             listener(event)
+
+    def _progress(self) -> None:
+        """The work goes on; where it has gone on for too long since it was to stop, it ends in the middle."""
+        self._notifier.keep_alive()
+        if self._stopped and time.monotonic() > self._stop_at_s:
+            raise WorkStoppedError
 
     def _close_journal(self) -> None:
         self._journal.close()  # it may have become another one
@@ -146,7 +180,7 @@ class Daemon:
         while not self._stopped:
             self._spool.wait(self._patience_s())
             self._look_after_itself()
-            self._service.beat()
+            self._notifier.keep_alive()
             try:
                 if not self._must_wait():
                     self._turn()
@@ -173,16 +207,17 @@ class Daemon:
         found = self._spool.found()
         while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:
             self._journal.add(chunk)
-        self._bulletin.folder_is(self._spool.state)
+        self._reporter.folder_is(self._spool.state)
+        self._reporter.left_out(self._spool.left_out)
         is_busy = False
         if chunk or self._due_s is not None:
             self._worker.shed_excess()
             is_busy = self._worker.step(chunk)
         self._due_s = 0.0 if is_busy else self._journal.next_due_s()
-        self._bulletin.found(self._journal.n_added - n_known)
+        self._reporter.found(self._journal.n_added - n_known)
         if self._backoff_s:
             self._backoff_s = 0.0
-            self._bulletin.out_of_trouble()
+            self._reporter.out_of_trouble()
 
     def _look_after_itself(self) -> None:
         self._follow_clock()
@@ -190,7 +225,7 @@ class Daemon:
             self._renew_journal(JournalDamagedError(f"the journal {self._journal.path} was removed"))
         if self._reload_wanted or self._bundles.were_replaced():
             self._reload()
-        self._bulletin.summarise()
+        self._reporter.summarise()
 
     def _follow_clock(self) -> None:
         """A node without a clock of its own learns the time after its start; nothing is older for that."""
@@ -200,7 +235,7 @@ class Daemon:
             with suppress(StoreError):  # again at the next turn
                 self._journal.shift(jump_s)
                 self._clock_offset_s = offset_s
-                self._bulletin.clock_was_set(jump_s)
+                self._reporter.clock_was_set(jump_s)
 
     # When the disk does not do as it should
 
@@ -208,7 +243,7 @@ class Daemon:
         """Nothing can be written for now, and trying at once would only wear the disk."""
         self._spool.rescan()  # what was found may not have been taken up
         if not self._backoff_s:
-            self._bulletin.in_trouble(error)
+            self._reporter.in_trouble(error)
         self._backoff_s = min(MAX_BACKOFF_S, max(BACKOFF_S, 2 * self._backoff_s))
         self._resume_s = time.monotonic() + self._backoff_s
         self._due_s = 0.0  # whatever could not be written waits
@@ -232,12 +267,12 @@ class Daemon:
         try:
             wanted = self._reread()
             config = dataclasses.replace(self._config, model=wanted.model)
-            self._bundles.reload(config)
+            self._bundles.reload(config.model)
         except SonycMLError as error:
-            self._bulletin.not_reloaded(error)
+            self._reporter.not_reloaded(error)
             return
-        self._retention.reconfigure(config)
-        self._bulletin.reloaded(
+        self._retention.change_proof(_proof(config))
+        self._reporter.reloaded(
             self._bundles, "; what changed beside [model] needs a restart" if wanted != config else ""
         )
 
@@ -261,7 +296,7 @@ class Daemon:
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         if self._stopped:
             raise KeyboardInterrupt
-        self._stopped = True
+        self._stopped, self._stop_at_s = True, time.monotonic() + FINISH_S
         self._spool.wake()
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
@@ -269,25 +304,28 @@ class Daemon:
         self._spool.wake()
 
 
-def _load_bundles(config: Config) -> Bundles:
-    """Load the bundles; where the last start was killed at it, find out in a child first whether they do it."""
-    with LoadingMark(config.state_folder) as mark:
-        if mark.was_left:
-            logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
-            refuse_to_crash(lambda: Bundles(config), ", ".join(str(settings.path) for settings in config.model))
-        return Bundles(config)
+def facts_of(config: Config) -> DaemonFacts:
+    """What runs and how it is configured, but for its bundles."""
+    """What runs and how it is configured, but for its bundles."""
+    return DaemonFacts(
+        pid=os.getpid(),
+        version=__version__,
+        folder=str(config.spool.folder.absolute()),
+        extensions=config.spool.extensions,
+        recursive=config.spool.recursive,
+        output=str(config.output.folder.absolute()),
+        format=config.output.format,
+        overload=config.overload.policy,
+        retention=config.retention.policy,
+    )
 
 
-def _make_spool(config: Config) -> Spool:
-    settings = config.spool
-    return Spool(
-        settings.folder,
-        settings.extensions,
-        recursive=settings.recursive,
-        settle_s=settings.settle_s,
-        discovery=settings.discovery,
-        rescan_s=settings.rescan_s,
-        poll_s=settings.poll_s,
+def _proof(config: Config) -> Callable[[Identity], str]:
+    return partial(
+        proof,
+        folder=config.spool.folder,
+        output_folders=config.output_folders,
+        output_format=config.output.format,
     )
 
 

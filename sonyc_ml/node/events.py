@@ -1,4 +1,4 @@
-"""What happens to recordings, for those who listen: metrics, MQTT."""
+"""Events: what happens to recordings, for listeners such as metrics and MQTT."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from sonyc_ml.outputs.output import Output
+
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class OutputPublished:
     """A bundle's output of a recording is on the disk.
 
     Attributes
@@ -43,7 +45,7 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class RecordingEnded:
     """A recording has come to its end.
 
     Attributes
@@ -57,6 +59,8 @@ class Ended:
     duration_s : float or None
         Of the recording, where it is known (in seconds).
     salvaged : bool
+    without_sound : bool
+        Whether there is nothing to hear in it, as from a dead microphone.
     """
 
     recording: str
@@ -66,10 +70,11 @@ class Ended:
     lag_s: float = 0.0
     duration_s: float | None = None
     salvaged: bool = False
+    without_sound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Postponed:
+class RecordingPostponed:
     """A recording could not be embedded for now.
 
     Attributes
@@ -85,9 +90,27 @@ class Postponed:
     delay_s: float
 
 
-Event: TypeAlias = Published | Ended | Postponed
-Listener: TypeAlias = Callable[[Event], None]
+NodeEvent: TypeAlias = OutputPublished | RecordingEnded | RecordingPostponed
+Listener: TypeAlias = Callable[[NodeEvent], None]
 
 
-def nobody(_event: Event) -> None:
-    """Listen to nothing."""
+def ignore(_event: NodeEvent) -> None:
+    """Do nothing."""
+
+
+def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputPublished:
+    """The event of an output that was written."""
+    provenance = output.provenance
+    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
+    return OutputPublished(
+        recording=provenance.recording,
+        bundle=provenance.bundle,
+        output=path,
+        start_time=provenance.start_time,
+        duration_s=provenance.duration_s,
+        hop_size_s=provenance.hop_size_s,
+        n_windows=len(output.timestamps),
+        n_bytes=path.stat().st_size,
+        stages_s=stages_s,
+        scores=dict(zip(output.labels, means, strict=False)),
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -13,11 +13,12 @@ from typing import TypeAlias
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
-from sonyc_ml.node.config import Config, ModelConfig
+from sonyc_ml.node.config import ModelConfig, OutputConfig, output_folders
+from sonyc_ml.node.crash import LoadingMark, refuse_to_crash
 
 logger = logging.getLogger(__name__)
 
-CHECK_S = 10.0  # how often the files are looked at: they are replaced once in months, and may be told (SIGHUP)
+CHECK_S = 10.0  # how often the files are looked at: they are replaced once in months
 
 Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
@@ -40,12 +41,14 @@ class LoadedBundle:
     output_folder: Path
 
 
-class Bundles:
+class RunningBundles:
     """The bundles of a configuration, loaded and verified.
 
     Parameters
     ----------
-    config : Config
+    models : sequence of ModelConfig
+    output : OutputConfig
+        Where their outputs go.
     timer : callable
         Returns seconds that only grow.
 
@@ -55,11 +58,13 @@ class Bundles:
         One of them cannot be used.
     """
 
-    def __init__(self, config: Config, timer: Callable[[], float] = time.monotonic) -> None:
-        self._timer = timer
-        self._seen = self._tried = _signature(config)
-        self._loaded = _load(config)
-        self._config = config
+    def __init__(
+        self, models: Sequence[ModelConfig], output: OutputConfig, timer: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._output, self._timer = output, timer
+        self._seen = self._tried = _signature(models)
+        self._loaded = _load(models, output)
+        self._models = tuple(models)
         self._next_check_s = timer() + CHECK_S
 
     def __iter__(self) -> Iterator[LoadedBundle]:
@@ -68,7 +73,12 @@ class Bundles:
     def __len__(self) -> int:
         return len(self._loaded)
 
-    def reload(self, config: Config) -> None:
+    @property
+    def models(self) -> tuple[ModelConfig, ...]:
+        """What the bundles that run were loaded with."""
+        return self._models
+
+    def reload(self, models: Sequence[ModelConfig]) -> None:
         """Load the bundles anew; those that run stay where one of the new ones fails.
 
         Raises
@@ -77,10 +87,10 @@ class Bundles:
             The old ones run on.
         """
         # Before they are loaded: what is replaced meanwhile is seen. Where it fails, the old ones are looked after.
-        self._seen = self._tried = _signature(self._config)
-        signature = _signature(config)
-        self._loaded = _load(config)
-        self._config, self._seen, self._tried = config, signature, signature
+        self._seen = self._tried = _signature(self._models)
+        signature = _signature(models)
+        self._loaded = _load(models, self._output)
+        self._models, self._seen, self._tried = tuple(models), signature, signature
 
     def were_replaced(self) -> bool:
         """Whether files of a bundle were replaced on the disk, and are quiet again."""
@@ -88,37 +98,50 @@ class Bundles:
         if now < self._next_check_s:
             return False
         self._next_check_s = now + CHECK_S
-        before, self._seen = self._seen, _signature(self._config)
+        before, self._seen = self._seen, _signature(self._models)
         if not before == self._seen != self._tried:
             return False
-        self._tried = self._seen  # told once
+        self._tried = self._seen  # once is enough
         return True
 
-    @property
-    def config(self) -> Config:
-        """What the bundles that run were loaded with."""
-        return self._config
+
+def load_guarded(models: Sequence[ModelConfig], output: OutputConfig, state_folder: Path) -> RunningBundles:
+    """Load the bundles; where the last start was killed at it, find out in a child first whether they do it.
+
+    Raises
+    ------
+    BundleError, ConfigError
+        One of them cannot be used.
+    CrashError
+        One of them kills the process that loads it.
+    """
+    with LoadingMark(state_folder) as mark:
+        if mark.was_left:
+            logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
+            names = ", ".join(str(settings.path) for settings in models)
+            refuse_to_crash(lambda: RunningBundles(models, output), names)
+        return RunningBundles(models, output)
 
 
-def _signature(config: Config) -> Signature:
+def _signature(models: Sequence[ModelConfig]) -> Signature:
     """What tells one state of the files from another."""
-    return tuple(sorted(_files(config)))
+    return tuple(sorted(_files(models)))
 
 
-def _load(config: Config) -> tuple[LoadedBundle, ...]:
+def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBundle, ...]:
     loaded = []
-    for settings in config.model:
+    for settings, folder in zip(models, output_folders(output, models), strict=True):
         try:
             model = load_model(settings.path, **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()
-        loaded.append(LoadedBundle(settings, model, config.output_folder(settings)))
+        loaded.append(LoadedBundle(settings, model, folder))
     return tuple(loaded)
 
 
-def _files(config: Config) -> Iterator[tuple[str, int, int, int]]:
-    for settings in config.model:
+def _files(models: Sequence[ModelConfig]) -> Iterator[tuple[str, int, int, int]]:
+    for settings in models:
         try:
             with os.scandir(settings.path.parent) as entries:
                 found = [entry for entry in entries if entry.name.startswith(f"{settings.path.stem}.")]

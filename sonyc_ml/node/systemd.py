@@ -1,6 +1,6 @@
-"""What the service manager sees: ready, alive, what it does; and its journal.
+"""Notifications to systemd: ready, alive, status; and its journal.
 
-Outside of systemd all of it is silent. systemd-python (the extra ``systemd``) does the talking.
+Outside of systemd all of it is silent. systemd-python (the extra ``systemd``) sends them.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sonyc_ml.base.human import shown
+
 logger = logging.getLogger(__name__)
 
 
-class Service:
-    """Talks to the service manager.
+class Notifier:
+    """Notifies the service manager, where there is one.
 
     Parameters
     ----------
@@ -46,38 +48,47 @@ class Service:
     def ready(self, status: str) -> None:
         """It is watching."""
         self._status = status
-        self._say(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={shown(status)}")
 
-    def is_doing(self, status: str) -> None:
+    def status(self, status: str) -> None:
         """What it does, in a line."""
         if status != self._status:
             self._status = status
-            self._say(f"STATUS={status}")
+            self._send(f"STATUS={shown(status)}")  # a line for each variable: a name must not set another
 
     def stopping(self) -> None:
-        """It finishes the recording at hand and ends."""
-        self._say("STOPPING=1")
+        """It finishes the recording that it is at, and ends."""
+        self._send("STOPPING=1")
 
-    def beat(self) -> None:
-        """It gets on with its work; said as often as the watchdog wants, and no more.
+    def keep_alive(self) -> None:
+        """It gets on with its work; sent as often as the watchdog wants, and no more.
 
-        To be called by the work itself: from a timer it would say so of a worker that hangs.
+        To be called by the work itself: from a timer it would be sent for a worker that hangs, too.
         """
         if self._every_s and self._timer() >= self._next_s:
             self._next_s = self._timer() + self._every_s
-            self._say("WATCHDOG=1")
+            self._send("WATCHDOG=1")
 
-    def _say(self, text: str) -> None:
+    def _send(self, text: str) -> None:
         if self._notify is not None:
             with suppress(OSError):  # a manager that does not listen is no reason to stop
                 self._notify(text)
+
+
+class OneLineFormatter(logging.Formatter):
+    """Shows control characters escaped: the name of a recording makes no line of its own and moves no cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's
+        """The message in one line; what is behind it of an exception has lines of its own."""
+        record.message = shown(record.message)
+        return super().formatMessage(record)
 
 
 def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.environ) -> logging.Handler | None:
     """A handler that keeps the fields of log records, where the output goes to systemd's journal; else None.
 
     systemd-python's handler drops every record silently where nobody listens, so it is asked for only where the
-    journal reads `stream` (standard error where not given): systemd says so in ``JOURNAL_STREAM``.
+    journal reads `stream` (standard error where not given): systemd sets ``JOURNAL_STREAM`` to it.
     """
     if not _is_journal(sys.stderr if stream is None else stream, environment.get("JOURNAL_STREAM", "")):
         return None
@@ -86,7 +97,7 @@ def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.envi
     except ImportError:
         return None
     handler: logging.Handler = journal.JournalHandler(SYSLOG_IDENTIFIER="sonyc-ml")
-    handler.setFormatter(logging.Formatter("%(message)s"))  # the journal has the time and the level
+    handler.setFormatter(OneLineFormatter("%(message)s"))  # the journal has the time and the level
     return handler
 
 
@@ -96,8 +107,8 @@ def error_prefix(stream: Any = None, environment: Mapping[str, str] = os.environ
     return "<3>" if _is_journal(stream, environment.get("JOURNAL_STREAM", "")) else ""
 
 
-def _is_journal(stream: Any, told: str) -> bool:
-    device, _, inode = told.partition(":")
+def _is_journal(stream: Any, name: str) -> bool:
+    device, _, inode = name.partition(":")
     try:
         status = os.fstat(stream.fileno())
         return stat.S_ISSOCK(status.st_mode) and (status.st_dev, status.st_ino) == (int(device), int(inode))
@@ -109,14 +120,14 @@ def _notifier() -> Callable[[str], object] | None:
     try:
         daemon = importlib.import_module("systemd.daemon")
     except ImportError:
-        logger.warning("systemd waits to be told that this is ready: install the extra, sonyc-ml[systemd]")
+        logger.warning("systemd waits for a notification that this is ready: install the extra, sonyc-ml[systemd]")
         return None
     notify: Callable[[str], object] = daemon.notify
     return notify
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float:
-    """How often the watchdog wants to hear of it, at least (in seconds); 0 where it does not."""
+    """How often the watchdog wants a notification, at least (in seconds); 0 where it wants none."""
     pid = environment.get("WATCHDOG_PID")
     if pid and pid != str(os.getpid()):
         return 0.0

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 
 from sonyc_ml.base.durable import remove_temporaries
@@ -22,11 +20,12 @@ from sonyc_ml.errors import (
     VanishedRecordingError,
     word_for,
 )
-from sonyc_ml.node.config import Config
-from sonyc_ml.node.events import Ended, Listener, Postponed, Published, nobody
-from sonyc_ml.node.journal.journal import Embedded, Entry, Journal
+from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
+from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, ignore, published
+from sonyc_ml.node.journal.journal import Entry, Journal
+from sonyc_ml.node.journal.rebuild import adopt_outputs, summary_of
 from sonyc_ml.node.overload import Overload
-from sonyc_ml.node.running_bundles import Bundles, LoadedBundle
+from sonyc_ml.node.running_bundles import LoadedBundle, RunningBundles
 from sonyc_ml.outputs.files import find_output, free_path, read_provenance, write_output
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import open_recording
@@ -35,7 +34,10 @@ from sonyc_ml.sound.start_time import StartTimes
 logger = logging.getLogger(__name__)
 
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
-N_ADOPTED = 1000  # outputs a transaction, when the journal is made again
+
+
+class WorkStoppedError(BaseException):
+    """Raised by whoever hears that the work goes on: it is to end here, whatever an extractor catches."""
 
 
 class Worker:
@@ -43,16 +45,20 @@ class Worker:
 
     Parameters
     ----------
-    config : Config
+    folder : Path
+        Where the recordings lie.
     journal : Journal
-    bundles : Bundles
+    bundles : RunningBundles
         What each recording goes through.
     is_being_written : callable
         Whether somebody has a recording of this name open for writing.
+    output : OutputConfig
+    recordings : RecordingsConfig, optional
+    overload : OverloadConfig, optional
     counts : Counter, optional
         Where to count the recordings that are embedded, salvaged, quarantined and shed, and the seconds embedded.
-    tell : callable
-        Hears what happens to recordings.
+    emit : callable
+        Takes an event for each thing that happens to a recording.
     progress : callable, optional
         Called as the work goes on, within a long recording too.
     clock : callable
@@ -61,20 +67,25 @@ class Worker:
 
     def __init__(
         self,
-        config: Config,
+        folder: Path,
         journal: Journal,
-        bundles: Bundles,
+        bundles: RunningBundles,
         is_being_written: Callable[[str], bool],
+        *,
+        output: OutputConfig,
+        recordings: RecordingsConfig | None = None,
+        overload: OverloadConfig | None = None,
         counts: Counter[str] | None = None,
-        tell: Listener = nobody,
+        emit: Listener = ignore,
         progress: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._config, self._journal, self._bundles, self._clock = config, journal, bundles, clock
+        self._folder, self._journal, self._bundles, self._clock = folder, journal, bundles, clock
         self._is_being_written = is_being_written
-        self._tell, self._progress = tell, progress
-        self._overload = Overload(config.overload, journal, clock)
-        self._start_times = StartTimes(config.recordings.start_patterns, config.recordings.time_zone)
+        self._output, self._recordings = output, recordings or RecordingsConfig()
+        self._emit, self._progress = emit, progress
+        self._overload = Overload(overload or OverloadConfig(), journal, clock)
+        self._start_times = StartTimes(self._recordings.start_patterns, self._recordings.time_zone)
         self._unwritten: Callable[[], object] | None = None
         self._clean: set[Path] = set()  # folders without anything that a killed process was writing
         self.counts: Counter[str] = Counter() if counts is None else counts
@@ -82,9 +93,10 @@ class Worker:
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
         self._journal.begin_anew()
-        if not self._journal.facts().get("complete"):
-            self._adopt_outputs()
-            self._journal.tell(complete=True)  # if it is killed before, it begins again
+        if not self._journal.is_complete():
+            folders = [bundle.output_folder for bundle in self._bundles]
+            adopt_outputs(self._journal, self._output.folder, folders, self._output.format, visit=self._clear_up)
+            self._journal.mark_complete()  # if it is killed before, it begins again
         else:
             for entry in self._journal.begun():
                 for bundle in self._bundles:
@@ -104,9 +116,12 @@ class Worker:
         with self._journal.transaction():
             self._journal.add(found)
             entry = self._journal.take(newest_first=self._overload.newest_first)
-        self._tell_overwritten()
+        self._emit_overwritten()
         if entry is not None:
-            self._settle(entry)
+            try:
+                self._settle(entry)
+            except WorkStoppedError:
+                self._write_down(lambda: self._journal.release(entry.identity))
         return entry is not None
 
     def shed_excess(self) -> None:
@@ -121,7 +136,7 @@ class Worker:
 
     def _settle(self, entry: Entry) -> None:
         """Bring a recording that was begun to its end, whatever that is."""
-        identity, recordings = entry.identity, self._config.recordings
+        identity, recordings = entry.identity, self._recordings
         if entry.n_attempts > recordings.max_attempts:
             self._give_up(entry)
             return
@@ -157,7 +172,7 @@ class Worker:
         if entry.reason == "failed":
             self._quarantine(entry.identity, entry.reason, entry.detail)
         else:
-            died = _died(self._config.recordings.max_attempts)
+            died = _died(self._recordings.max_attempts)
             self._quarantine(entry.identity, "killed the process", died)
 
     def _embed(self, entry: Entry, *, salvage: bool) -> None:
@@ -165,18 +180,25 @@ class Worker:
         if self._is_replaced(entry):
             return
         provenances = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
-        embedded = told(provenances[0])
+        embedded = summary_of(provenances[0])
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
-        duration_s, salvaged = embedded.duration_s, embedded.salvaged
-        self._tell(Ended(identity.name, "done", lag_s=lag_s, duration_s=duration_s, salvaged=salvaged))
+        ended = RecordingEnded(
+            identity.name,
+            "done",
+            lag_s=lag_s,
+            duration_s=embedded.duration_s,
+            salvaged=embedded.salvaged,
+            without_sound=provenances[0].without_sound,
+        )
+        self._emit(ended)
 
     def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
         """Embed with one bundle and write the output, where there is none; return where it comes from."""
-        output_format = self._config.output.format
-        published = find_output(identity, bundle.output_folder, output_format)
-        provenance = read_provenance(published) if published else None
+        output_format = self._output.format
+        existing = find_output(identity, bundle.output_folder, output_format)
+        provenance = read_provenance(existing) if existing else None
         if provenance is not None:
             logger.debug("%s is embedded already", identity.name)
             return provenance
@@ -189,6 +211,7 @@ class Worker:
             salvage=salvage,
             start_times=self._start_times,
             progress=self._progress,
+            scratch=bundle.output_folder,
         )
         embedded_s = time.perf_counter()
         if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
@@ -197,9 +220,9 @@ class Worker:
             )
         path = free_path(identity, bundle.output_folder, output_format)
         self._clear_up(path.parent)
-        write_output(output, path)
+        write_output(output, path, self._progress)
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
-        self._tell(_published(output, path, stages_s))
+        self._emit(published(output, path, stages_s))
         _log_output(output, path, sum(stages_s.values()))
         return output.provenance
 
@@ -213,7 +236,7 @@ class Worker:
         if another == identity:
             return False
         self._write_down(lambda: self._replace(identity, another))
-        self._tell_overwritten()
+        self._emit_overwritten()
         return True
 
     def _replace(self, identity: Identity, another: Identity) -> None:
@@ -221,10 +244,10 @@ class Worker:
             self._journal.add([another])
             self._journal.shed(identity, "overwritten", "another recording of its name was written over it")
 
-    def _tell_overwritten(self) -> None:
-        """Tell what the journal has shed by itself when another recording of the same name was found."""
+    def _emit_overwritten(self) -> None:
+        """Report what the journal has shed by itself when another recording of the same name was found."""
         for entry in self._journal.overwritten():
-            self._tell_shed(entry, entry.reason, entry.detail)
+            self._emit_shed(entry, entry.reason, entry.detail)
 
     def _postpone(self, entry: Entry, reason: str, detail: str, *, survived: bool = True) -> None:
         delay_s = min(MAX_BACKOFF_S, BACKOFF_S * 2.0 ** min(entry.n_failures, 30))
@@ -234,13 +257,13 @@ class Worker:
         due_s = max(due_s, self._clock())
         self._write_down(lambda: self._journal.postpone(entry.identity, due_s, reason, detail, survived=survived))
         level = logging.DEBUG if reason in ("unfinished", "growing", "failed") else logging.WARNING
-        self._tell(Postponed(entry.identity.name, reason, detail, delay_s))
+        self._emit(RecordingPostponed(entry.identity.name, reason, detail, delay_s))
         fields = {"RECORDING": entry.identity.name, "REASON": reason}
         logger.log(level, "%s; trying again in %.0f s", detail, delay_s, extra=fields)
 
     def _abandoned_at_s(self, entry: Entry) -> float:
-        """When nobody will finish a recording any more; a file's time may lie in the future."""
-        return min(entry.identity.mtime_s, entry.found_s) + self._config.recordings.abandoned_s
+        """When ignore will finish a recording any more; a file's time may lie in the future."""
+        return min(entry.identity.mtime_s, entry.found_s) + self._recordings.abandoned_s
 
     def _refuse(self, identity: Identity, error: SonycMLError) -> None:
         self._quarantine(identity, word_for(error), str(error))
@@ -248,13 +271,13 @@ class Worker:
     def _quarantine(self, identity: Identity, reason: str, detail: str) -> None:
         self._write_down(lambda: self._journal.quarantine(identity, reason, detail))
         self.counts["quarantined"] += 1
-        self._tell(Ended(identity.name, "quarantined", reason, detail))
+        self._emit(RecordingEnded(identity.name, "quarantined", reason, detail))
         named = detail if identity.name in detail else f"{identity.name}: {detail}"
         logger.warning("quarantined (%s): %s", reason, named, extra={"RECORDING": identity.name, "REASON": reason})
 
     def _vanished(self, entry: Entry, detail: str) -> None:
         """Gone before its turn; but where the whole folder is gone, it may come back."""
-        if self._config.spool.folder.exists():
+        if self._folder.exists():
             self._shed(entry, "vanished", f"{detail}; it was removed before its turn came")
         else:
             self._postpone(entry, "unavailable", detail)
@@ -264,12 +287,12 @@ class Worker:
         self._write_down(
             lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
         )
-        self._tell_shed(entry, reason, detail, duration_s)
+        self._emit_shed(entry, reason, detail, duration_s)
 
-    def _tell_shed(self, entry: Entry, reason: str, detail: str, duration_s: float | None = None) -> None:
+    def _emit_shed(self, entry: Entry, reason: str, detail: str, duration_s: float | None = None) -> None:
         self.counts["shed"] += 1
         lag_s = max(0.0, self._clock() - entry.found_s)
-        self._tell(Ended(entry.identity.name, "shed", reason, detail, lag_s, duration_s))
+        self._emit(RecordingEnded(entry.identity.name, "shed", reason, detail, lag_s, duration_s))
         fields = {"RECORDING": entry.identity.name, "REASON": reason, "LAG_S": round(lag_s)}
         logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail, extra=fields)
 
@@ -301,48 +324,8 @@ class Worker:
         except SonycMLError:
             return None, None
 
-    def _adopt_outputs(self) -> None:
-        """Take up every output that is there, and clear up; a new journal knows of neither."""
-        bundle = next(iter(self._bundles))
-        published: list[tuple[Identity, Embedded]] = []
-        n_adopted = 0
-        for folder, folders, names in os.walk(self._config.output.folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            self._clear_up(Path(folder))
-            if not Path(folder).is_relative_to(bundle.output_folder):
-                continue
-            for name in names:
-                provenance = read_provenance(Path(folder, name)) if name.endswith((".npz", ".csv")) else None
-                if provenance is not None and self._is_done(_identity(provenance)):
-                    published.append((_identity(provenance), told(provenance)))
-            if len(published) >= N_ADOPTED:
-                n_adopted += self._journal.adopt(published)
-                published.clear()
-        n_adopted += self._journal.adopt(published)
-        if n_adopted:
-            logger.info("a new journal: %d outputs were found", n_adopted)
-
-    def _is_done(self, identity: Identity) -> bool:
-        """Whether every bundle's output of a recording is there."""
-        output_format = self._config.output.format
-        return all(find_output(identity, bundle.output_folder, output_format) for bundle in self._bundles)
-
     def _path(self, identity: Identity) -> Path:
-        return self._config.spool.folder / identity.name
-
-
-def told(provenance: Provenance) -> Embedded:
-    """What the journal keeps of where an output comes from."""
-    return Embedded(
-        start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
-        duration_s=provenance.duration_s,
-        hop_size_s=provenance.hop_size_s,
-        salvaged=provenance.salvaged,
-    )
-
-
-def _identity(provenance: Provenance) -> Identity:
-    return Identity(provenance.recording, provenance.recording_bytes, provenance.recording_mtime_ns)
+        return self._folder / identity.name
 
 
 def _died(n_attempts: int) -> str:
@@ -350,28 +333,11 @@ def _died(n_attempts: int) -> str:
     return f"the process was killed {times} while it embedded this recording"
 
 
-def _published(output: Output, path: Path, stages_s: dict[str, float]) -> Published:
-    provenance = output.provenance
-    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
-    return Published(
-        recording=provenance.recording,
-        bundle=provenance.bundle,
-        output=path,
-        start_time=provenance.start_time,
-        duration_s=provenance.duration_s,
-        hop_size_s=provenance.hop_size_s,
-        n_windows=len(output.timestamps),
-        n_bytes=path.stat().st_size,
-        stages_s=stages_s,
-        scores=dict(zip(output.labels, means, strict=False)),
-    )
-
-
 def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
     if marks := output.provenance.marks:
         detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
         logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
-    heard = f"{output.likeliest()}, " if output.likeliest() else ""
+    likeliest = f"{output.likeliest()}, " if output.likeliest() else ""
     name, n_windows = output.provenance.recording, len(output.timestamps)
     fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
-    logger.debug("%s: %s%d windows in %.0f ms, %s", name, heard, n_windows, elapsed_s * 1e3, path, extra=fields)
+    logger.debug("%s: %s%d windows in %.0f ms, %s", name, likeliest, n_windows, elapsed_s * 1e3, path, extra=fields)

@@ -6,7 +6,8 @@ import csv
 import errno
 import io
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -15,40 +16,63 @@ from zipfile import ZipFile
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.cells import from_cell, from_comment, to_cell, to_comment
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
 FORMATS = ("npz", "csv")
+SYNC_BYTES = 8 << 20
 
 
 def output_path(recording: str, output_dir: Path, output_format: str = "npz") -> Path:
     """Where the output of a recording belongs: ``DIR/sub/a.wav`` becomes ``OUTPUT_DIR/sub/a.wav.npz``.
 
     The recording's own suffix stays, so that ``a.wav`` and ``a.flac`` do not overwrite each other.
+
+    Raises
+    ------
+    OutputNameError
+        The output would lie outside the folder; see :func:`sonyc_ml.base.names.checked_name`.
     """
-    return output_dir / f"{recording}.{output_format}"
+    return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
-def write_output(output: Output, path: Path) -> None:
+def write_output(output: Output, path: Path, progress: Callable[[], None] | None = None) -> None:
     """Write an output, in the format its suffix names.
+
+    Parameters
+    ----------
+    output : Output
+    path : Path
+    progress : callable, optional
+        Called as the work goes on. What it raises ends the work; nothing is published then.
 
     Raises
     ------
     StoreError
         Nothing was published, and nothing half-written is left.
+    OutputNameError
+        There can be no file of this name.
     ValueError
         The suffix names no format.
     """
     if path.suffix not in {f".{name}" for name in FORMATS}:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
-    with atomic_file(path) as file:
+    with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
-            _write_csv(file, output)
+            _write_csv(_Sequential(file, progress), output)
         else:
-            _write_npz(file, output.arrays())
+            _write_npz(_Sequential(file, progress), output.arrays())
+
+
+def root_of(path: Path, output: Output) -> Path:
+    """The folder from which on the path of an output is made of its recording's name."""
+    above = path.parents
+    return above[min(output.provenance.recording.count("/"), len(above) - 1)]
 
 
 def find_output(identity: Identity, output_dir: Path, output_format: str) -> Path | None:
@@ -112,9 +136,9 @@ def _output_in_npz(path: Path) -> Output:
         arrays = {name: archive[name] for name in archive.files}
     return Output(
         timestamps=arrays["timestamps"],
-        **{kind.name: arrays.get(kind.name) for kind in KINDS},
         labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
+        **{name: arrays[name] for name in KINDS if name in arrays},
     )
 
 
@@ -129,16 +153,13 @@ def _output_in_csv(path: Path) -> Output:
     values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
-    names = heading[1:]
-    n_dims = sum(name == f"embedding_{i}" for i, name in enumerate(names))
-    labels = tuple(names[n_dims:])
-    has_labels = labels != tuple(f"scores_{i}" for i in range(len(labels)))
+    columns, labels = split_headings(heading[1:])
+    labels = tuple(map(from_cell, labels))
     return Output(
         timestamps=values[:, 0],
-        embedding=values[:, 1 : 1 + n_dims].astype(np.float32) if n_dims else None,
-        scores=values[:, 1 + n_dims :].astype(np.float32) if labels else None,
-        labels=labels if has_labels else (),
+        labels=labels,
         provenance=provenance,
+        **{name: values[:, 1:][:, columns[name]].astype(KINDS[name].dtype) for name in columns},
     )
 
 
@@ -171,7 +192,7 @@ def _identity_in_npz(path: Path) -> tuple[int, int]:
 def _header_of_csv(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         lines = itertools.takewhile(lambda line: line.startswith("# "), file)
-        return dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+        return dict(from_comment(line[2:].rstrip("\n")).split(": ", 1) for line in lines)
 
 
 def _identity_in_csv(path: Path) -> tuple[int, int]:
@@ -179,9 +200,9 @@ def _identity_in_csv(path: Path) -> tuple[int, int]:
     return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
 
 
-def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+def _write_npz(file: _Sequential, arrays: Mapping[str, Any]) -> None:
     """Write what ``np.savez`` writes, byte for byte; that of numpy 1 complains of a full disk once more at its end."""
-    with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
+    with ZipFile(cast("BinaryIO", file), "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write_array(member, np.asanyarray(array))
@@ -197,37 +218,54 @@ def _write_array(member: IO[bytes], array: npt.NDArray[Any]) -> None:
         member.write(chunk.data)
 
 
-class _Sequential:
-    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs."""
+class _Sequential(io.RawIOBase):
+    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.write = file.write
+    What is written of a long output is put onto the disk as it comes: at its end nothing would hear that it is to stop
+    while the disk takes a gigabyte.
+    """
+
+    def __init__(self, file: BinaryIO, progress: Callable[[], None] | None = None) -> None:
+        self._file, self._progress = file, progress
+        self._n_unsynced = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Write all of it; with long outputs, what was written is flushed every few megabytes."""
+        n_bytes = self._file.write(content)
+        self._n_unsynced += n_bytes
+        if self._n_unsynced >= SYNC_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._n_unsynced = 0
+            if self._progress is not None:
+                self._progress()
+        return n_bytes
 
     def flush(self) -> None:
         """The file is flushed once, at its end."""
 
 
-def _write_csv(file: BinaryIO, output: Output) -> None:
+def _write_csv(file: _Sequential, output: Output) -> None:
     """One row for each window, behind the provenance in lines that begin with #."""
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # a name need not be UTF-8
+    # A recording's name need not be UTF-8.
+    text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="surrogateescape", newline="")
     held = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {_one_line(str(held[field.name]))}\n")
+        text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
-    writer.writerow(["timestamp", *itertools.chain.from_iterable(_headings(output, arrays))])
+    labels = tuple(map(to_cell, output.labels))
+    headings = (KINDS[name].headings(array.shape[1], labels) for name, array in arrays.items())
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
     columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
     for rows in zip(*map(_row_by_row, columns), strict=True):
         writer.writerow(str(value) for row in rows for value in row)
     text.flush()
     text.detach()  # whoever opened the file closes it
-
-
-def _headings(output: Output, arrays: Mapping[str, npt.NDArray[Any]]) -> Iterator[Iterable[str]]:
-    for kind in KINDS:
-        if kind.name in arrays:
-            numbered = [f"{kind.name}_{i}" for i in range(arrays[kind.name].shape[1])]
-            yield (output.labels if kind.has_labels else ()) or numbered
 
 
 def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

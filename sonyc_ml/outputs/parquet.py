@@ -1,4 +1,4 @@
-"""Outputs as parts of a Parquet dataset: one row a window, provenance in the schema's metadata.
+"""Outputs as parts of a Parquet dataset: one row per window, provenance in the schema's metadata.
 
 ::
 
@@ -25,6 +25,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 
@@ -38,8 +39,8 @@ class DamagedPartError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """What the metadata of a part says.
+class PartDescription:
+    """What a part holds, by its metadata.
 
     Attributes
     ----------
@@ -73,7 +74,7 @@ def write_waiting(output: Output, path: Path) -> None:
     """
     arrow, _ = _arrow()
     table = _table(output)
-    with atomic_file(path) as file, arrow.ipc.new_file(file, table.schema) as writer:
+    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
 
@@ -84,7 +85,7 @@ def read_waiting(path: Path) -> Output:
     ------
     DamagedPartError, OSError
     """
-    with _told(path):
+    with _checked(path):
         table = _waiting_table(path)
         description = _description(table.schema)
         ((provenance, _),) = description.recordings
@@ -128,18 +129,18 @@ def read_part(path: Path) -> Iterator[Output]:
     _, parquet = _arrow()
     description = read_description(path)
     recordings = iter(description.recordings)
-    with _told(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             group, start = file.read_row_group(number), 0
             while start < group.num_rows:  # a group holds whole recordings
                 provenance, n_windows = next(recordings, (None, 0))
                 if provenance is None or n_windows < 1:
-                    raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata tells")
+                    raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata says")
                 yield _output(group.slice(start, n_windows), provenance, description.labels)
                 start += n_windows
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> PartDescription:
     """Read what a part holds, without its windows.
 
     Raises
@@ -150,7 +151,7 @@ def read_description(path: Path) -> Description:
         It cannot be read.
     """
     _, parquet = _arrow()
-    with _told(path):
+    with _checked(path):
         return _description(parquet.read_schema(path))
 
 
@@ -182,7 +183,7 @@ def _table(output: Output) -> Any:
 def _joined(schemas: Iterable[Any]) -> dict[str, str]:
     """The metadata of several outputs as one: what all have in common once, the rest in columns."""
     columns: defaultdict[str, list[Any]] = defaultdict(list)
-    same: dict[Any, Any] = {}  # thousands of outputs tell of one bundle
+    same: dict[Any, Any] = {}  # thousands of outputs name one bundle
     metadata: dict[str, Any] = {}
     for schema in schemas:
         metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
@@ -212,20 +213,20 @@ def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
 
 def _waiting_schema(path: Path) -> Any:
     arrow, _ = _arrow()
-    with _told(path), arrow.OSFile(str(path)) as file:
+    with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).schema
 
 
 def _waiting_table(path: Path) -> Any:
     arrow, _ = _arrow()
-    with _told(path), arrow.OSFile(str(path)) as file:
+    with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).read_all()
 
 
 # From Arrow
 
 
-def _description(schema: Any) -> Description:
+def _description(schema: Any) -> PartDescription:
     metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
     columns, common = metadata["recordings"], metadata["common"]
     names = columns.keys() | common.keys()
@@ -234,29 +235,27 @@ def _description(schema: Any) -> Description:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
     rows = enumerate(columns["n_windows"])
-    return Description(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
+    return PartDescription(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
 
 
 def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:
     return Output(
         timestamps=table["start_s"].to_numpy(),
-        **{kind.name: _matrix(table, kind.name) for kind in KINDS},
         labels=labels,
         provenance=provenance,
+        **{name: _matrix(table, name) for name in KINDS if name in table.column_names},
     )
 
 
-def _matrix(table: Any, name: str) -> npt.NDArray[np.float32] | None:
-    if name not in table.column_names:
-        return None
+def _matrix(table: Any, name: str) -> npt.NDArray[np.float32]:
     column = table[name].combine_chunks()
     values: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
     return values
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """What Arrow says of a file that is damaged, as a DamagedPartError."""
+def _checked(path: Path) -> Iterator[None]:
+    """Raise what Arrow says of a damaged file as a DamagedPartError."""
     arrow, _ = _arrow()
     try:
         yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels import Levels, largest_of
 from sonyc_ml.sound.opening import Sound, count_left, open_sound
+from sonyc_ml.sound.start_time import StartTime, StartTimes
+from sonyc_ml.sound.start_time.metadata import read_timestamp
 from sonyc_ml.sound.triggered import Segment
 from sonyc_ml.sound.unfinished import RawSound
 
@@ -32,8 +34,8 @@ LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach ha
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """An open recording.
+class FileRecording:
+    """An open file, as a :class:`~sonyc_ml.sound.recording.Recording`.
 
     Attributes
     ----------
@@ -77,6 +79,16 @@ class Recording:
     _descriptor: int = field(repr=False)
 
     @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.name
+
+    @property
+    def source(self) -> str:
+        """The file's path."""
+        return str(self.path)
+
+    @property
     def duration_s(self) -> float:
         """Length in time, in seconds; of a triggered recording with what was not recorded."""
         return self.n_elapsed / self.sample_rate
@@ -98,6 +110,11 @@ class Recording:
     def origination(self) -> str:
         """When the header says that the sound begins; see :func:`sonyc_ml.sound.header.read_origination`."""
         return read_origination(self._descriptor, self.n_bytes)
+
+    @property
+    def timestamp(self) -> str:
+        """When GUANO says that the sound begins; see :func:`sonyc_ml.sound.start_time.metadata.read_timestamp`."""
+        return read_timestamp(self._descriptor, self.n_bytes)
 
     @property
     def description(self) -> dict[str, Any]:
@@ -149,8 +166,12 @@ class Recording:
             n_read += len(frames)
             yield self._mono(frames)
 
-    def sha256(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal.
+    def start_time(self, name: str, start_times: StartTimes) -> StartTime:
+        """When it begins, as the name, the metadata or the file's time says."""
+        return start_times(self, name)
+
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal; `progress` is called as the work goes on.
 
         Raises
         ------
@@ -165,6 +186,8 @@ class Recording:
             while content := os.pread(self._descriptor, HASH_BLOCK_SIZE, position):
                 digest.update(content)
                 position += len(content)
+                if progress is not None:
+                    progress()
             status = os.fstat(self._descriptor)
         except OSError as error:
             raise system_failure(self.path, error) from error
@@ -202,7 +225,7 @@ class Recording:
 
 
 @contextmanager
-def open_recording(path: str | Path, channel: int | None = None, *, salvage: bool = False) -> Iterator[Recording]:
+def open_recording(path: str | Path, channel: int | None = None, *, salvage: bool = False) -> Iterator[FileRecording]:
     """Open a recording for reading; the file is opened once and closed at the end.
 
     Parameters
@@ -243,7 +266,7 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
                 )
             levels = Levels(largest_of(sound.subtype, sound.bits if isinstance(sound, RawSound) else 0))
             size, mtime_ns = state_of(status)
-            yield Recording(
+            yield FileRecording(
                 path=path,
                 sample_rate=sound.samplerate,
                 n_samples=sum(segment.n_samples for segment in opened.segments),

@@ -1,41 +1,45 @@
-"""A recording, wherever it comes from: a file, a stretch of a stream, the body of a request."""
+"""A recording, wherever its sound comes from: what embedding it needs to know."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.sound.triggered import Segment
 
+if TYPE_CHECKING:
+    from sonyc_ml.sound.start_time import StartTime, StartTimes
+
 
 class Recording(Protocol):
-    """What is asked of sound that is to be embedded.
+    """Sound with a beginning and an end: a file (:class:`~sonyc_ml.sound.files.FileRecording`), or what acts as one.
 
     Attributes
     ----------
-    path : Path
-        Its file; where there is none, what messages call it.
+    name : str
+        What an output calls it, where nobody names it otherwise.
+    source : str
+        What messages call it: the whole path of a file.
     sample_rate : int
         In Hz.
     n_samples : int
-        Of each channel.
+        Of its one channel.
     n_bytes, mtime_ns : int
-        With its name, its identity: the size and time of the file that holds the same samples.
+        Size and time of its file, or of what stands for one: with its name, its identity.
     salvaged : bool
         Whether this is what there is of a recording that is truncated or was never finished.
-    duration_s : float
     description : dict
-        What an output keeps of the sound and its gaps, by the names of its provenance; known once it is read.
-    comment, origination : str
-        What its metadata says of when it begins; empty where they say nothing.
+        What an output keeps of the sound and its gaps, by the names of its provenance; asked for after the blocks. May
+        be empty.
     """
 
     @property
-    def path(self) -> Path: ...  # noqa: D102
+    def name(self) -> str: ...  # noqa: D102  see the class
+    @property
+    def source(self) -> str: ...  # noqa: D102
     @property
     def sample_rate(self) -> int: ...  # noqa: D102
     @property
@@ -47,22 +51,27 @@ class Recording(Protocol):
     @property
     def salvaged(self) -> bool: ...  # noqa: D102
     @property
-    def duration_s(self) -> float: ...  # noqa: D102
-    @property
     def description(self) -> dict[str, Any]: ...  # noqa: D102
-    @property
-    def comment(self) -> str: ...  # noqa: D102
-    @property
-    def origination(self) -> str: ...  # noqa: D102
 
-    def blocks(self) -> Iterator[npt.NDArray[np.float32]]:
-        """Yield the mono samples in order, `(n,)` float32 in [-1, 1]."""
+    def segment_blocks(self) -> Iterator[tuple[Segment, Iterable[npt.NDArray[np.float32]]]]:
+        """Yield each stretch without a gap, most recordings being one, with its mono samples in order, once.
+
+        They come in blocks of any size, `(n,)` float32 in [-1, 1], which are read before the next stretch.
+        """
         ...
 
-    def segment_blocks(self) -> Iterator[tuple[Segment, Iterator[npt.NDArray[np.float32]]]]:
-        """Yield each stretch without a gap with its blocks, which are to be read before the next stretch."""
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        """SHA-256 of the bytes that hold the sound, in hexadecimal; `progress` is called as the work goes on."""
         ...
 
-    def sha256(self) -> str:
-        """SHA-256 of the bytes that hold the sound, in hexadecimal."""
+    def start_time(self, name: str, start_times: StartTimes) -> StartTime:
+        """When it begins.
+
+        Parameters
+        ----------
+        name : str
+            What its output calls it.
+        start_times : StartTimes
+            How that is found in a name and in metadata; what knows its beginning does not need it.
+        """
         ...

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from sonyc_ml.analysis.label_files import write_labels
 from sonyc_ml.analysis.labels import Rules, label_output, runs, window_spans
 from sonyc_ml.cli import main
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, OutputNameError
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
 from tests.conftest import floats
@@ -333,9 +333,22 @@ def test_a_name_used_again_has_its_time_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../a.wav", "/a.wav", "sub/../../a.wav", ""])
 def test_no_label_lies_outside_the_folder(name: str, tmp_path: Path) -> None:
     """An output that names a recording elsewhere does not make its labels land there."""
-    with pytest.raises(ConfigError, match="whose labels would lie outside the folder"):
+    with pytest.raises(OutputNameError, match="is refused, as"):
         write_labels([heard(name, [[0.9, 0.1]])], Rules(), "raven", tmp_path / "labels")
     assert not list(tmp_path.rglob("*.txt"))
+    left_out: list[str] = []
+    outputs = [heard(name, [[0.9, 0.1]]), heard("good.wav", [[0.9, 0.1]])]
+    assert write_labels(outputs, Rules(), "audacity", tmp_path / "labels", left_out.append).n_recordings == 1
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["good.wav.txt"]
+    assert len(left_out) == 1
+
+
+def test_a_name_in_the_way_costs_itself_alone(tmp_path: Path) -> None:
+    """Labels that would be a file and a folder at once are left out with the reason; the others are written."""
+    left_out: list[str] = []
+    outputs = [heard(name, [[0.9, 0.1]]) for name in ("a.wav", "a.wav.txt/b.wav", "c.wav")]
+    assert write_labels(outputs, Rules(), "audacity", tmp_path, left_out.append).n_recordings == 2
+    assert ["is a file, not a folder" in reason for reason in left_out] == [True]
 
 
 def test_a_csv_is_whole_or_not_at_all(tmp_path: Path) -> None:

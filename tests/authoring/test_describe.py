@@ -97,7 +97,7 @@ def test_a_description_is_laid_out_for_reading(tiny: Path) -> None:
     assert shown["model"] == "SpecModel"
     assert shown["window, hop"] == "1 s, 0.5 s"
     assert shown["sample rate"] == "8000 Hz"
-    assert shown["features"] == "(64, 51) a window"
+    assert shown["features"] == "(64, 51) per window"
     assert shown["embedding"] == "output 0"
     assert "made by" not in shown
 
@@ -157,10 +157,10 @@ def test_trouble_with_an_extractor_is_part_of_the_answer(changes: dict[str, Any]
 def test_an_extractor_that_nothing_vouches_for_is_not_described(tiny: Path) -> None:
     """A pickle without a manifest, or changed behind it, is an error and no description."""
     tiny.with_suffix(".pkl").write_bytes(b"damaged")
-    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl would be run, and nothing vouches for it"):
+    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl would be run, and no manifest lists it"):
         describe(tiny)
     vouch(tiny).with_suffix(".pkl").write_bytes(b"changed")
-    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl is not the file that the manifest vouches for"):
+    with pytest.raises(BundleIntegrityError, match=r"tiny\.pkl is not the file that the manifest lists"):
         describe(tiny)
 
 
@@ -171,7 +171,7 @@ def test_an_input_of_any_length_is_described(tmp_path: Path) -> None:
     shown = rows(render(describe(path)))
     assert shown["input"] == "sound [any, any] float32"
     assert shown["extractor"].startswith("none: a network that reads samples does not say their rate")
-    assert rows(render(describe(path, target_sr=8000, duration=0.25)))["features"] == "(2000) a window"
+    assert rows(render(describe(path, target_sr=8000, duration=0.25)))["features"] == "(2000) per window"
 
 
 def test_a_network_that_needs_a_length_is_described_with_one(tmp_path: Path) -> None:
@@ -223,7 +223,7 @@ def test_head_labels_and_multiplications_are_shown(tmp_path: Path) -> None:
         assert shown["scores"] == "of the head: dog, siren"
         assert shown["head"] == "head.tflite, reads features [1, 5] float32"
         assert shown["multiplications"] == f"{64 * 51 * 5:,} for one window"
-        assert shown["features"] == "(64, 51) a window"
+        assert shown["features"] == "(64, 51) per window"
 
 
 def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:

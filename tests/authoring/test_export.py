@@ -309,7 +309,7 @@ def test_modules_travel_by_name(tmp_path: Path, make_module: MakeModule, monkeyp
     text = "import edited_library\ndef my_features(y, sr, hop_size=None): return edited_library.LEVEL\n"
     name = make_module(text)
     (tmp_path / "own" / "edited_library.py").write_text("LEVEL = 'quiet'\n")
-    content = exporter._by_value(exporter._find_function(f"{name}:my_features"))
+    content = exporter.by_value(exporter.find_function(f"{name}:my_features"))
     library = sys.modules["edited_library"]
     monkeypatch.setattr(library, "LEVEL", "loud")
     assert dill.loads(content)(None, 8000) == "loud"
@@ -619,7 +619,7 @@ def test_a_pickle_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"A\.pkl is not a file"):
         read_bundle(network)
     network.with_suffix(".json").unlink()
-    with pytest.raises(BundleIntegrityError, match=r"A\.pkl would be run, and nothing vouches for it"):
+    with pytest.raises(BundleIntegrityError, match=r"A\.pkl would be run, and no manifest lists it"):
         read_bundle(network)
 
 

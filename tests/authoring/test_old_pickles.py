@@ -58,3 +58,12 @@ def test_a_function_of_the_users_gives_the_same_features() -> None:
     np.testing.assert_allclose(
         load_made_by_this_python("function")(Y, SAMPLE_RATE), features_of("function"), rtol=1e-4, atol=1e-6
     )
+
+
+def test_a_class_that_overrides_the_old_name_gives_the_same_features() -> None:
+    """A pickled class that derives from `Extractor` and overrides `_features` computes as before; it is said once."""
+    with pytest.warns(DeprecationWarning, match="features.Extractor is WindowExtractor now"):
+        extractor = load_made_by_this_python("subclass")
+    with pytest.warns(DeprecationWarning, match="Flatness overrides _features, which is window_features now"):
+        computed = extractor(Y, SAMPLE_RATE)
+    np.testing.assert_allclose(computed, features_of("subclass"), rtol=1e-4, atol=1e-6)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -16,7 +19,7 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.partitions import Partition, parse_keys
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
@@ -59,6 +62,85 @@ def assert_same(a: Output, b: Output) -> None:
     assert a.labels == b.labels
     for one, two in ((a.timestamps, b.timestamps), (a.embedding, b.embedding), (a.scores, b.scores)):
         np.testing.assert_array_equal(one, two)
+
+
+def test_another_partition_is_refused(batch: Batch) -> None:
+    """A dataset keeps the partition it was begun with; the sentence says which that is."""
+    run(batch)
+    before = outputs(batch.folder)
+    for keys in ((), ("node", "day"), ("node",)):
+        with pytest.raises(ConfigError, match=r"is partitioned by day, not by (none|node,day|node): .*--partition day"):
+            run(replace(batch, partition=keys))
+    assert outputs(batch.folder) == before
+
+
+def change(batch: Batch, script: str) -> None:
+    """Change the ledger as somebody else might have."""
+    with closing(sqlite3.connect(batch.folder / ".sonyc-ml" / "batch-parquet.sqlite")) as raw:
+        raw.executescript(script)
+
+
+@pytest.mark.parametrize("place", ["../x", "/{tmp}/x", "day=1/../../x", "sub//x"])
+def test_a_ledger_removes_and_writes_nothing_outside(place: str, batch: Batch, tmp_path: Path) -> None:
+    """A dataset from elsewhere whose ledger names parts outside it is read anew; what lies outside stays."""
+    victim = tmp_path / "x" / "part-00000.parquet"
+    victim.parent.mkdir()
+    victim.write_bytes(b"mine")
+    part = place.replace("{tmp}", str(tmp_path)[1:])
+    run(batch)
+    before = outputs(batch.folder)
+    for path in (f"{part}/part-00000.parquet", f"{part}/../x", f"{part}/part-00000.parquet/.."):
+        change(batch, f"INSERT OR REPLACE INTO parts VALUES ('{path}', 4, 0, 1)")
+        assert not [event for event in run(batch) if isinstance(event, RecordingEmbedded)]
+        assert (outputs(batch.folder), victim.read_bytes()) == (before, b"mine")
+    change(batch, f"UPDATE outputs SET path = '', place = '{part}'; UPDATE parts SET is_replaced = 1")
+    run(batch)
+    assert [path.name for path in tmp_path.rglob("*.parquet") if not path.is_relative_to(batch.folder)] == [victim.name]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "CREATE TRIGGER t AFTER INSERT ON outputs BEGIN DELETE FROM parts; END",
+        (
+            "DROP TABLE parts; CREATE VIEW parts AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) "
+            "SELECT 'a' AS path, x AS n_bytes, x AS mtime_ns, 1 AS is_replaced FROM n"
+        ),
+        "UPDATE outputs SET duration_s = 'long'",
+    ],
+)
+def test_a_ledger_that_is_not_ours_is_made_again(attack: str, batch: Batch) -> None:
+    """Tables, views and triggers of somebody else's, and texts for numbers, are damage: the outputs know as much."""
+    run(batch)
+    before = outputs(batch.folder)
+    change(batch, attack)
+    assert not [event for event in run(batch) if isinstance(event, RecordingEmbedded)]
+    assert outputs(batch.folder) == before
+
+
+def test_a_linked_folder_leads_to_no_other_files(batch: Batch, tmp_path: Path) -> None:
+    """Where a folder of a dataset from elsewhere is a link, nothing is written or removed behind it."""
+    run(batch)
+    victim = tmp_path / "elsewhere" / "part-00000.parquet"
+    (batch.folder / "day=2026-11-21").rename(victim.parent)
+    (batch.folder / "day=2026-11-21").symlink_to(victim.parent)
+    before = victim.read_bytes()
+    change(batch, "UPDATE parts SET is_replaced = 1")
+    with pytest.raises(StoreError, match="leads out of the dataset by a symbolic link; remove the link"):
+        run(batch)
+    assert (os.listdir(victim.parent), victim.read_bytes()) == ([victim.name], before)
+
+
+def test_a_linked_state_folder_is_refused(batch: Batch, tmp_path: Path) -> None:
+    """A `.sonyc-ml` that is a link would have what waits in another folder removed."""
+    kept = tmp_path / "elsewhere" / "waiting" / "mine.arrow"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    batch.folder.mkdir()
+    (batch.folder / ".sonyc-ml").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match="is a symbolic link"):
+        run(batch)
+    assert kept.exists()
 
 
 def test_outputs_without_scores_or_embedding(tmp_path: Path) -> None:
@@ -121,6 +203,31 @@ def test_partitions(text: str, partition: str) -> None:
         Partition(parse_keys(text))("pole %2F1/a.wav", "2026-11-21T00:30:00+01:00").replace("%252F", "%2F") == partition
     )
     assert Partition(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
+
+
+@pytest.mark.parametrize(
+    ("start_time", "day"),
+    [
+        ("0001-01-01T00:00:00+14:00", "0001-01-01"),
+        ("0001-01-01T00:00:00-12:00", "0001-01-01"),
+        ("9999-12-31T23:59:59.500+00:00", "9999-12-31"),
+        ("9999-12-31T23:59:59-12:00", "9999-12-31"),
+        ("1970-01-01T00:05:54+00:00", "1970-01-01"),
+    ],
+)
+def test_the_ends_of_time(start_time: str, day: str) -> None:
+    """The first and the last day that there are have a partition in every zone."""
+    assert Partition()("a.wav", start_time) == f"day={day}"
+
+
+def test_a_batch_with_the_ends_of_time(batch: Batch, tmp_path: Path) -> None:
+    """Recordings of the years 1 and 9999, east and west of Greenwich, are embedded with the others."""
+    for name in ("00010101_000000.wav", "99991231_235959.wav"):
+        write_recording(tmp_path / "in" / name, seconds=1)
+    for time_zone in ("Asia/Tokyo", "America/New_York"):
+        made = replace(batch, folder=batch.folder / time_zone, job=replace(batch.job, time_zone=time_zone))
+        assert len([event for event in run(made) if isinstance(event, RecordingEmbedded)]) == 8
+        assert len(list(iter_outputs(made.folder))) == 8
 
 
 def test_wrong_places() -> None:

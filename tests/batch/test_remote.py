@@ -17,7 +17,7 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
-from tests.conftest import write_recording
+from tests.conftest import needs, write_recording
 from tests.support.batches import named, outputs, run
 
 fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
@@ -137,6 +137,33 @@ def test_fetching_keeps_the_time_and_leaves_nothing_behind(tmp_path: Path) -> No
         remote.fetch("memory://f/b.wav", tmp_path, 0)
     assert not list(tmp_path.iterdir())
     system.rm("/f", recursive=True)
+
+
+@pytest.mark.parametrize("output_format", ["npz", "csv", pytest.param("parquet", marks=needs("pyarrow"))])
+@pytest.mark.parametrize("key", ["ok/../../../X.wav", "a/../X.wav", "a//X.wav", "./X.wav", "X\0.wav"])
+def test_a_key_that_leads_elsewhere_costs_itself_alone(
+    key: str, output_format: str, tmp_path: Path, tiny_bundle: Path
+) -> None:
+    """A store whose keys hold `..` and the like writes nothing outside the folder; the others are embedded."""
+    system = fsspec.filesystem("memory")
+    sound = write_recording(tmp_path / "local" / "a.wav").read_bytes()
+    system.pipe_file("/attack/good.wav", sound)
+    system.store[f"/attack/{key}"] = type(system.store["/attack/good.wav"])(system, f"/attack/{key}", sound)
+    before = {path for path in tmp_path.rglob("*") if tmp_path / "deep" not in path.parents}
+    batch = Batch(
+        Sources(["memory://attack"]),
+        Job(str(tiny_bundle)),
+        tmp_path / "deep" / "er" / "out",
+        output_format=output_format,
+    )
+    events = run(batch)
+    system.rm("/attack", recursive=True)
+    system.store.pop(f"/attack/{key}", None)
+    assert (named(events, RecordingEmbedded), len(named(events, RecordingFailed))) == (["good.wav"], 1)
+    assert "output name," in (batch.folder / "failures.csv").read_text()
+    assert {path for path in tmp_path.rglob("*") if not path.is_relative_to(tmp_path / "deep")} == before
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["er"]
+    assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["out"]
 
 
 def test_fetching_ahead_keeps_the_order() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -18,12 +17,11 @@ import pytest
 from sonyc_ml.base.lock import BATCH, Lock
 from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
-from sonyc_ml.batch.ledger import Ledger
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
-from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+from sonyc_ml.outputs.reading import Embeddings, iter_outputs, read_embeddings
 from tests.conftest import PATIENCE_S, needs, vouch, write_recording
 from tests.support import networks
 from tests.support.batches import forget, named, outputs, run
@@ -53,6 +51,102 @@ def test_results_do_not_depend_on_the_workers(output_format: str, batch: Batch) 
     one, three = outputs(batch.folder / "1"), outputs(batch.folder / "3")
     assert len(one) >= (1 if output_format == "parquet" else 12)
     assert one == three
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_a_pattern_that_leads_upwards_writes_nothing_outside(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings that a pattern finds above its own folder are refused with a sentence; the others are embedded."""
+    (tmp_path / "in" / "0" / "sub").mkdir()
+    inputs = [f"{tmp_path}/in/[0]/*.wav", f"{tmp_path}/in/0/s*/../../1/*.wav"]
+    batch = replace(batch, sources=Sources(inputs), folder=tmp_path / "deep" / "out", output_format=output_format)
+    events = run(batch)
+    assert (len(named(events, RecordingEmbedded)), len(named(events, RecordingFailed))) == (4, 4)
+    assert all("leads out of the folder" in event.detail for event in events if isinstance(event, RecordingFailed))
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+def card(folder: Path, names: tuple[str, ...], seed: int, mtime_s: float) -> Path:
+    """A memory card: recordings of names that another one may have too."""
+    for number, name in enumerate(names):
+        path = write_recording(folder / name, seconds=1, seed=seed + number)
+        os.utime(path, (mtime_s, mtime_s))
+    return folder
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("kind", ["elsewhere", "elsewhere, of the same size and time", "at the same place"])
+def test_a_second_card_replaces_nothing(kind: str, output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings of the same names from another card are kept apart by their time, and told; a second run keeps all."""
+    names = ("REC1.wav", "sub/REC2.wav")
+    place = tmp_path / "card"
+    first = replace(batch, sources=Sources([str(card(place, names, 1, 1.6e9))]), output_format=output_format)
+    before = {provenance.recording_sha256 for provenance in read_after(first).provenances}
+    if kind == "at the same place":
+        place.rename(tmp_path / "taken out")
+        second = card(place, names, 11, 1.7e9)
+    else:
+        second = card(tmp_path / "card 2", names, 11, 1.6e9 if "size" in kind else 1.7e9)
+    again = replace(first, sources=Sources([str(second)]))
+    events = run(again)
+    ended = events[-1]
+    assert isinstance(ended, BatchEnded)
+    assert (ended.n_embedded, ended.n_apart, ended.n_replaced) == (2, 2, 0)
+    read = read_after(again)
+    assert len(read.provenances) == len(set(read.recording)) == 4
+    assert before < {provenance.recording_sha256 for provenance in read.provenances}
+    assert len(named(run(again), RecordingKept)) == 2
+    sources = Sources([str(tmp_path / "taken out" if kind == "at the same place" else place)])
+    assert len(named(run(replace(first, sources=sources)), RecordingKept)) == 2
+
+
+def read_after(batch: Batch) -> Embeddings:
+    """What a batch leaves behind."""
+    run(batch)
+    return read_embeddings(batch.folder)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_same_recordings_elsewhere_are_the_same(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """An archive that was moved, or touched, is not embedded under other names; nothing is there twice."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    moved = replace(batch, sources=Sources([str(tmp_path / "moved")]))
+    assert len(named(run(moved), RecordingKept)) == 12
+    for task in moved.sources:
+        os.utime(task.path, (1.7e9, 1.7e9))
+    assert len(read_after(moved).provenances) == 12
+
+
+@pytest.mark.parametrize("pair", [("npz", "csv"), ("csv", "npz"), ("npz", "parquet"), ("parquet", "csv")])
+def test_a_second_format_is_refused(pair: tuple[str, str], batch: Batch, tmp_path: Path) -> None:
+    """A second format would have every window in the folder twice; other folders' outputs and tables do not matter."""
+    if "parquet" in pair:
+        pytest.importorskip("pyarrow")
+    batch = replace(batch, sources=Sources([str(tmp_path / "in" / "0")]))
+    run(replace(batch, output_format=pair[0]))
+    before = outputs(batch.folder)
+    with pytest.raises(ConfigError, match=r"holds outputs of another format already, .*; give another --output"):
+        run(replace(batch, output_format=pair[1]))
+    assert outputs(batch.folder) == before
+    (tmp_path / "above").mkdir()
+    batch.folder.rename(tmp_path / "above" / "out")
+    (tmp_path / "above" / "table.csv").write_text("a,b\n1,2\n")
+    assert run(replace(batch, folder=tmp_path / "above", output_format=pair[1]))
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_name_in_the_way_costs_itself_alone(workers: int, output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """A recording whose output cannot have its name is listed as failed; every other one is embedded."""
+    suffix = "arrow" if output_format == "parquet" else output_format
+    write_recording(tmp_path / "in" / "0" / "a.wav")
+    write_recording(tmp_path / "in" / "0" / f"a.wav.{suffix}" / "b.wav")
+    events = run(replace(batch, output_format=output_format, workers=workers))
+    assert len(named(events, RecordingEmbedded)) == 13
+    (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
+    assert (failed.reason, failed.recording[:7]) == ("output name", "0/a.wav")
 
 
 @pytest.mark.parametrize("output_format", FORMATS)
@@ -232,7 +326,7 @@ def test_a_disk_that_fails_ends_it(batch: Batch) -> None:
     """Where outputs cannot be written it ends at once, and says why; nothing half-written is left."""
     blocked = batch.folder / "1"
     batch.folder.mkdir()
-    blocked.write_text("a file where a folder should be")
+    blocked.symlink_to(batch.folder.with_name("a disk that is away"))
     for workers in (1, 2):
         with pytest.raises(StoreError, match="is not a folder"):
             run(replace(batch, workers=workers))
@@ -308,14 +402,31 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def test_the_ledger_is_an_index(tmp_path: Path) -> None:
-    """A ledger from another version, which cannot be known here, is made anew."""
-    path = tmp_path / "batch-npz.sqlite"
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        connection.execute("PRAGMA user_version = 99")
-    connection.close()
-    Ledger(path).close()
-    with sqlite3.connect(path) as connection:
-        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
-    connection.close()
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_another_time_is_not_another_recording(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings whose times were shifted, rounded or set anew are kept; one with as many other bytes is embedded."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    before = outputs(batch.folder)
+    paths = sorted((tmp_path / "in").rglob("*.wav"))
+    for path, shift_ns in zip(paths, (3600 * 10**9, -1_234_567_891, 7, 400 * 86400 * 10**9), strict=False):
+        mtime_ns = path.stat().st_mtime_ns + shift_ns
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    assert named(run(batch), RecordingEmbedded) == []
+    assert outputs(batch.folder) == before
+    forget(batch)  # the outputs alone know as much
+    assert named(run(batch), RecordingEmbedded) == []
+    content = bytearray(paths[0].read_bytes())
+    content[-1] ^= 1
+    paths[0].write_bytes(content)
+    assert named(run(batch), RecordingEmbedded) == [paths[0].relative_to(tmp_path / "in").as_posix()]
+
+
+def test_nothing_is_read_again_where_times_hold(batch: Batch, tmp_path: Path) -> None:
+    """What is done is known by size and time alone: recordings that could not be read any more are kept."""
+    run(batch)
+    for path in (tmp_path / "in").rglob("*.wav"):
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert len(named(run(batch), RecordingKept)) == 12

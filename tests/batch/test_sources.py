@@ -50,6 +50,12 @@ def test_files_are_named_by_themselves(archive: Path) -> None:
         names(archive / "n2" / "sub" / "c.WAV", root=str(archive / "n1"))
 
 
+def test_a_name_may_begin_with_dots(archive: Path) -> None:
+    """Two dots at the beginning of a name lead nowhere: `..a.wav` lies in its root."""
+    write_recording(archive / "..a.wav")
+    assert names(archive / "..a.wav", root=str(archive)) == ["..a.wav"]
+
+
 def test_patterns_are_named_below_their_fixed_part(archive: Path) -> None:
     """A quoted pattern finds what the shell would, recordings only, and keeps the folders that vary."""
     assert names(f"{archive}/*/*.wav") == ["n1/[x].wav", "n1/b.wav"]

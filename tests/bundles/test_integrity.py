@@ -20,7 +20,7 @@ import pytest
 
 from sonyc_ml.bundles.bundle import load_extractor, read_bundle
 from sonyc_ml.bundles.integrity import MAX_FILE_SIZE, NAMESPACE, make_signature, read_guarded
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 from sonyc_ml.model import AudioModel
@@ -104,7 +104,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planted:
     )
     bundle.vouch()
     # Accepted as it is now: it is the attacks that are refused.
-    BundleState().accept(hashlib.sha256(bundle.file("a.pkl").read_bytes()).hexdigest(), "a.pkl")
+    MachineState().accept(hashlib.sha256(bundle.file("a.pkl").read_bytes()).hexdigest(), "a.pkl")
     return bundle
 
 
@@ -165,7 +165,7 @@ def test_a_flipped_bit_is_refused(planted: Planted, name: str) -> None:
     """A bit flipped in any file is refused by the file's name, with what to do."""
     flip(planted.file(name))
     message = planted.refusal()
-    assert f"{planted.file(name)} is not the file that the manifest vouches for" in message
+    assert f"{planted.file(name)} is not the file that the manifest lists" in message
     assert f"sonyc-ml bundle trust {planted.path}" in message
 
 
@@ -181,7 +181,7 @@ def test_another_bundles_file_is_refused(planted: Planted, sound: Path, name: st
 def test_a_truncated_file_is_refused(planted: Planted, size: int) -> None:
     """What an interrupted copy leaves is refused."""
     os.truncate(planted.file("a.pkl"), size)
-    assert "is not the file that the manifest vouches for" in planted.refusal()
+    assert "is not the file that the manifest lists" in planted.refusal()
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -195,7 +195,7 @@ def test_a_pickle_without_a_manifest_is_refused(planted: Planted) -> None:
     """A bare .pkl is refused with the one command that would trust it."""
     planted.file("a.json").unlink()
     message = planted.refusal()
-    assert f"{planted.file('a.pkl')} would be run, and nothing vouches for it" in message
+    assert f"{planted.file('a.pkl')} would be run, and no manifest lists it" in message
     assert message.endswith(f"sonyc-ml bundle trust {planted.path}")
 
 
@@ -211,7 +211,7 @@ def test_a_pickle_that_is_not_listed_is_refused(planted: Planted) -> None:
     """A manifest of a pickled bundle that does not list the .pkl vouches for nothing."""
     files = {name: digest for name, digest in planted.manifest().files.items() if name != "a.pkl"}
     planted.vouch(files=files)
-    assert "does not vouch for a.pkl; if you trust it: sonyc-ml bundle trust" in planted.refusal()
+    assert "does not list a.pkl among its files; if you trust it: sonyc-ml bundle trust" in planted.refusal()
 
 
 def test_a_stray_pickle_is_not_run(planted: Planted) -> None:
@@ -219,15 +219,15 @@ def test_a_stray_pickle_is_not_run(planted: Planted) -> None:
     files = {name: digest for name, digest in planted.manifest().files.items() if name != "a.pkl"}
     planted.vouch(files=files, input=Input("log_mel"), golden=None)
     assert type(load_model(planted.path)).__name__ == "SpecModel"
-    assert f"nothing vouches for {planted.file('a.pkl')}" in planted.refusal(input_kind="pickled")
+    assert f"no manifest lists {planted.file('a.pkl')}" in planted.refusal(input_kind="pickled")
 
 
 def test_a_network_that_is_not_listed_is_refused(planted: Planted) -> None:
-    """A manifest that was put beside another network does not vouch for it."""
+    """A manifest that was put beside another network does not list it."""
     for suffix in (".tflite", ".json"):
         shutil.copy(planted.path.with_suffix(suffix), planted.file(f"b{suffix}"))
     message = replace(planted, path=planted.file("b.tflite")).refusal()
-    assert "b.json does not vouch for b.tflite: it is not among its files" in message
+    assert "b.json does not list b.tflite among its files" in message
 
 
 def test_a_manifest_that_is_damaged_is_refused(planted: Planted) -> None:
@@ -489,7 +489,7 @@ def test_a_signature_that_is_none_is_refused(
 def test_a_signed_bundles_files_are_compared(signed: Planted) -> None:
     """A signature over the manifest does not help a file that is not the manifest's."""
     flip(signed.file("a.pkl"))
-    assert "is not the file that the manifest vouches for" in signed.refusal(trusted_keys=signed.trusted_keys)
+    assert "is not the file that the manifest lists" in signed.refusal(trusted_keys=signed.trusted_keys)
 
 
 def test_a_signed_bundle_is_not_taken_for_another(signed: Planted, keys: Path) -> None:
@@ -497,7 +497,7 @@ def test_a_signed_bundle_is_not_taken_for_another(signed: Planted, keys: Path) -
     for path in list(signed.folder.iterdir()):
         shutil.copy(path, signed.file(path.name.replace("a.", "b.", 1)))
     message = replace(signed, path=signed.file("b.tflite")).refusal(trusted_keys=signed.trusted_keys)
-    assert "does not vouch for b.tflite" in message
+    assert "does not list b.tflite" in message
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "folder"])
@@ -626,7 +626,7 @@ def test_a_forged_version_is_not_remembered(sound: Path, keys: Path) -> None:
     manifest.write_text(manifest.read_text().replace("1.0.0", "9.0.0"))
     with pytest.raises(BundleIntegrityError):
         load_model(sound, trusted_keys=trusted_keys)
-    assert BundleState().newest_version("tiny") == ()
+    assert MachineState().newest_version("tiny") == ()
 
 
 @pytest.mark.parametrize("version", [5, None, "", "1", "one.two.three", [1, 0, 0], "9" * 99 + ".0.0"], ids=str)
@@ -636,7 +636,7 @@ def test_a_damaged_memory_of_versions_is_no_error(sound: Path, keys: Path, versi
     state = Path(os.environ["XDG_STATE_HOME"]) / "sonyc-ml" / "bundles.json"
     state.write_text(json.dumps({"versions": {"tiny": version}}))
     load_model(sound, trusted_keys=sign_version(sound, "1.0.0", keys))
-    assert BundleState().newest_version("tiny") == (1, 0, 0)
+    assert MachineState().newest_version("tiny") == (1, 0, 0)
 
 
 def test_a_version_that_cannot_be_remembered_is_said(

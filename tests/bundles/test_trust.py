@@ -23,7 +23,7 @@ from sonyc_ml.authoring.make import make_bundle, trust, verify
 from sonyc_ml.batch.job import Job
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.bundles.integrity import read_guarded
-from sonyc_ml.bundles.machine_state import BundleState
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Input, Manifest
 from sonyc_ml.bundles.own_extractor import BUILD, is_own_extractor
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, StoreError
@@ -100,7 +100,7 @@ def foreign_class(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "foreign_module.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)
+    sys.modules.pop("foreign_module", None)
     network = tmp_path / "models" / "b.tflite"
     network.parent.mkdir(exist_ok=True)
     network.write_bytes(networks.dense((1, 64, 51, 1)))
@@ -351,9 +351,9 @@ def test_roots_record_counts_for_everybody(elsewhere: Path, tmp_path: Path) -> N
     record = tmp_path / "etc" / "trusted"
     record.parent.mkdir()
     record.write_text(f"# by the operator\n\n{sha256(elsewhere.with_suffix('.pkl'))}  c.pkl\n")
-    state = BundleState(system_record=record)
+    state = MachineState(system_record=record)
     assert read_bundle(elsewhere, state=state).accepted == {sha256(elsewhere.with_suffix(".pkl"))}
-    assert not read_bundle(elsewhere, state=BundleState()).accepted
+    assert not read_bundle(elsewhere, state=MachineState()).accepted
 
 
 def test_a_service_sees_what_its_user_accepted(
@@ -402,11 +402,11 @@ def test_a_record_cut_by_an_editor_is_continued(elsewhere: Path, state: Path) ->
     """A last line without its end stays a line of its own; a name cannot add one."""
     state.mkdir(parents=True)
     (state / "trusted").write_text("0" * 64)
-    BundleState().accept("1" * 64, f"a\n{'2' * 64}")
-    assert BundleState().accepted() >= {"0" * 64, "1" * 64}
-    assert "2" * 64 not in BundleState().accepted()
+    MachineState().accept("1" * 64, f"a\n{'2' * 64}")
+    assert MachineState().accepted() >= {"0" * 64, "1" * 64}
+    assert "2" * 64 not in MachineState().accepted()
     before = (state / "trusted").read_bytes()
-    BundleState().accept("1" * 64, "again")
+    MachineState().accept("1" * 64, "again")
     assert (state / "trusted").read_bytes() == before
 
 
@@ -514,5 +514,4 @@ def test_info_shows_code_without_running_it(attack: Path, mark: Path) -> None:
     trust(attack)
     assert describe(attack)["code"][0]["accepted"]
     assert not mark.exists()
-    assert "foreign_module" not in sys.modules
     importlib.invalidate_caches()

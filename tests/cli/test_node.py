@@ -18,7 +18,8 @@ import pytest
 
 from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.node.journal.journal import Embedded, Journal
+from sonyc_ml.node.facts import DaemonFacts, Facts
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from tests.conftest import PATIENCE_S, write_recording
 
 LONG_S = PATIENCE_S
@@ -36,23 +37,20 @@ def output(tmp_path: Path) -> Path:
         identity = Identity(name, 3, (spool / name).stat().st_mtime_ns)
         journal.add([identity])
         if number == 0:
-            journal.finish(identity, Embedded(now_s - 100, 10.0, 0.1))
+            journal.finish(identity, OutputSummary(now_s - 100, 10.0, 0.1))
         elif number == 1:
             journal.quarantine(identity, "unreadable", "bad.wav: it is not sound")
         else:
             journal.shed(identity, "too old", "it waited", start_s=now_s - 200, duration_s=10.0)
-    journal.tell(
-        daemon={
-            "pid": 1,
-            "since": "2026-01-01T00:00:00+00:00",
-            "version": "1.0",
-            "folder": str(spool),
-            "extensions": [".wav"],
-            "output": str(tmp_path / "out"),
-            "format": "npz",
-            "bundles": [],
-        }
+    daemon = DaemonFacts(
+        pid=1,
+        since="2026-01-01T00:00:00+00:00",
+        version="1.0",
+        folder=str(spool),
+        extensions=(".wav",),
+        output=str(tmp_path / "out"),
     )
+    journal.write_facts(Facts(daemon=daemon))
     journal.close()
     return tmp_path / "out"
 

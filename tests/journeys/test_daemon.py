@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +67,14 @@ def test_a_bad_recording_is_reported_and_passed_over(watch: StartWatch) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_the_recording_at_hand(watch: StartWatch, number: int) -> None:
-    """The recording being embedded when the signal comes is embedded; the next one is not begun."""
+    """The recording being embedded when the signal comes is embedded, where it takes no second; the next one is not."""
     daemon = watch("--verbose", "--hop_size", "0.005")
-    write_recording(daemon.output.with_name("a.wav"), seconds=60).rename(daemon.folder / "a.wav")
+    write_recording(daemon.output.with_name("a.wav"), seconds=3).rename(daemon.folder / "a.wav")
     daemon.wait(lambda: bool(daemon.ask(Journal.begun)), "a.wav begun")
     write_recording(daemon.folder / "b.wav")
     assert daemon.stop(number) == 0
     with np.load(daemon.output / "a.wav.npz", allow_pickle=False) as output:
-        assert len(output["embedding"]) == 11801
+        assert len(output["embedding"]) == 401
     assert daemon.outputs() == ["a.wav.npz"]
 
 
@@ -99,19 +101,25 @@ def test_csv_and_extensions(watch: StartWatch) -> None:
     assert daemon.outputs() == ["a.flac.csv"]
 
 
-def test_an_output_that_cannot_be_stored_is_tried_again(watch: StartWatch) -> None:
+def test_an_output_that_cannot_be_stored_is_tried_again(watch: StartWatch, tmp_path: Path) -> None:
     """Trouble with the disk is reported once, and again when it has passed; the recording is embedded then."""
-    daemon = watch()
-    (daemon.output / "sub").write_text("a file where the folder should be")
-    write_recording(daemon.folder / "sub" / "a.wav")
-    daemon.wait_for_line("everything waits, and is tried again")
-    daemon.wait(lambda: bool(daemon.ask(Journal.facts)["trouble"]), "a fact")
-    assert daemon.ask(Journal.facts)["trouble"]["detail"].endswith("is not a folder")
-    (daemon.output / "sub").unlink()
-    daemon.wait_for_output("sub/a.wav.npz")
-    daemon.wait_for_line("the trouble has passed")
-    assert daemon.stop() == 0
-    assert daemon.log().count("cannot be written: ") <= 3  # by the recording, and by who waits
+    with mounted() as disk:
+        (tmp_path / "out" / "sub").mkdir(parents=True)
+        subprocess.run(["mount", "--bind", disk, tmp_path / "out" / "sub"], check=True)
+        try:
+            ballast = fill(disk)
+            daemon = watch()
+            write_recording(daemon.folder / "sub" / "a.wav")
+            daemon.wait_for_line("everything waits, and is tried again")
+            daemon.wait(lambda: daemon.ask(Journal.facts).trouble is not None, "a fact")
+            assert daemon.ask(Journal.facts).trouble.detail.endswith("No space left on device")
+            ballast.unlink()
+            daemon.wait_for_output("sub/a.wav.npz")
+            daemon.wait_for_line("the trouble has passed")
+            assert daemon.stop() == 0
+            assert daemon.log().count("cannot be written: ") <= 3  # by the recording, and by who waits
+        finally:
+            subprocess.run(["umount", tmp_path / "out" / "sub"], check=True)
 
 
 def test_sonyc_network(watch: StartWatch, sonyc_bundle: Path, street: Path) -> None:
@@ -149,7 +157,7 @@ def test_a_folder_that_is_missing_at_the_start_is_waited_for(watch: StartWatch, 
     daemon.wait_for_line("is there again")
     assert daemon.stop() == 0
     assert daemon.log().count("waiting for it") == 1
-    assert daemon.ask(Journal.facts)["folder"]["word"] == "watched"
+    assert daemon.ask(Journal.facts).folder_word == "watched"
 
 
 def test_a_recorder_that_is_silent_is_told_of_once(watch: StartWatch, tmp_path: Path) -> None:
@@ -157,7 +165,7 @@ def test_a_recorder_that_is_silent_is_told_of_once(watch: StartWatch, tmp_path: 
     (tmp_path / "c.toml").write_text("[spool]\nquiet_after_s = 0.5\n")
     daemon = watch("--config", tmp_path / "c.toml")
     daemon.wait_for_line("no recording for 0 minutes; is the recorder running?")
-    daemon.wait(lambda: daemon.ask(Journal.facts)["input"]["word"] == "quiet", "a fact")
+    daemon.wait(lambda: daemon.ask(Journal.facts).is_quiet, "a fact")
     write_recording(daemon.folder / "a.wav")
     daemon.wait_for_line("recordings come in again")
     daemon.wait_for_output("a.wav.npz")
@@ -183,9 +191,9 @@ def test_the_journal_says_what_became_of_each(watch: StartWatch) -> None:
     (daemon.folder / "bad.wav").write_bytes(b"no sound at all")
     assert daemon.wait_for_state("a.wav", "done").duration_s == 1.0
     assert daemon.wait_for_state("bad.wav", "quarantined").reason == "unreadable"
-    assert daemon.ask(Journal.facts)["daemon"]["pid"] == daemon.process.pid
+    assert daemon.ask(Journal.facts).daemon.pid == daemon.process.pid
     daemon.stop()
-    assert "stopped" in daemon.ask(Journal.facts)
+    assert daemon.ask(Journal.facts).stopped
 
 
 def test_a_recording_that_kills_the_process_is_given_up(watch: StartWatch, tmp_path: Path) -> None:
@@ -249,7 +257,7 @@ def test_sighup_reloads(watch: StartWatch, tiny_bundle: Path, tmp_path: Path) ->
     daemon.process.send_signal(signal.SIGHUP)
     daemon.wait_for_line("not reloaded, the old bundle runs on: ")
     assert "is not TOML" in daemon.log()
-    daemon.wait(lambda: daemon.ask(Journal.facts)["reload"]["ok"] is False, "a fact")
+    daemon.wait(lambda: daemon.ask(Journal.facts).reload.ok is False, "a fact")
     write_recording(daemon.folder / "b.wav")
     daemon.wait_for_output("b.wav.npz")
     assert daemon.stop() == 0
@@ -310,7 +318,7 @@ def test_a_journal_that_is_deleted_is_made_again(watch: StartWatch) -> None:
     daemon.wait((daemon.state / "journal.sqlite").exists, "a new journal")
     daemon.wait_for_state("b.wav", "done")
     assert daemon.wait_for_state("a.wav", "done").duration_s == 1.0
-    assert daemon.ask(Journal.facts)["daemon"]["pid"] == daemon.process.pid
+    assert daemon.ask(Journal.facts).daemon.pid == daemon.process.pid
     assert daemon.stop() == 0
 
 
@@ -374,3 +382,42 @@ def test_a_recording_retried_by_another_is_seen(watch: StartWatch) -> None:
     journal.close()
     daemon.wait(lambda: daemon.log().count("quarantined (unreadable)") == 2, "a second try")
     daemon.stop()
+
+
+def sparse_wav(path: Path, hours: float, sample_rate: int = 48_000) -> Path:
+    """Write a header, and silence that takes no room on the disk."""
+    n_bytes = round(hours * 3600) * sample_rate * 2
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.setnframes(n_bytes // 2)
+        file.writeframes(b"")
+    content = bytearray(path.read_bytes())
+    content[4:8], content[40:44] = (n_bytes + 36).to_bytes(4, "little"), n_bytes.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.truncate(path, 44 + n_bytes)
+    return path
+
+
+def peak_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process has had."""
+    (line,) = (x for x in Path(f"/proc/{process.pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.timing
+def test_a_long_recording_is_left_at_once(watch: StartWatch, slowness: float) -> None:
+    """Hours of sound neither fill memory nor hold up the end: the recording stays pending, as if it was never begun."""
+    daemon = watch("--verbose", "--hop-size", "0.1")
+    begin_bytes = peak_bytes(daemon.process)
+    sparse_wav(daemon.output.with_name("a.wav"), hours=6).rename(daemon.folder / "a.wav")
+    daemon.wait(lambda: bool(daemon.ask(Journal.begun)), "a.wav begun")
+    time.sleep(3)  # well inside it
+    assert peak_bytes(daemon.process) - begin_bytes < 80e6
+    start_s = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - start_s < 2 * slowness
+    (entry,) = daemon.ask(lambda journal: journal.find("a.wav"))
+    assert (entry.state, entry.n_attempts, entry.n_failures) == ("pending", 0, 0)
+    assert daemon.outputs() == []

@@ -24,7 +24,7 @@ def test_the_recorder_writes_a_street_recording(tmp_path: Path) -> None:
 def test_what_cannot_emulate_is_skipped() -> None:
     """Where there is nothing to emulate a node with, scripts/test-arm says so and exits with 77."""
     environment = {**os.environ, "PATH": "/nonexistent", "XDG_CACHE_HOME": "/nonexistent"}
-    command = [sys.executable, str(ROOT / "scripts" / "arm" / "main.py"), "arm64", "--quick"]
+    command = [sys.executable, "-m", "scripts.arm.on_arm", "arm64", "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=60)
     assert (done.returncode, done.stderr) == (77, "")
     (line,) = done.stdout.splitlines()

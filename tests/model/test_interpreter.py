@@ -197,7 +197,7 @@ def test_a_shape_that_does_not_fit_is_refused_with_both(
 
 
 def test_several_outputs_come_in_their_order() -> None:
-    """Each output is an array of its own, one row a window, whatever its shape."""
+    """Each output is an array of its own, one row per window, whatever its shape."""
     features = normal(5, 96)
     network = networks.reshaping(
         Spec((1, 96)), Spec((1, 96), name="row"), Spec((1, 8, 12)), Spec((96, 1), name="no batch"), Spec((2, 48))

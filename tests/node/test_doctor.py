@@ -24,6 +24,7 @@ from sonyc_ml.model import Model
 from sonyc_ml.node import doctor
 from sonyc_ml.node.config import Config, ModelConfig, load_config
 from sonyc_ml.node.doctor import bundle as doctor_bundle
+from sonyc_ml.node.doctor import folders
 from sonyc_ml.node.doctor import machine as doctor_machine
 from sonyc_ml.node.doctor import node as doctor_node
 from sonyc_ml.node.doctor.machine import BAD, OK, SKIPPED, WARN, Finding
@@ -76,7 +77,7 @@ def program(folder: Path, name: str, text: str, monkeypatch: pytest.MonkeyPatch)
 def unprivileged(call: str, *arguments: object) -> tuple[str, str, str]:
     """Verdict, text and remedy of a check as root without its privileges: permissions count then."""
     script = (
-        "import sys; from pathlib import Path; from sonyc_ml.node.doctor import node; "
+        "import sys; from pathlib import Path; from sonyc_ml.node.doctor import folders, node; "
         "from sonyc_ml.node.config import load_config; "
         "config = load_config(Path(sys.argv[1]), {}) if sys.argv[1].endswith('.toml') else None; "
         f"found = {call}; print(found.verdict, found.text, found.remedy, sep='|')"
@@ -319,13 +320,25 @@ def test_kernels(tiny_bundle: Path) -> None:
     assert_ill(doctor_bundle.kernels(loaded(slow), settings), WARN, "took 0 of", "ai-edge-litert")
 
 
+class Negated:
+    """A network whose results have the wrong sign."""
+
+    def __init__(self, network: Callable[[Any], Any]) -> None:
+        self._network = network
+
+    def __call__(self, features: Any) -> Any:
+        return [-rows for rows in self._network(features)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._network, name)
+
+
 def test_golden(own_bundle: Path) -> None:
     """The golden vector is compared, and its deviation told; another result is bad."""
     settings = ModelConfig(own_bundle)
     model = loaded(settings)
     assert_well(doctor_bundle.golden(model, settings), "features_db 0", "cosine 1.000000")
-    true_run = model._run_block
-    model._run_block = lambda features: {kind: -rows for kind, rows in true_run(features).items()}  # type: ignore[method-assign]
+    model.interpreter = Negated(model.interpreter)  # type: ignore[assignment]
     assert_ill(doctor_bundle.golden(model, settings), BAD, "cosine is as low as -1", "bundle verify")
 
 
@@ -373,9 +386,9 @@ def test_speed(tiny_bundle: Path) -> None:
 def test_spool(config: Config) -> None:
     """A folder that is not there is bad: nothing is embedded until it is."""
     (config.spool.folder / "a.wav").touch()
-    assert_well(doctor_node.spool(config), "1 in it")
+    assert_well(folders.spool(config), "1 in it")
     shutil.rmtree(config.spool.folder)
-    assert_ill(doctor_node.spool(config), BAD, "is not there", f"install -d {config.spool.folder}")
+    assert_ill(folders.spool(config), BAD, "is not there", f"install -d {config.spool.folder}")
 
 
 @is_root
@@ -388,25 +401,25 @@ def test_spool_unreadable(config: Config, tmp_path: Path, tiny_bundle: Path) -> 
         (0o400, BAD, "reached"),
     ):
         config.spool.folder.chmod(mode)
-        found = unprivileged("node.spool(config)", path)
+        found = unprivileged("folders.spool(config)", path)
         assert found[0] == verdict
         assert word in found[1]
 
 
 def test_retention(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """Recordings can be kept, deleted, moved; where the folder is missing there is nothing to check."""
-    assert_well(doctor_node.retention(config), "kept")
+    assert_well(folders.retention(config), "kept")
     delete = make_config(tmp_path, tiny_bundle, retention={"policy": "delete"})
-    assert_well(doctor_node.retention(delete), "deleted")
+    assert_well(folders.retention(delete), "deleted")
     move = make_config(tmp_path, tiny_bundle, retention={"policy": "move", "folder": tmp_path / "done"})
-    finding = doctor_node.retention(move)
+    finding = folders.retention(move)
     assert_well(finding, f"moved to {tmp_path / 'done'}")
     assert "copying" not in finding.text
     away = make_config(tmp_path, tiny_bundle, retention={"policy": "move", "folder": Path("/dev/shm/sonyc-ml-done")})
     if Path("/dev/shm").stat().st_dev != tmp_path.stat().st_dev:
-        assert_well(doctor_node.retention(away), "by copying")
+        assert_well(folders.retention(away), "by copying")
     config.spool.folder.rmdir()
-    assert_skipped(doctor_node.retention(delete))
+    assert_skipped(folders.retention(delete))
 
 
 @is_root
@@ -415,27 +428,27 @@ def test_retention_not_allowed(config: Config, tmp_path: Path, tiny_bundle: Path
     path = write_config(tmp_path, tiny_bundle)
     with path.open("a") as file:
         file.write('[retention]\npolicy = "move"\nfolder = "done"\n')
-    assert unprivileged("node.retention(config)", path)[0] == OK
+    assert unprivileged("folders.retention(config)", path)[0] == OK
     (tmp_path / "done").mkdir(mode=0o555)
-    assert unprivileged("node.retention(config)", path)[0] == BAD
+    assert unprivileged("folders.retention(config)", path)[0] == BAD
     (tmp_path / "done").chmod(0o755)
     config.spool.folder.chmod(0o555)
-    verdict, text, _ = unprivileged("node.retention(config)", path)
+    verdict, text, _ = unprivileged("folders.retention(config)", path)
     assert (verdict, "cannot be removed" in text) == (BAD, True)
 
 
 def test_writable(tmp_path: Path) -> None:
     """A folder is tried out, and nothing is left in it; one that is missing can be made."""
-    assert_well(doctor_node.writable("output", tmp_path), "writable by")
-    assert_well(doctor_node.writable("state", tmp_path / "a" / "b"), "can make it")
+    assert_well(folders.writable("output", tmp_path), "writable by")
+    assert_well(folders.writable("state", tmp_path / "a" / "b"), "can make it")
     assert not list(tmp_path.iterdir())
-    assert doctor_node.writable("state", tmp_path).check == "state"
+    assert folders.writable("state", tmp_path).check == "state"
 
 
 def test_read_only_disk(small_disk: Path) -> None:
     """A disk that became read-only is bad, and the kernel knows why."""
     subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
-    assert_ill(doctor_node.writable("output", small_disk), BAD, "Read-only file system", "remount,rw", "dmesg")
+    assert_ill(folders.writable("output", small_disk), BAD, "Read-only file system", "remount,rw", "dmesg")
 
 
 @is_root
@@ -443,10 +456,10 @@ def test_not_writable(tmp_path: Path) -> None:
     """A folder that may not be written to, made, or reached is bad."""
     (tmp_path / "out").mkdir(mode=0o555)
     for folder, word in ((tmp_path / "out", "Permission denied"), (tmp_path / "out" / "sub", "cannot make it")):
-        verdict, text, remedy = unprivileged("node.writable('output', Path(sys.argv[1]))", folder)
+        verdict, text, remedy = unprivileged("folders.writable('output', Path(sys.argv[1]))", folder)
         assert (verdict, word in text, f"root {folder}" in remedy) == (BAD, True, True)
     (tmp_path / "out").chmod(0o600)
-    verdict, text, _ = unprivileged("node.writable('output', Path(sys.argv[1]))", tmp_path / "out" / "sub")
+    verdict, text, _ = unprivileged("folders.writable('output', Path(sys.argv[1]))", tmp_path / "out" / "sub")
     assert (verdict, "cannot be reached" in text) == (BAD, True)
 
 
@@ -466,50 +479,50 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_disk(small_disk: Path) -> None:
     """A disk that fills is warned of, a full one is bad, and so is one without room for names."""
-    assert_well(doctor_node.disk("output", small_disk / "not" / "there"), "output: 1.0 MB of 1.0 MB free (100%)")
+    assert_well(folders.disk("output", small_disk / "not" / "there"), "output: 1.0 MB of 1.0 MB free (100%)")
     (small_disk / "a").write_bytes(bytes(970_000))
-    assert_ill(doctor_node.disk("output", small_disk), WARN, "nearly full", "du -xh")
+    assert_ill(folders.disk("output", small_disk), WARN, "nearly full", "du -xh")
     (small_disk / "b").write_bytes(bytes(75_000))
-    assert_ill(doctor_node.disk("output", small_disk), BAD, "full", "retention.policy")
+    assert_ill(folders.disk("output", small_disk), BAD, "full", "retention.policy")
     for name in "ab":
         (small_disk / name).unlink()
     for number in range(98):
         (small_disk / str(number)).touch()
-    assert_ill(doctor_node.disk("output", small_disk), BAD, "more files", "du -xh")
+    assert_ill(folders.disk("output", small_disk), BAD, "more files", "du -xh")
 
 
 def test_full_disk_is_not_writable(small_disk: Path) -> None:
     """A full disk lets files be made, and nothing be written into them."""
     with pytest.raises(OSError, match="No space"):
         (small_disk / "a").write_bytes(bytes(2 << 20))
-    assert_ill(doctor_node.writable("output", small_disk), BAD, "No space left on device", "make room")
+    assert_ill(folders.writable("output", small_disk), BAD, "No space left on device", "make room")
 
 
 def test_disks(config: Config, small_disk: Path, tiny_bundle: Path) -> None:
     """Each disk is told once."""
-    assert list(doctor_node.disks(config)) == ["spool, output, state"]
+    assert list(folders.disks(config)) == ["spool, output, state"]
     away = make_config(small_disk.parent, tiny_bundle, output={"folder": small_disk})
-    assert doctor_node.disks(away) == {"spool": config.spool.folder, "output, state": small_disk}
+    assert folders.disks(away) == {"spool": config.spool.folder, "output, state": small_disk}
 
 
 def test_file_systems(config: Config, tmp_path: Path) -> None:
     """A journal on another machine's disk is warned of, and outputs in memory are."""
     mountinfo = tmp_path / "self" / "mountinfo"
-    assert_skipped(doctor_node.file_systems(config, tmp_path))
+    assert_skipped(folders.file_systems(config, tmp_path))
     write(mountinfo, MOUNTS.format(root="ext4", point=config.spool.folder, kind="nfs4"))
-    assert_well(doctor_node.file_systems(config, tmp_path), "journal on ext4, outputs on ext4, spool on nfs4")
+    assert_well(folders.file_systems(config, tmp_path), "journal on ext4, outputs on ext4, spool on nfs4")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="nfs4"))
-    assert_ill(doctor_node.file_systems(config, tmp_path), WARN, "journal on nfs4", "state.folder")
+    assert_ill(folders.file_systems(config, tmp_path), WARN, "journal on nfs4", "state.folder")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="tmpfs"))
-    assert_ill(doctor_node.file_systems(config, tmp_path), WARN, "started again", "output.folder")
+    assert_ill(folders.file_systems(config, tmp_path), WARN, "started again", "output.folder")
     write(mountinfo, MOUNTS.format(root="ext4", point=config.output.folder, kind="fuseblk"))
-    assert_well(doctor_node.file_systems(config, tmp_path))
+    assert_well(folders.file_systems(config, tmp_path))
 
 
 def test_real_file_systems(small_disk: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     """The kernel's own list is understood."""
     config = make_config(tmp_path, tiny_bundle, output={"folder": small_disk})
-    assert_ill(doctor_node.file_systems(config), WARN, "outputs on tmpfs")
+    assert_ill(folders.file_systems(config), WARN, "outputs on tmpfs")
 
 
 # inotify
@@ -543,13 +556,13 @@ def test_inotify_refused(config: Config, monkeypatch: pytest.MonkeyPatch, tmp_pa
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
     try:
-        refusal = doctor_node._refusal(config.spool.folder)
+        refusal = doctor_node.refusal(config.spool.folder)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     assert "max_user_instances" in refusal
-    monkeypatch.setattr(doctor_node, "_refusal", lambda _: refusal)
+    monkeypatch.setattr(doctor_node, "refusal", lambda _: refusal)
     assert_ill(doctor_node.inotify(config, proc), WARN, "scanned every 10 s", "fs.inotify.max_user_instances=1024")
-    monkeypatch.setattr(doctor_node, "_refusal", lambda _: "Permission denied")
+    monkeypatch.setattr(doctor_node, "refusal", lambda _: "Permission denied")
     assert_ill(doctor_node.inotify(config, proc), WARN, "Permission denied", "see spool")
 
 
@@ -574,9 +587,9 @@ def test_journal(config: Config) -> None:
     assert not config.state_folder.exists()
     journal = Journal(config.state_folder)
     assert_well(doctor_node.journal(config), "is sound, 0 recordings")
-    journal._connection.execute("PRAGMA user_version = 9")
+    journal.connection.execute("PRAGMA user_version = 9")
     journal.close()
-    assert_ill(doctor_node.journal(config), BAD, "version 9", "restart")
+    assert_ill(doctor_node.journal(config), BAD, "version 9, from a newer sonyc-ml", "install that version")
     path.write_bytes(b"no journal at all" * 1000)
     assert_ill(doctor_node.journal(config), BAD, "damaged", "restart")
 
@@ -584,7 +597,7 @@ def test_journal(config: Config) -> None:
 def test_journal_index(config: Config) -> None:
     """Damage inside is found: an index that lacks what the table has."""
     journal = Journal(config.state_folder)
-    journal._connection.executescript(
+    journal.connection.executescript(
         "PRAGMA writable_schema = ON; INSERT INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s) "
         "VALUES ('a', 1, 1, 'pending', 1, 1); "
         "UPDATE sqlite_master SET sql = replace(sql, 'pending''', 'done''') WHERE name = 'pending';"

@@ -20,13 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError, StoreError
-from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, set_aside
-from sonyc_ml.node.journal.journal import RESTED_S, Embedded, Entry, Journal, open_journal
+from sonyc_ml.node.facts import Facts, FolderFacts, InputFacts, TroubleFacts
+from sonyc_ml.node.journal.file import FILE_NAME, MAX_LOG_BYTES, STEPS, VERSION, set_aside
+from sonyc_ml.node.journal.journal import RESTED_S, Entry, Journal, OutputSummary, open_journal
 from tests.conftest import examples
+from tests.support.earlier import JOURNAL_1, make_file
 from tests.support.journals import NOON_S, Clock, an_identity, fill, mounted
 
 DAY_S = 86400.0
-EMBEDDED = Embedded(start_s=NOON_S, duration_s=10.0, hop_size_s=0.1)
+EMBEDDED = OutputSummary(start_s=NOON_S, duration_s=10.0, hop_size_s=0.1)
 NEVER_S = 1e12
 
 
@@ -116,7 +118,7 @@ def test_a_published_output_ends_the_attempt(journal: Journal, clock: Clock) -> 
     journal.add([A])
     take(journal)
     clock.now_s += 3
-    journal.finish(A, Embedded(12.5, 10.0, 0.2, salvaged=True))
+    journal.finish(A, OutputSummary(12.5, 10.0, 0.2, salvaged=True))
     assert entry_of(journal, A) == Entry(
         A, "done", NOON_S, NOON_S + 3, start_s=12.5, duration_s=10.0, hop_size_s=0.2, salvaged=True
     )
@@ -285,7 +287,7 @@ def test_what_another_changes_is_seen_at_the_next_question(tmp_path: Path) -> No
     timer = Clock()
     with closing(Journal(tmp_path)) as other, closing(Journal(tmp_path, timer=timer)) as journal:
         statements: list[str] = []
-        journal._connection.set_trace_callback(statements.append)
+        journal.connection.set_trace_callback(statements.append)
         for n_asked in (1, 2, 2, 2):
             assert journal.next_due_s() is None
             assert len(statements) == n_asked
@@ -302,7 +304,7 @@ def test_changes_of_the_same_moment_are_seen(tmp_path: Path) -> None:
         log = tmp_path / f"{FILE_NAME}-wal"
 
         def change(identity: Identity) -> None:
-            other._connection.execute("PRAGMA wal_checkpoint(RESTART)")  # the log is written from its beginning again
+            other.connection.execute("PRAGMA wal_checkpoint(RESTART)")  # the log is written from its beginning again
             other.postpone(identity, NOON_S, "unavailable", "no permission")
             os.utime(log, ns=(0, 0))
 
@@ -383,8 +385,8 @@ def test_what_happened_since(journal: Journal, clock: Clock) -> None:
 def test_what_was_recorded_in_a_span(journal: Journal) -> None:
     """A recording counts by its own start, or by the file's time where that is not known, and may reach into a span."""
     journal.add([A, B, C])
-    journal.finish(A, Embedded(NOON_S - 100, 10.0, 0.1))
-    journal.finish(B, Embedded(None, 10.0, 0.1, salvaged=True))
+    journal.finish(A, OutputSummary(NOON_S - 100, 10.0, 0.1))
+    journal.finish(B, OutputSummary(None, 10.0, 0.1, salvaged=True))
     assert [found.start_s for found in journal.recorded(NOON_S - 95, NOON_S - 94)] == [NOON_S - 100]
     assert list(journal.recorded(NOON_S - 89, NOON_S)) == []
     by_file_time = list(journal.recorded(NOON_S + 0.5, NOON_S + 1.5))
@@ -402,8 +404,8 @@ def test_names_that_are_not_utf8(journal: Journal) -> None:
     (entry,) = journal.find(odd.name)
     assert os.fsencode(entry.identity.name) == b"stra\xdfe/\xff.wav"
     assert entry.detail == r"stra\udcdfe/\udcff.wav: it is no sound"
-    journal.tell(folder=odd.name)
-    assert journal.facts()["folder"] == odd.name
+    journal.write_facts(Facts(folder=FolderFacts("missing", odd.name)))
+    assert journal.facts().folder == FolderFacts("missing", odd.name)
 
 
 @pytest.mark.parametrize("year", [1902, 1969, 1970, 2261])
@@ -418,14 +420,15 @@ def test_times_of_broken_clocks(journal: Journal, year: int) -> None:
 
 def test_facts_are_written_when_they_change(journal: Journal) -> None:
     """What is told again is not written again."""
-    journal.tell(input={"word": "ok"}, trouble=None)
+    facts = Facts(input=InputFacts("ok"), trouble=None)
+    journal.write_facts(facts)
     before = log_size(journal)
-    journal.tell(input={"word": "ok"})
-    journal.tell(trouble=None)
+    journal.write_facts(facts)
+    journal.write_facts(Facts(input=InputFacts("ok")))
     assert log_size(journal) == before
-    journal.tell(trouble="full")
+    journal.write_facts(Facts(input=InputFacts("ok"), trouble=TroubleFacts(detail="full")))
     assert log_size(journal) > before
-    assert journal.facts() == {"input": {"word": "ok"}, "trouble": "full"}
+    assert journal.facts() == Facts(input=InputFacts("ok"), trouble=TroubleFacts(detail="full"))
 
 
 # --- compaction -------------------------------------------------------------------------------------------------------
@@ -436,9 +439,9 @@ def test_what_is_compacted_adds_up(journal: Journal, clock: Clock) -> None:
     late = an_identity("late.wav", NOON_S + DAY_S)
     journal.add([A, B, C, late])
     journal.finish(A, EMBEDDED)
-    journal.finish(B, Embedded(None, 2.5, 0.1))  # by its file's time
+    journal.finish(B, OutputSummary(None, 2.5, 0.1))  # by its file's time
     journal.quarantine(C, "empty", "no sample")
-    journal.finish(late, Embedded(None, 1.0, 0.1, salvaged=True))
+    journal.finish(late, OutputSummary(None, 1.0, 0.1, salvaged=True))
     clock.now_s += 1
     for _ in range(2):
         journal.compact(clock.now_s, lambda _name: True)
@@ -488,13 +491,13 @@ def test_a_transaction_is_all_or_nothing(journal: Journal) -> None:
         with journal.transaction():
             journal.add([A])
             with journal.transaction():
-                journal.tell(trouble="none")
+                journal.write_facts(Facts(stopped="then"))
                 raise KeyError
 
     with pytest.raises(KeyError):
         change_and_fail()
     assert journal.counts()["pending"] == 0
-    assert journal.facts() == {}
+    assert journal.facts() == Facts()
     with journal.transaction():
         journal.add([A])
         assert take(journal).identity == A
@@ -503,9 +506,9 @@ def test_a_transaction_is_all_or_nothing(journal: Journal) -> None:
 
 def test_a_change_is_on_the_disk_when_it_returns(journal: Journal) -> None:
     """Every commit is flushed: a write-ahead log, synchronous."""
-    assert journal._connection.execute("PRAGMA synchronous").fetchone() == (2,)
-    assert journal._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert journal._connection.execute("PRAGMA journal_size_limit").fetchone() == (MAX_LOG_BYTES,)
+    assert journal.connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert journal.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert journal.connection.execute("PRAGMA journal_size_limit").fetchone() == (MAX_LOG_BYTES,)
 
 
 def test_a_reader_sees_what_was_committed(journal: Journal, tmp_path: Path) -> None:
@@ -539,7 +542,7 @@ def test_two_writers_take_turns(journal: Journal, tmp_path: Path) -> None:
 def test_a_writer_that_never_ends_is_trouble_that_passes(journal: Journal, tmp_path: Path) -> None:
     """Who holds the journal for too long is waited for only so long; then everything is tried again."""
     other = Journal(tmp_path)
-    other._connection.execute("PRAGMA busy_timeout = 50")
+    other.connection.execute("PRAGMA busy_timeout = 50")
     with journal.transaction():
         with pytest.raises(StoreError, match="cannot be used: database is locked") as caught:
             other.add([A])
@@ -586,7 +589,7 @@ def test_who_asks_changes_nothing(journal: Journal, tmp_path: Path) -> None:
     journal.add([A])
     reader = Journal(tmp_path, read_only=True)
     assert reader.counts()["pending"] == 1
-    for change in (lambda: reader.add([B]), lambda: reader.tell(a=1), reader.take):
+    for change in (lambda: reader.add([B]), lambda: reader.write_facts(Facts(stopped="then")), reader.take):
         with pytest.raises(StoreError, match="readonly"):
             change()
     reader.close()
@@ -684,8 +687,6 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "page type": lambda path: _flip(path, 100, 0xEE),
     "a page inside": lambda path: _flip(path, 3 * 4096, 0xEE),
-    "another version": lambda path: _set_version(path, 99),
-    "no version": lambda path: _set_version(path, 0),
     "a table missing": _drop_table,
     "schema format": lambda path: _flip(path, 47, 77),
 }
@@ -706,6 +707,53 @@ def test_a_damaged_journal_is_set_aside(tmp_path: Path, damage: Callable[[Path],
     assert path.with_name(f"{FILE_NAME}.damaged").read_bytes() == content
 
 
+def test_a_journal_of_the_last_version_is_gone_on_with(tmp_path: Path) -> None:
+    """What it holds is there, what waits is embedded next, and nothing is set aside."""
+    recordings = "INSERT INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s) VALUES (?, ?, ?, ?, 1, 1)"
+    rows = [
+        (recordings, (os.fsencode(A.name), A.mtime_ns, A.n_bytes, "done")),
+        (recordings, (os.fsencode(B.name), B.mtime_ns, B.n_bytes, "pending")),
+        ("INSERT INTO days VALUES (?, ?, ?, ?, ?, ?)", ("2023-11-14", "done", "", 0, 7, 70.0)),
+        ("INSERT INTO facts VALUES (?, ?)", ("complete", "true")),
+    ]
+    path = make_file(tmp_path / FILE_NAME, JOURNAL_1, rows)
+    reader = Journal(tmp_path, read_only=True)
+    assert reader.counts() == {"pending": 1, "done": 1, "quarantined": 0, "shed": 0}
+    reader.close()
+    journal = open_journal(tmp_path)
+    assert (journal.is_complete(), journal.facts()) == (True, Facts())
+    assert journal.days("") == [("2023-11-14", "done", "", False, 7, 70.0)]
+    assert take(journal).identity == B
+    journal.finish(B, EMBEDDED)
+    assert journal.add([A, C]) == 1
+    assert journal.counts() == {"pending": 1, "done": 2, "quarantined": 0, "shed": 0}
+    journal.close()
+    assert not path.with_name(f"{FILE_NAME}.damaged").exists()
+
+
+def test_a_journal_without_a_version_is_the_first(tmp_path: Path) -> None:
+    """Its tables are those of the first version: it is gone on with, and has a number then."""
+    path = filled(tmp_path)
+    _set_version(path, 0)
+    with closing(Journal(tmp_path)) as journal:
+        assert list(journal.entries()) != []
+        assert journal.connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path, *, read_only: bool) -> None:
+    """It is no damage: a sentence says what to do, and not a byte is changed, nor another journal made."""
+    path = filled(tmp_path)
+    _set_version(path, VERSION + 1)
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match="from a newer sonyc-ml") as raised:
+        Journal(tmp_path, read_only=True) if read_only else open_journal(tmp_path)
+    assert not isinstance(raised.value, JournalDamagedError)
+    assert "install that version, or move the file away" in str(raised.value)
+    assert path.read_bytes() == content
+    assert {file.name for file in tmp_path.iterdir()} <= {FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"}
+
+
 def test_an_empty_file_is_a_new_journal(tmp_path: Path) -> None:
     """What a power cut left empty holds nothing that could be lost."""
     (tmp_path / FILE_NAME).touch()
@@ -719,7 +767,7 @@ def test_damage_found_while_it_runs_is_told_apart(tmp_path: Path) -> None:
     """A page that went bad after the start is damage, not trouble that passes."""
     path = filled(tmp_path)
     journal = Journal(tmp_path)
-    journal._connection.execute("PRAGMA shrink_memory")  # what it has read is not asked of the disk again
+    journal.connection.execute("PRAGMA shrink_memory")  # what it has read is not asked of the disk again
     with path.open("r+b") as file:
         for number in range(1, path.stat().st_size // 4096):
             file.seek(4096 * number)
@@ -756,10 +804,94 @@ def test_text_that_is_none_is_damage(tmp_path: Path) -> None:
     """A byte that went bad inside a word is damage too: it does not pass."""
     path = filled(tmp_path)
     path.write_bytes(path.read_bytes().replace(b"pending", b"pend\xffng"))
-    journal = Journal(tmp_path)
-    with pytest.raises(JournalDamagedError):
+    with pytest.raises(JournalDamagedError), closing(Journal(tmp_path)) as journal:
         list(journal.entries())
-    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *(("name", name) for name in (b"../../etc/a.wav", b"/a.wav", b"", b"a/./b", b"./a", b"a/", b"a//b", b"a/.", 7)),
+        ("mtime_ns", "noon"),
+    ],
+)
+def test_a_row_that_leads_elsewhere_is_damage(column: str, value: object, tmp_path: Path) -> None:
+    """A name outside the folder, which retention would delete, or no name or number at all: damage."""
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw, raw:
+        raw.execute(f"UPDATE recordings SET {column} = ?", (value,))
+    with closing(Journal(tmp_path, read_only=True)) as journal:
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            journal.oldest_pending()
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            list(journal.entries())
+    with pytest.raises(JournalDamagedError):
+        Journal(tmp_path)  # at once: what is found at the start is made again, and nobody waits for it
+
+
+def ask_everything(folder: Path, *, read_only: bool) -> None:
+    """Ask a journal as `status` does."""
+    with closing(Journal(folder, read_only=read_only)) as journal:
+        journal.facts()
+        journal.days("")
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n)"
+HOSTILE = {
+    "a trigger": "CREATE TRIGGER t AFTER UPDATE ON recordings BEGIN DELETE FROM recordings; END",
+    "an endless view for a table": f"DROP TABLE facts; CREATE VIEW facts AS {ENDLESS} SELECT x AS key, x value FROM n",
+    "an endless view beside them": f"CREATE VIEW more AS {ENDLESS} SELECT x FROM n",
+    "another trigger of our name": "DROP TRIGGER replaced; CREATE TRIGGER replaced AFTER INSERT ON recordings BEGIN "
+    "UPDATE recordings SET name = '../x'; END",
+    "a column that is computed": "ALTER TABLE facts ADD COLUMN c AS (zeroblob(900000000))",
+    "an index over an expression": "CREATE INDEX i ON facts (length(zeroblob(100000000)))",
+    "a fact that is no JSON": "INSERT INTO facts VALUES ('daemon', '{')",
+    "a fact without a bottom": f"INSERT INTO facts VALUES ('daemon', '{'[' * 200_000}')",
+    "a number that is text": "INSERT INTO days VALUES ('2026-11-21', 'done', '', 0, 'many', 1.0)",
+}
+
+
+@pytest.mark.parametrize("attack", HOSTILE.values(), ids=HOSTILE)
+def test_a_schema_that_is_not_ours_is_damage(attack: str, tmp_path: Path) -> None:
+    """A journal with tables, views or triggers of somebody else's is damage before any of them runs: it never hangs."""
+    with closing(Journal(tmp_path)) as journal:
+        journal.add([A])
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+        raw.executescript(f"{attack};")
+    for read_only in (True, False):
+        with pytest.raises(JournalDamagedError, match="is damaged: "):
+            ask_everything(tmp_path, read_only=read_only)
+
+
+@pytest.mark.parametrize("kind", ["a dangling link", "a link", "a pipe", "a folder"])
+def test_a_journal_that_is_no_file_is_damage(kind: str, tmp_path: Path) -> None:
+    """A link elsewhere is not followed, a pipe is not waited for: it is set aside as damage, and a new journal made."""
+    path, elsewhere = tmp_path / "state" / FILE_NAME, tmp_path / "elsewhere"
+    path.parent.mkdir()
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(elsewhere)
+    if kind == "a link":
+        elsewhere.touch()
+    for read_only in (True, False):
+        with pytest.raises(JournalDamagedError, match="is damaged: it is "):
+            Journal(path.parent, read_only=read_only)
+    with closing(open_journal(path.parent)) as journal:
+        assert journal.add([A]) == 1
+    assert not elsewhere.exists() or elsewhere.stat().st_size == 0
+
+
+def test_spaces_and_comments_do_not_make_another_schema(tmp_path: Path) -> None:
+    """A journal whose tables were written down with other comments, by an older version, is read."""
+    script = "\n".join(line.split("--")[0].replace("    ", "  ") for line in STEPS[0].splitlines())
+    with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
+        raw.executescript(f"{script} PRAGMA user_version = {VERSION}")
+    with closing(Journal(tmp_path)) as journal:
+        assert journal.add([A]) == 1
 
 
 def test_a_damaged_journal_is_set_aside_once(tmp_path: Path) -> None:

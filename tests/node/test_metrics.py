@@ -1,4 +1,4 @@
-"""Figures for Prometheus: exact as text, served whatever clients do, and what the daemon did."""
+"""Collector for Prometheus: exact as text, served whatever clients do, and what the daemon did."""
 
 from __future__ import annotations
 
@@ -25,17 +25,25 @@ from sonyc_ml import errors
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config
-from sonyc_ml.node.events import Ended, Postponed
+from sonyc_ml.node.events import RecordingEnded, RecordingPostponed
+from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.file import FILE_NAME
-from sonyc_ml.node.journal.journal import Embedded
-from sonyc_ml.node.telemetry import figures
-from sonyc_ml.node.telemetry import server as serving
-from sonyc_ml.node.telemetry.figures import Figures, Sparing, Tally
-from sonyc_ml.node.telemetry.metrics import Metrics, write_textfile
-from sonyc_ml.node.telemetry.prometheus import CONTENT_TYPE, Family, Histogram, render
-from sonyc_ml.node.telemetry.server import Server
+from sonyc_ml.node.journal.journal import OutputSummary
+from sonyc_ml.node.telemetry import collector, exposition
+from sonyc_ml.node.telemetry.collector import EventCounts, Throttled
+from sonyc_ml.node.telemetry.exporter import write_textfile
+from sonyc_ml.node.telemetry.exposition import CONTENT_TYPE, Family, Histogram, Server, render
 from tests.conftest import PATIENCE_S, floats, write_recording
-from tests.support.metrics import PUBLISHED, Samples, journal_of, make_config, parse, promtool
+from tests.support.metrics import (
+    PUBLISHED,
+    Samples,
+    collector_of,
+    exporter_of,
+    journal_of,
+    make_config,
+    parse,
+    promtool,
+)
 from tests.support.watching import StartWatch
 
 # The format, read strictly
@@ -90,17 +98,17 @@ def test_names_that_are_not_utf_8_stay_different() -> None:
 
 def test_events_are_counted() -> None:
     """Each event moves its own figures, and nothing else."""
-    tally = Tally(["tiny"], clock=lambda: 1000.0)
+    counts = EventCounts(["tiny"], clock=lambda: 1000.0)
     for event in (
         PUBLISHED,
-        Ended("a.wav", "done", lag_s=0.3, duration_s=10.0, salvaged=True),
-        Ended("b.wav", "quarantined", "unreadable", "no sound"),
-        Ended("c.wav", "shed", "too old", lag_s=99.0),
-        Postponed("d.wav", "growing", "", 1.0),
-        Postponed("d.wav", "something new", "", 1.0),
+        RecordingEnded("a.wav", "done", lag_s=0.3, duration_s=10.0, salvaged=True),
+        RecordingEnded("b.wav", "quarantined", "unreadable", "no sound"),
+        RecordingEnded("c.wav", "shed", "too old", lag_s=99.0),
+        RecordingPostponed("d.wav", "growing", "", 1.0),
+        RecordingPostponed("d.wav", "something new", "", 1.0),
     ):
-        tally.hear(event)
-    samples = parse(render(tally.families()))
+        counts.on_event(event)
+    samples = parse(render(counts.families()))
     told = {key: number for key, number in samples.items() if number and "_bucket" not in key[0]}
     assert told == {
         ("sonyc_ml_recordings_total", (("state", "done"), ("reason", ""))): 1,
@@ -122,17 +130,17 @@ def test_events_are_counted() -> None:
     }
     assert value(samples, "stage_duration_seconds_bucket", bundle="tiny", stage="embed", le="0.01") == 0
     assert value(samples, "stage_duration_seconds_bucket", bundle="tiny", stage="embed", le="0.025") == 1
-    assert (tally.last_output_s, tally.last_found_s) == (1000.0, 999.7)
+    assert (counts.last_output_s, counts.last_found_s) == (1000.0, 999.7)
 
 
 def test_every_reason_is_told_as_0_before_it_happens() -> None:
     """The first quarantine would not be seen to rise from nothing."""
-    told = dict(figures.ENDS)
+    told = dict(collector.ENDS)
     kinds = (errors.RecordingError, errors.BundleError)
     assert {word for kind, word in errors.WORDS if issubclass(kind, kinds)} <= set(told["quarantined"])
 
 
-def test_a_costly_question_is_asked_sparingly() -> None:
+def test_a_costly_question_is_asked_throttledly() -> None:
     """What took a second is asked again after a hundred."""
     times = iter((0.0, 1.0, 100.0, 101.0, 101.5, 102.0))
     asked: list[int] = []
@@ -141,8 +149,8 @@ def test_a_costly_question_is_asked_sparingly() -> None:
         asked.append(1)
         return len(asked)
 
-    sparing = Sparing(ask, 0.01, lambda: next(times))
-    assert [sparing() for _ in range(3)] == [1, 1, 2]
+    throttled = Throttled(ask, 0.01, lambda: next(times))
+    assert [throttled() for _ in range(3)] == [1, 1, 2]
 
 
 # A daemon of our own
@@ -202,8 +210,8 @@ def wait_for(holds: Callable[[], object]) -> None:
 def test_nothing_is_started_where_nothing_is_configured(tmp_path: Path) -> None:
     """No thread, no file, no open file; events cost nothing."""
     threads, files = threading.active_count(), len(os.listdir("/proc/self/fd"))
-    with Metrics(make_config(tmp_path)) as metrics:
-        metrics.hear(PUBLISHED)
+    with exporter_of(make_config(tmp_path)) as metrics:
+        metrics.on_event(PUBLISHED)
         assert threading.active_count() == threads
         assert len(os.listdir("/proc/self/fd")) == files
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
@@ -211,8 +219,8 @@ def test_nothing_is_started_where_nothing_is_configured(tmp_path: Path) -> None:
 
 def test_a_mistake_of_ours_costs_no_recording(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The worker goes on."""
-    metrics = Metrics(make_config(tmp_path, port=free_port()))
-    metrics.hear(Ended("a.wav", "done", lag_s=None))  # type: ignore[arg-type]
+    metrics = exporter_of(make_config(tmp_path, port=free_port()))
+    metrics.on_event(RecordingEnded("a.wav", "done", lag_s=None))  # type: ignore[arg-type]
     assert "a mistake of ours" in caplog.text
 
 
@@ -223,9 +231,8 @@ def test_nothing_is_imported_where_nothing_is_configured() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     ).stdout
     for name in (
-        "sonyc_ml.node.telemetry.figures",
-        "sonyc_ml.node.telemetry.server",
-        "sonyc_ml.node.telemetry.prometheus",
+        "sonyc_ml.node.telemetry.collector",
+        "sonyc_ml.node.telemetry.exposition",
         "http.server",
     ):
         assert f"'{name}'" not in said
@@ -236,9 +243,9 @@ def test_the_port_and_the_socket_serve_the_same(tmp_path: Path) -> None:
     port, path = free_port(), tmp_path / "metrics.sock"
     config = make_config(tmp_path, port=port, socket=path)
     files = len(os.listdir("/proc/self/fd"))
-    with journal_of(config) as journal, Metrics(config) as metrics:
+    with journal_of(config) as journal, exporter_of(config) as metrics:
         journal.add([Identity("x.wav", 1, 1)])
-        metrics.hear(PUBLISHED)
+        metrics.on_event(PUBLISHED)
         assert stat.S_IMODE(path.stat().st_mode) == 0o660
         for where in (port, path):
             status, kind, body = scrape(where)
@@ -260,11 +267,11 @@ def test_everything_is_told_of_a_daemon(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     config.output.folder.mkdir()
     with journal_of(config) as journal:
-        journal.adopt([(Identity(f"{i}.wav", 1, i), Embedded(1.0, 10.0, 0.1)) for i in range(3)])
+        journal.adopt([(Identity(f"{i}.wav", 1, i), OutputSummary(1.0, 10.0, 0.1)) for i in range(3)])
         journal.add([Identity("p.wav", 1, 1), Identity("q.wav", 1, 1)])
         journal.quarantine(Identity("q.wav", 1, 1), "unreadable", "")
         found_s = journal.oldest_pending()[0].found_s
-        wanted = Figures(config, Tally(["tiny"]), clock=lambda: found_s + 50)
+        wanted = collector_of(config, EventCounts(["tiny"]), clock=lambda: found_s + 50)
         samples = parse(text := render(wanted.families()))
         wanted.close()
     states = {dict(labels)["state"]: n for (name, labels), n in samples.items() if name.endswith("journal_recordings")}
@@ -290,9 +297,11 @@ def test_everything_is_told_of_a_daemon(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("word", "is_up"), [("watched", 1), ("polled", 1), ("missing", 0), ("unreadable", 0)])
 def test_what_is_not_well_is_told(tmp_path: Path, word: str, is_up: int) -> None:
     """Folder, trouble and silence, as the daemon says."""
-    daemon = {"pid": os.getpid(), "bundles": []}
-    facts = {"daemon": daemon, "folder": {"word": word}, "input": {"word": "ok"}, "trouble": {"detail": "disk full"}}
-    wanted = Figures(make_config(tmp_path), Tally(), lambda: facts)
+    daemon = DaemonFacts(os.getpid())
+    facts = Facts(
+        daemon=daemon, folder=FolderFacts(word), input=InputFacts("ok"), trouble=TroubleFacts(detail="disk full")
+    )
+    wanted = collector_of(make_config(tmp_path), EventCounts(), lambda: facts)
     samples = parse(render(wanted.families()))
     assert value(samples, "folder_up", state=word) == is_up
     assert value(samples, "trouble") == 1
@@ -303,9 +312,9 @@ def test_a_daemon_that_ran_before_is_not_told_of(tmp_path: Path) -> None:
     """Its facts are in the journal until the new one has started; those given otherwise come first."""
     config = make_config(tmp_path)
     with journal_of(config) as journal:
-        journal.tell(daemon={"pid": 1, "bundles": []})
-        for facts, n_told in ((None, 0), (lambda: {"daemon": {"pid": os.getpid(), "bundles": []}}, 1)):
-            wanted = Figures(config, Tally(), facts)
+        journal.write_facts(Facts(daemon=DaemonFacts(1)))
+        for facts, n_told in ((None, 0), (lambda: Facts(daemon=DaemonFacts(os.getpid())), 1)):
+            wanted = collector_of(config, EventCounts(), facts)
             names = [name for name, _ in parse(render(wanted.families()))]
             wanted.close()
             assert names.count("sonyc_ml_trouble") == n_told
@@ -314,7 +323,7 @@ def test_a_daemon_that_ran_before_is_not_told_of(tmp_path: Path) -> None:
 def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
     """It is opened again when it is there, and when another one has taken its place."""
     config = make_config(tmp_path)
-    wanted = Figures(config, Tally())
+    wanted = collector_of(config, EventCounts())
     samples = parse(render(wanted.families()))
     assert value(samples, "journal_up") == 0
     assert ("sonyc_ml_backlog_recordings", ()) not in samples
@@ -332,13 +341,37 @@ def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
 # Clients, good and bad
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [(host, 200) for host in (*exposition.HOSTS, "localhost:1", "[::1]:9101", "LOCALHOST", "", socket.gethostname())]
+    + [
+        (host, 421)
+        for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost, evil", "10.0.0.1")
+    ],
+)
+def test_figures_are_of_no_web_page(host: str, status: int, tmp_path: Path) -> None:
+    """A page whose name an attacker lets point to this machine is refused; by the socket any name is taken."""
+    port, path = free_port(), tmp_path / "metrics.sock"
+    config = make_config(tmp_path, port=port, socket=path)
+    request = f"GET /metrics HTTP/1.1\r\nAccept: */*\r\nhOsT:{host}\r\n\r\n".encode()
+    with journal_of(config), exporter_of(config):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+            assert connection.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
+        local = UnixConnection(path)
+        local.connect()
+        local.sock.sendall(request)
+        assert local.sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+        local.close()
+
+
 @pytest.mark.timing
 def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever says nothing, or something else, or goes away keeps nobody waiting, and is hung up on."""
-    monkeypatch.setattr(serving, "REQUEST_S", 3.0)
+    monkeypatch.setattr(exposition, "REQUEST_S", 3.0)
     path = tmp_path / "metrics.sock"
     config = make_config(tmp_path, socket=path)
-    with journal_of(config), Metrics(config):
+    with journal_of(config), exporter_of(config):
         silent = UnixConnection(path)
         silent.connect()
         for sent in (b"GET /metrics HTTP/1.1\r\nHost:", b"GET /metrics HTTP/1.1\r\n\r\n", b""):
@@ -349,7 +382,7 @@ def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest
         begin_s = time.monotonic()
         assert scrape(path)[0] == 200
         assert time.monotonic() - begin_s < 2
-        for nonsense in (b"\x16\x03\x01\r\n\r\n", b"GET /metrics\r\n\r\n", b"x" * serving.MAX_REQUEST_BYTES):
+        for nonsense in (b"\x16\x03\x01\r\n\r\n", b"GET /metrics\r\n\r\n", b"x" * exposition.MAX_REQUEST_BYTES):
             odd = UnixConnection(path)
             odd.connect()
             odd.sock.sendall(nonsense)
@@ -361,18 +394,18 @@ def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest
 
 def test_a_client_that_does_not_read_is_hung_up_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """An answer that nobody takes does not stay."""
-    monkeypatch.setattr(serving, "REQUEST_S", 2.0)
-    server, path = Server(lambda: bytes(8 << 20), "text/plain"), tmp_path / "s"
+    monkeypatch.setattr(exposition, "REQUEST_S", 2.0)
+    server, path = Server(lambda: bytes(8 << 20)), tmp_path / "s"
     server.listen_on_socket(path)
     client = UnixConnection(path)
     client.connect()
     client.sock.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
     server.serve(time.monotonic() + 0.1)
-    assert len(server._clients) == 1
+    assert server.n_clients == 1
     end_s = time.monotonic() + PATIENCE_S
-    while server._clients and time.monotonic() < end_s:
+    while server.n_clients and time.monotonic() < end_s:
         server.serve(time.monotonic() + 0.1)
-    assert server._clients == []
+    assert server.n_clients == 0
     client.close()
     server.close()
 
@@ -381,8 +414,8 @@ def test_more_clients_than_there_are_places(tmp_path: Path) -> None:
     """Whoever takes every place loses the first one to the next that comes."""
     path = tmp_path / "metrics.sock"
     config = make_config(tmp_path, socket=path)
-    with journal_of(config), Metrics(config):
-        hoard = [UnixConnection(path) for _ in range(serving.MAX_CLIENTS)]
+    with journal_of(config), exporter_of(config):
+        hoard = [UnixConnection(path) for _ in range(exposition.MAX_CLIENTS)]
         for connection in hoard:
             connection.connect()
         assert scrape(path)[0] == 200
@@ -395,7 +428,7 @@ def test_too_many_open_files_do_not_spin(tmp_path: Path) -> None:
     """A client that cannot be accepted waits; it is tried a few times a second, not without end."""
     config = make_config(tmp_path, socket=(path := tmp_path / "metrics.sock"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with journal_of(config), Metrics(config), socket.socket(socket.AF_UNIX) as client:
+    with journal_of(config), exporter_of(config), socket.socket(socket.AF_UNIX) as client:
         scrape(path)
         begin_s = time.process_time()
         resource.setrlimit(resource.RLIMIT_NOFILE, (client.fileno(), hard))
@@ -425,18 +458,18 @@ def test_scrapes_at_once(tmp_path: Path) -> None:
         except Exception as error:  # noqa: BLE001  told in the test itself
             failures.append(error)
 
-    with journal_of(config), Metrics(config) as metrics:
+    with journal_of(config), exporter_of(config) as metrics:
         threads = [threading.Thread(target=scrape_often) for _ in range(8)]
         for thread in threads:
             thread.start()
         while any(thread.is_alive() for thread in threads):
-            metrics.hear(PUBLISHED)
+            metrics.on_event(PUBLISHED)
         assert failures == []
 
 
 def test_a_mistake_of_ours_is_an_error_to_the_client(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     """The thread lives on."""
-    server, path = Server(lambda: bytes(1 // 0), "text/plain"), tmp_path / "s"
+    server, path = Server(lambda: bytes(1 // 0)), tmp_path / "s"
     server.listen_on_socket(path)
     client = UnixConnection(path)
     client.connect()
@@ -454,7 +487,7 @@ def test_a_mistake_of_ours_is_an_error_to_the_client(caplog: pytest.LogCaptureFi
 def refusal(config: Config) -> str:
     """What is said where it cannot start; it leaves nothing open."""
     files = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(ConfigError) as refused, Metrics(config):
+    with pytest.raises(ConfigError) as refused, exporter_of(config):
         pass
     assert len(os.listdir("/proc/self/fd")) == files
     return str(refused.value)
@@ -479,7 +512,7 @@ def test_sockets_that_cannot_be_had(tmp_path: Path) -> None:
         other.listen()
         assert refusal(config) == f"metrics.socket = {path} cannot be had: another program serves there"
     assert path.exists()
-    with journal_of(config), Metrics(config):
+    with journal_of(config), exporter_of(config):
         assert scrape(path)[0] == 200
     path.write_text("precious")
     assert "a file that is no socket is there" in refusal(config)
@@ -493,7 +526,7 @@ def test_the_socket_of_another_is_left(tmp_path: Path) -> None:
     """Who has taken its place keeps it."""
     path = tmp_path / "metrics.sock"
     config = make_config(tmp_path, socket=path)
-    with journal_of(config), Metrics(config):
+    with journal_of(config), exporter_of(config):
         path.rename(tmp_path / "old")
         path.write_text("another's")
     assert path.exists()
@@ -509,9 +542,9 @@ def test_the_textfile_is_replaced_again_and_again(tmp_path: Path) -> None:
     config = make_config(tmp_path, textfile=path, every_s=0.05)
     before = os.umask(0o077)
     try:
-        with journal_of(config), Metrics(config) as metrics:
+        with journal_of(config), exporter_of(config) as metrics:
             wait_for(path.exists)
-            metrics.hear(PUBLISHED)
+            metrics.on_event(PUBLISHED)
             wait_for(lambda: value(parse(path.read_bytes()), "windows_total", bundle="tiny") == 91)
     finally:
         os.umask(before)
@@ -524,7 +557,7 @@ def test_trouble_with_the_textfile_is_told_once(tmp_path: Path, caplog: pytest.L
     """It goes on when the folder is there."""
     path = tmp_path / "node" / "sonyc-ml.prom"
     config = make_config(tmp_path, textfile=path, every_s=0.01)
-    with caplog.at_level(logging.DEBUG, "sonyc_ml.node.telemetry.metrics"), journal_of(config), Metrics(config):
+    with caplog.at_level(logging.DEBUG, "sonyc_ml.node.telemetry.exporter"), journal_of(config), exporter_of(config):
         wait_for(lambda: len(caplog.records) > 2)
         path.parent.mkdir()
         wait_for(path.exists)

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, load_config
-from sonyc_ml.node.events import Ended, Postponed, Published
+from sonyc_ml.node.events import OutputPublished, RecordingEnded, RecordingPostponed
+from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, client_id, encoded
+from sonyc_ml.node.telemetry.broker import client_id
+from sonyc_ml.node.telemetry.mqtt import MAX_DETAIL, MAX_IN_FLIGHT, MqttPublisher, encoded
 from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.support.watching import Watch
 
@@ -158,12 +161,16 @@ def configured(folder: Path, port: int, topic: str = "node", **more: object) -> 
     return load_config(None, tables)
 
 
-def published(n: int, scores: dict[str, float] | None = None) -> Published:
+def publisher_of(config: Config) -> MqttPublisher:
+    return MqttPublisher(config.mqtt, config.state_folder)
+
+
+def published(n: int, scores: dict[str, float] | None = None) -> OutputPublished:
     """An event: the n-th recording was embedded."""
     name, output = f"{n}.wav", Path(f"{n}.wav.npz")
     stages_s = {"embed": 0.1, "store": 0.01}
     scores = {"siren": 0.123456, "dog": 0.5} if scores is None else scores
-    return Published(name, "tiny", output, "2026-11-21T12:00:00+00:00", 10.0, 0.1, 91, 5000, stages_s, scores)
+    return OutputPublished(name, "tiny", output, "2026-11-21T12:00:00+00:00", 10.0, 0.1, 91, 5000, stages_s, scores)
 
 
 def numbers(ears: Ears) -> list[int]:
@@ -261,7 +268,7 @@ def test_the_right_password(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     try:
         config = configured(tmp_path, broker.port, username="node", password_file=str(password))
         prepare: Prepare = lambda client: client.username_pw_set("node", "rîght")  # noqa: E731
-        with listening(broker.port, "node", prepare) as ears, MqttPublisher(config):
+        with listening(broker.port, "node", prepare) as ears, publisher_of(config):
             ears.wait_for("state")
     finally:
         broker.stop()
@@ -275,10 +282,10 @@ def test_a_broker_that_is_away_at_the_start(
     caplog.set_level(logging.INFO, "sonyc_ml")
     with listening(broker.port, "node") as ears:
         broker.stop()
-        with MqttPublisher(configured(tmp_path, broker.port)) as publisher:
+        with publisher_of(configured(tmp_path, broker.port)) as publisher:
             wait_until(lambda: "cannot be reached (Connection refused)" in caplog.text, "told that it is away")
             for n in range(3):
-                publisher.hear(published(n))
+                publisher.on_event(published(n))
             broker.start()
             ears.wait_for("recording", partial(is_of, "2.wav"))
             ears.wait_for("state")
@@ -295,15 +302,15 @@ def test_a_broker_that_is_away_for_a_while(tmp_path: Path, broker: Mosquitto, ca
     def is_logged(text: str, n: int) -> bool:
         return caplog.text.count(text) == n
 
-    with listening(broker.port, "node") as ears, MqttPublisher(config) as publisher:
-        publisher.hear(published(0))
+    with listening(broker.port, "node") as ears, publisher_of(config) as publisher:
+        publisher.on_event(published(0))
         ears.wait_for("recording")
         ears.wait_for("state")
         for n_breaks in (1, 2):
             broker.stop()
             wait_until(partial(is_logged, "went away", n_breaks), "gone")
             for n in range(100 * n_breaks, 100 * n_breaks + 50):
-                publisher.hear(published(n))
+                publisher.on_event(published(n))
             broker.start()
             ears.wait_for("recording", partial(is_of, f"{100 * n_breaks + 49}.wav"))
             wait_until(lambda: ears.all("state")[-1].get("dropped") == 30 * n_breaks, "counted")  # noqa: B023
@@ -320,7 +327,7 @@ def test_a_broker_that_is_back_is_told_the_state(tmp_path: Path, broker: Mosquit
         def n_told() -> int:
             return sum(payload["state"] == "online" and not is_retained for _, payload, is_retained in ears.heard)
 
-        with MqttPublisher(configured(tmp_path, broker.port, every_s=1000)):
+        with publisher_of(configured(tmp_path, broker.port, every_s=1000)):
             wait_until(lambda: n_told() == 1, "told")
             broker.stop()
             broker.start()
@@ -329,16 +336,15 @@ def test_a_broker_that_is_back_is_told_the_state(tmp_path: Path, broker: Mosquit
 
 def test_a_broker_that_does_not_acknowledge(tmp_path: Path, broker: Mosquitto) -> None:
     """A broker that hangs is sent a few messages and no more; killed, it gets them all from the next one, in order."""
-    with listening(broker.port, "node") as ears, MqttPublisher(configured(tmp_path, broker.port)) as publisher:
-        assert publisher._broker is not None
+    with listening(broker.port, "node") as ears, publisher_of(configured(tmp_path, broker.port)) as publisher:
         ears.wait_for("state")
         broker.process.send_signal(signal.SIGSTOP)
         for n in range(50):
-            publisher.hear(published(n))
-        wait_until(lambda: publisher._broker and publisher._broker.n_in_flight >= MAX_IN_FLIGHT, "in flight")
+            publisher.on_event(published(n))
+        wait_until(lambda: publisher.n_in_flight >= MAX_IN_FLIGHT, "in flight")
         time.sleep(0.3)  # states are due meanwhile
-        assert publisher._broker.n_in_flight <= MAX_IN_FLIGHT + 1
-        assert len(publisher._waiting) >= 50 - MAX_IN_FLIGHT - 1
+        assert publisher.n_in_flight <= MAX_IN_FLIGHT + 1
+        assert len(publisher.waiting) >= 50 - MAX_IN_FLIGHT - 1
         broker.process.send_signal(signal.SIGCONT)
         ears.wait_for("recording", partial(is_of, "49.wav"))
     assert numbers(ears) == list(range(50))
@@ -347,10 +353,10 @@ def test_a_broker_that_does_not_acknowledge(tmp_path: Path, broker: Mosquitto) -
 def test_what_waits_goes_out_at_the_end(tmp_path: Path, shared_broker: Mosquitto) -> None:
     """A daemon that stops says first what it has to say."""
     with listening(shared_broker.port, "end") as ears:
-        with MqttPublisher(configured(tmp_path, shared_broker.port, "end")) as publisher:
+        with publisher_of(configured(tmp_path, shared_broker.port, "end")) as publisher:
             ears.wait_for("state")
             for n in range(500):
-                publisher.hear(published(n))
+                publisher.on_event(published(n))
         ears.wait_for("state", lambda state: state["state"] == "offline")
     assert numbers(ears) == list(range(500))
 
@@ -360,14 +366,15 @@ def test_a_change_is_told_at_once(tmp_path: Path, shared_broker: Mosquitto, monk
     monkeypatch.setattr("sonyc_ml.node.telemetry.mqtt.LOOK_S", 0.05)
     config = configured(tmp_path, shared_broker.port, "change", every_s=1000)
     journal = Journal(config.state_folder)
-    daemon = {"pid": os.getpid(), "since": "2026-11-21T12:00:00+00:00", "version": "1", "bundles": []}
-    journal.tell(daemon={**daemon, "pid": 0}, folder={"word": "watched"})  # of the daemon before
-    with listening(shared_broker.port, "change") as ears, MqttPublisher(config):
+    daemon = DaemonFacts(os.getpid(), since="2026-11-21T12:00:00+00:00", version="1")
+    journal.write_facts(Facts(daemon=replace(daemon, pid=0), folder=FolderFacts("watched")))  # of the daemon before
+    with listening(shared_broker.port, "change") as ears, publisher_of(config):
         assert "folder" not in ears.wait_for("state")
-        journal.tell(daemon=daemon, folder={"word": "missing"}, input={"word": "quiet"}, trouble={"detail": "full"})
+        facts = Facts(daemon=daemon, folder=FolderFacts("missing"), input=InputFacts("quiet"))
+        journal.write_facts(replace(facts, trouble=TroubleFacts(detail="full")))
         state = ears.wait_for("state", lambda state: state.get("folder") == "missing")
         assert (state["quiet"], state["trouble"]) == (True, "full")
-        journal.tell(trouble=None)
+        journal.write_facts(facts)
         ears.wait_for("state", lambda state: state.get("folder") == "missing" and state["trouble"] is None)
         assert len(ears.all("state")) == 3
     journal.close()
@@ -399,12 +406,12 @@ def test_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     broker = Mosquitto(tmp_path, f"certfile {tmp_path}/host.pem", f"keyfile {tmp_path}/host.key")
     try:
         with listening(broker.port, "node", lambda client: client.tls_set(str(tmp_path / "ca.pem"))) as ears:
-            with MqttPublisher(configured(tmp_path, broker.port, ca_file=str(tmp_path / "ca.pem"))) as publisher:
-                publisher.hear(published(1))
+            with publisher_of(configured(tmp_path, broker.port, ca_file=str(tmp_path / "ca.pem"))) as publisher:
+                publisher.on_event(published(1))
                 ears.wait_for("recording")
             n_heard = len(ears.heard)
-            with MqttPublisher(configured(tmp_path, broker.port, ca_file=str(tmp_path / "stranger.pem"))) as publisher:
-                publisher.hear(published(2))
+            with publisher_of(configured(tmp_path, broker.port, ca_file=str(tmp_path / "stranger.pem"))) as publisher:
+                publisher.on_event(published(2))
                 wait_until(lambda: "CERTIFICATE_VERIFY_FAILED" in caplog.text, "refused")
             wait_until(lambda: "offline" in str(ears.heard[-1]), "told of the end of the first")
             assert 2 not in numbers(ears)
@@ -417,9 +424,10 @@ def test_nothing_is_started_where_no_broker_is_configured(tmp_path: Path) -> Non
     """No thread, no paho."""
     program = (
         "import sys, threading; from pathlib import Path; from sonyc_ml.node.config import load_config\n"
-        "from sonyc_ml.node.events import Ended; from sonyc_ml.node.telemetry.mqtt import MqttPublisher\n"
+        "from sonyc_ml.node.events import RecordingEnded; from sonyc_ml.node.telemetry.mqtt import MqttPublisher\n"
         "c = load_config(None, {'spool': {'folder': 's'}, 'model': {'path': 'm'}, 'output': {'folder': 'o'}})\n"
-        "with MqttPublisher(c) as p: p.hear(Ended('a', 'shed')); print(threading.active_count(), 'paho' in sys.modules)"
+        "with MqttPublisher(c.mqtt, c.state_folder) as p:\n"
+        " p.on_event(RecordingEnded('a', 'shed')); print(threading.active_count(), 'paho' in sys.modules)"
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert (result.stdout, result.stderr) == ("1 False\n", "")
@@ -429,22 +437,22 @@ def test_nothing_is_started_where_no_broker_is_configured(tmp_path: Path) -> Non
 def test_hearing_is_cheap_and_bounded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The worker does not wait for a broker that is away; what would be kept of 10,000 recordings has a bound."""
     events = [published(n) for n in range(10_000)]
-    publisher = MqttPublisher(configured(tmp_path, 1))
+    publisher = publisher_of(configured(tmp_path, 1))
     start_s = time.perf_counter()
     for event in events:
-        publisher.hear(event)
+        publisher.on_event(event)
     per_event_s = (time.perf_counter() - start_s) / len(events)
     with capsys.disabled():
         print(f" hear(): {per_event_s * 1e6:.1f} µs", end="")
     assert per_event_s < 1e-3
-    assert list(publisher._waiting) == events[-1000:]
-    assert publisher._n_dropped == 9000
-    publisher.hear(Postponed("a", "growing", "", 1.0))
-    publisher.hear(Ended("a", "done"))
-    assert list(publisher._waiting) == events[-1000:]
-    publisher.hear(Ended("a", "quarantined", "refused", "x" * 1_000_000))
-    kept = publisher._waiting[-1]
-    assert isinstance(kept, Ended)
+    assert list(publisher.waiting) == events[-1000:]
+    assert publisher.n_dropped == 9000
+    publisher.on_event(RecordingPostponed("a", "growing", "", 1.0))
+    publisher.on_event(RecordingEnded("a", "done"))
+    assert list(publisher.waiting) == events[-1000:]
+    publisher.on_event(RecordingEnded("a", "quarantined", "refused", "x" * 1_000_000))
+    kept = publisher.waiting[-1]
+    assert isinstance(kept, RecordingEnded)
     assert len(kept.detail) == MAX_DETAIL + 1
 
 
@@ -461,7 +469,7 @@ def test_a_broker_that_speaks_something_else(tmp_path: Path, caplog: pytest.LogC
     with socket.create_server(("127.0.0.1", 0)) as server:
         thread = threading.Thread(target=answer)
         thread.start()
-        with MqttPublisher(configured(tmp_path, server.getsockname()[1], host="127.0.0.1")):
+        with publisher_of(configured(tmp_path, server.getsockname()[1], host="127.0.0.1")):
             thread.join(LONG_S)
             assert not thread.is_alive()  # it came three times
     assert len(caplog.records) == 1
@@ -472,11 +480,11 @@ def test_a_message_that_cannot_be_written_costs_itself_alone(
     tmp_path: Path, shared_broker: Mosquitto, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The others arrive; scores that are no numbers are null."""
-    odd = Published("1.wav", "tiny", Path(), "", float("nan"), 0.1, 1, 1, {})
+    odd = OutputPublished("1.wav", "tiny", Path(), "", float("nan"), 0.1, 1, 1, {})
     config = configured(tmp_path, shared_broker.port, "odd")
-    with listening(shared_broker.port, "odd") as ears, MqttPublisher(config) as publisher:
-        publisher.hear(odd)
-        publisher.hear(published(2, {"siren": float("nan")}))
+    with listening(shared_broker.port, "odd") as ears, publisher_of(config) as publisher:
+        publisher.on_event(odd)
+        publisher.on_event(published(2, {"siren": float("nan")}))
         assert ears.wait_for("recording")["scores"] == {"siren": None}
     assert numbers(ears) == [2]
     assert "could not be published" in caplog.text
@@ -496,16 +504,16 @@ def test_a_message_that_cannot_be_written_costs_itself_alone(
 def test_what_cannot_be_meant_is_refused_at_the_start(tmp_path: Path, given_: dict[str, str], says: str) -> None:
     """Each with a sentence that names the key."""
     with pytest.raises(ConfigError, match=says):
-        MqttPublisher(configured(tmp_path, 1, **given_))
+        publisher_of(configured(tmp_path, 1, **given_))
 
 
 def test_passwords_and_certificates_that_are_none(tmp_path: Path) -> None:
     """Bytes that are not UTF-8, and a file without certificates."""
     (tmp_path / "file").write_bytes(b"\xff\xfe")
     with pytest.raises(ConfigError, match="it is not UTF-8"):
-        MqttPublisher(configured(tmp_path, 1, username="a", password_file=str(tmp_path / "file")))
+        publisher_of(configured(tmp_path, 1, username="a", password_file=str(tmp_path / "file")))
     with pytest.raises(ConfigError, match="ca_file"):
-        MqttPublisher(configured(tmp_path, 1, ca_file=str(tmp_path / "file")))
+        publisher_of(configured(tmp_path, 1, ca_file=str(tmp_path / "file")))
 
 
 @pytest.mark.parametrize("module", ["paho.mqtt.client", "paho.mqtt.enums"])
@@ -513,7 +521,7 @@ def test_without_paho_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.Mon
     """Where it is missing, and where it is the old one of Debian."""
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(ConfigError, match=r"pip install 'sonyc-ml\[mqtt\]'"):
-        MqttPublisher(configured(tmp_path, 1))
+        publisher_of(configured(tmp_path, 1))
 
 
 @given(st.text(st.characters(exclude_categories=())))

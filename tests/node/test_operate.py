@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,11 @@ import pytest
 from sonyc_ml.base.human import iso, moment, seconds_of, shown, size, span
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.lock import Lock
-from sonyc_ml.cli.node import STATE_FOLDER
 from sonyc_ml.cli.node_text import audit_text, explain_text, listing_text, status_text
 from sonyc_ml.errors import ConfigError, StoreError
-from sonyc_ml.node import config
-from sonyc_ml.node.journal.journal import Embedded, Journal
-from sonyc_ml.node.operate import reload, retry
+from sonyc_ml.node.facts import Facts, ReloadFacts
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
+from sonyc_ml.node.operate import forget, reload, retry
 from sonyc_ml.node.operate import status as answers
 from sonyc_ml.node.operate.audit import audit, find_gaps
 from sonyc_ml.node.operate.explain import explain
@@ -66,7 +66,13 @@ class Node:
         }
         well = {"word": "watched", "detail": "", "since": iso(self.now_s)}
         fed = {"word": "ok", "since": iso(self.now_s)}
-        self.journal.tell(**{"daemon": daemon, "folder": well, "input": fed, "trouble": None, **facts})
+        self.journal.write_facts(Facts.from_plain({"daemon": daemon, "folder": well, "input": fed, **facts}))
+
+    def change_facts(self, **changes: Any) -> None:
+        """Say something else; of the daemon, the rest stays."""
+        facts = self.journal.facts().to_plain()
+        changes["daemon"] = facts["daemon"] | changes.get("daemon", {})
+        self.journal.write_facts(Facts.from_plain(facts | changes))
 
     def add(
         self, name: str, state: str = "pending", start_s: float | None = None, length_s: float | None = 10.0
@@ -81,7 +87,7 @@ class Node:
         self.journal.add([identity])
         if state == "done":
             assert length_s is not None
-            self.journal.finish(identity, Embedded(start_s, length_s, 0.1))
+            self.journal.finish(identity, OutputSummary(start_s, length_s, 0.1))
         elif state == "quarantined":
             self.journal.quarantine(identity, "unreadable", "it is not sound")
         elif state == "shed":
@@ -149,7 +155,7 @@ def test_a_daemon_that_does_not_run(node: Node) -> None:
     assert (answer["word"], answer["trouble"], answer["input"], answer["since"]) == ("died", None, None, None)
     assert answer["attention"] == [answer["text"]]
     node.now_s += 60
-    node.journal.tell(stopped=iso(node.now_s))
+    node.change_facts(stopped=iso(node.now_s))
     assert node.status()["text"] == "not running; stopped 2023-11-14T22:14:20+00:00"
     node.now_s += 60
     node.run(is_running=False)
@@ -160,7 +166,7 @@ def test_a_daemon_that_does_not_run(node: Node) -> None:
 def test_a_daemon_that_starts(node: Node) -> None:
     """Until it has loaded its bundles, the facts are another daemon's."""
     node.run()
-    node.journal.tell(daemon={**node.journal.facts()["daemon"], "pid": 1}, trouble={"since": "", "detail": "old"})
+    node.change_facts(daemon={"pid": 1}, trouble={"since": "", "detail": "old"})
     answer = node.status()
     assert (answer["word"], answer["attention"], answer["recording"]) == ("starting", [], None)
 
@@ -227,7 +233,7 @@ def test_the_backlog(node: Node) -> None:
     assert node.status()["attention"] == []
     node.now_s += 101
     assert node.status()["attention"] == ["the oldest of the backlog has waited for 10 min 1 s"]
-    node.journal.finish(away, Embedded(None, 1.0, 0.1))
+    node.journal.finish(away, OutputSummary(None, 1.0, 0.1))
     assert node.status()["attention"] == []
     assert "1 recording not due yet (growing)" in status_text(node.status())
 
@@ -318,7 +324,7 @@ def test_a_pending_recording(node: Node) -> None:
 def test_newest_first_is_known(node: Node) -> None:
     """Which comes first is the daemon's policy."""
     node.run()
-    node.journal.tell(daemon={**node.journal.facts()["daemon"], "overload": "newest-first"})
+    node.change_facts(daemon={"overload": "newest-first"})
     node.add("a.wav")
     node.add("b.wav", start_s=NOW_S + 1)
     assert node.told("a.wav").endswith("1 recording comes before it")
@@ -352,7 +358,7 @@ def test_a_recording_that_was_given_up(node: Node) -> None:
     node.run()
     identity = node.add("a b.wav", "quarantined")
     assert "quarantined 2023-11-14T22:13:20+00:00: unreadable: it is not sound" in node.told("a b.wav")
-    assert "sonyc-ml retry 'a b.wav'" in node.told("a b.wav")
+    assert f"sonyc-ml retry '{node.spool}/a b.wav' --state {node.journal.path.parent}" in node.told("a b.wav")
     (node.spool / "a b.wav").write_bytes(b"another")
     assert "another recording now" in node.told("a b.wav")
     assert "retry" not in node.told("a b.wav")
@@ -418,7 +424,7 @@ def test_seconds_add_up(node: Node) -> None:
     node.add("old.wav", "done", NOW_S - 2 * DAY_S)
     node.add("a.wav", "done", NOW_S - 300)
     salvaged = node.add("b.wav", start_s=NOW_S - 200)
-    node.journal.finish(salvaged, Embedded(NOW_S - 200, 5.0, 0.1, salvaged=True))
+    node.journal.finish(salvaged, OutputSummary(NOW_S - 200, 5.0, 0.1, salvaged=True))
     node.add("c.wav", "shed", NOW_S - 100)
     node.add("d.wav", "quarantined", NOW_S - 50)
     node.add("e.wav", start_s=NOW_S - 20)
@@ -568,6 +574,55 @@ def test_what_can_be_tried_again(node: Node) -> None:
     assert refusal == ("d.wav", f"it is done; to embed it again, remove its output {published} first")
 
 
+def test_what_can_be_forgotten(node: Node) -> None:
+    """What is named, but for what is pending; of all in a state only what has no file any more."""
+    node.run()
+    for name, state in (("q.wav", "quarantined"), ("gone.wav", "quarantined"), ("s.wav", "shed"), ("p.wav", "pending")):
+        node.add(name, state, NOW_S)
+    (node.spool / "gone.wav").unlink()
+    choice = forget.choose_gone(node.journal, ("quarantined", "shed"))
+    assert chosen(choice) == ["gone.wav"]
+    assert dict(choice.refused).keys() == {"q.wav", "s.wav"}
+    assert forget.choose_gone(node.journal, ("quarantined",), "too old").entries == ()
+    named = forget.choose_named(node.journal, [Path(name) for name in ("q.wav", "p.wav", "x.wav", "q.wav")])
+    assert chosen(named) == ["q.wav"]
+    assert dict(named.refused) == {"p.wav": forget.PENDING, "x.wav": "the journal does not know it"}
+    assert forget.forget(node.journal, (*choice.entries, *named.entries, *node.journal.find("p.wav"))) == 2
+    assert {entry.identity.name for entry in node.journal.entries()} == {"s.wav", "p.wav"}
+
+
+def test_what_was_replaced_and_embedded_is_not_counted_as_quarantined(node: Node) -> None:
+    """A good recording of the same name ends the matter; one that was good before does not."""
+    node.run()
+    node.add("b.wav", "done", NOW_S - 300)
+    node.now_s += 60
+    node.add("a.wav", "quarantined", NOW_S - 200)
+    node.add("b.wav", "quarantined", NOW_S - 200)
+    node.now_s += 60
+    assert sum(node.journal.reasons()["quarantined"].values()) == 2
+    node.add("a.wav", "done", NOW_S - 100)
+    counts = node.journal.reasons()
+    assert (sum(counts["quarantined"].values()), sum(counts["done"].values())) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["a b.wav", "-rf.wav", "sub/$HOME `x`.wav", "it's.wav"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_command_that_is_printed_works_when_pasted(name: str, is_there: bool, node: Node, tmp_path: Path) -> None:
+    """From any folder, with any name, without a configuration: exit status 0, and it does what it says."""
+    node.run()
+    node.add(name, "quarantined")
+    if not is_there:
+        (node.spool / name).unlink()
+    (line,) = [line for line in explain_text(node.explain(name)).splitlines() if ": sonyc-ml " in line]
+    command = line[line.index("sonyc-ml ") :].rstrip()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = f'sonyc-ml() {{ "{sys.executable}" -m sonyc_ml "$@"; }}; {command}'
+    pasted = subprocess.run(["bash", "-c", program], cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert (pasted.returncode, pasted.stderr) == (0, "")
+    assert [entry.state for entry in node.journal.find(name)] == (["pending"] if is_there else [])
+
+
 def test_choosing_by_state_and_reason(node: Node) -> None:
     """All of a state, or those with a reason."""
     node.run()
@@ -596,7 +651,7 @@ def answering(node: Node, after: int, **outcome: Any) -> Callable[[float], None]
         slept.append(seconds)
         node.now_s += seconds
         if len(slept) == after:
-            node.journal.tell(reload={"at": iso(node.now_s), **outcome})
+            node.change_facts(reload={"at": iso(node.now_s), **outcome})
 
     return sleep
 
@@ -605,11 +660,11 @@ def test_a_reload_waits_for_its_own_outcome(node: Node, monkeypatch: pytest.Monk
     """An outcome of this very second is not taken for the answer: the signal is sent in the next."""
     node.run(reload={"at": iso(NOW_S), "ok": True, "detail": "running tiny"})
     sent: list[float] = []
-    monkeypatch.setattr(reload, "_signal", lambda _pid, _folder: sent.append(node.now_s))
+    monkeypatch.setattr(reload, "send_hangup", lambda _pid, _folder: sent.append(node.now_s))
     folder = node.journal.path.parent
     sleep = answering(node, 25, ok=True, detail="running tiny")
     outcome = reload.reload(folder, 30.0, lambda: node.now_s, sleep)
-    assert outcome == {"at": iso(NOW_S + 1), "ok": True, "detail": "running tiny"}
+    assert outcome == ReloadFacts(iso(NOW_S + 1), ok=True, detail="running tiny")
     assert sent[0] >= NOW_S + 0.999
 
 
@@ -618,12 +673,12 @@ def test_a_reload_that_is_not_answered(node: Node, monkeypatch: pytest.MonkeyPat
     folder = node.journal.path.parent
     assert reload.reload(folder, 1.0) is None
     node.run()
-    monkeypatch.setattr(reload, "_signal", lambda _pid, _folder: None)
+    monkeypatch.setattr(reload, "send_hangup", lambda _pid, _folder: None)
     with pytest.raises(StoreError, match=r"has not answered in 0\.1 s"):
         reload.reload(folder, 0.1)
     lock = node.lock
     assert lock is not None
-    monkeypatch.setattr(reload, "_signal", lambda _pid, _folder: lock.release())
+    monkeypatch.setattr(reload, "send_hangup", lambda _pid, _folder: lock.release())
     with pytest.raises(StoreError, match="ended before"):
         reload.reload(folder, 10.0)
     node.lock = None
@@ -635,12 +690,12 @@ def test_a_signal_goes_to_the_daemon_alone(node: Node) -> None:
     with subprocess.Popen(["sleep", "60"]) as bystander:  # of our own: a mistake here hits nobody else
         try:
             with pytest.raises(ConfigError, match="it runs in a container"):
-                reload._signal(bystander.pid, node.journal.path.parent)
+                reload.send_hangup(bystander.pid, node.journal.path.parent)
             assert bystander.poll() is None
         finally:
             bystander.kill()
-    with pytest.raises(ConfigError, match="cannot be told: No such file"):
-        reload._signal(2**22 + 1, node.journal.path.parent)
+    with pytest.raises(ConfigError, match="cannot be signalled: No such file"):
+        reload.send_hangup(2**22 + 1, node.journal.path.parent)
 
 
 # Words
@@ -676,8 +731,3 @@ def test_moments() -> None:
     for text in ("soon", "24", "5 parsecs", "", "9999-12-31T23:59-12:00"):
         with pytest.raises(ValueError, match="is no time; give how long ago"):
             moment(text, NOW_S)
-
-
-def test_the_state_folder_is_that_of_the_configuration() -> None:
-    """The name is written twice, to spare an import."""
-    assert STATE_FOLDER == config.STATE_FOLDER

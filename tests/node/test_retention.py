@@ -25,7 +25,7 @@ from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, RetentionConfig, SpoolConfig
 from sonyc_ml.node.journal.file import FILE_NAME
-from sonyc_ml.node.journal.journal import Embedded, Journal
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from sonyc_ml.node.retention.move import archive
 from sonyc_ml.node.retention.proof import covers_recording, proof
 from sonyc_ml.node.retention.sweep import Sweeper, free_share
@@ -80,9 +80,9 @@ class Node:
         """Write a recording and its outputs; the journal knows it as done."""
         identity = self.record(name, **how)
         output = self.model.embed_file(self.spool / name, name=name)
-        for model in self.config.model:
-            write_output(output, self.config.output_folder(model) / f"{name}.{self.output_format}")
-        self.journal.finish(identity, Embedded(None, 2.0, 0.1))
+        for folder in self.config.output_folders:
+            write_output(output, folder / f"{name}.{self.output_format}")
+        self.journal.finish(identity, OutputSummary(None, 2.0, 0.1))
         return identity
 
     def output(self, name: str = "a.wav") -> Path:
@@ -93,7 +93,15 @@ class Node:
         write_output(change(read_output(self.output())), self.output())
 
     def sweeper(self, **how: Any) -> Sweeper:
-        return Sweeper(self.config, self.journal, clock=lambda: self.now_s, **how)
+        given: dict[str, Any] = {"journal": self.journal, "prove": self.prove, "clock": lambda: self.now_s}
+        given |= how
+        return Sweeper(self.config.retention, self.spool, **given)
+
+    def prove(self, identity: Identity) -> str:
+        return proof(identity, self.spool, self.config.output_folders, self.output_format)
+
+    def thread(self) -> RetentionThread:
+        return RetentionThread(self.config.retention, self.spool, self.config.state_folder, self.prove)
 
     def sweep(self, **how: Any) -> Counter[str]:
         return self.sweeper(**how).sweep()
@@ -155,7 +163,7 @@ def rows(output: Output, keep: Any) -> Output:
 def test_good_output_is_proof(node: Node, output_format: str, seconds: float) -> None:
     """A recording of any length whose output is whole may go."""
     node.output_format = output_format
-    assert proof(node.config, node.embed(seconds=seconds)) == ""
+    assert node.prove(node.embed(seconds=seconds)) == ""
 
 
 def test_truncated_recording_is_proved_by_what_was_salvaged(node: Node) -> None:
@@ -165,7 +173,7 @@ def test_truncated_recording_is_proved_by_what_was_salvaged(node: Node) -> None:
     output = node.model.embed_file(path, salvage=True)
     write_output(output, node.output())
     assert output.provenance.salvaged
-    assert proof(node.config, node.identify("a.wav")) == ""
+    assert node.prove(node.identify("a.wav")) == ""
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
@@ -175,7 +183,7 @@ def test_truncated_output_is_no_proof(node: Node, share: float, output_format: s
     node.output_format = output_format
     identity = node.embed()
     os.truncate(node.output(), int(share * node.output().stat().st_size))
-    assert proof(node.config, identity) in ("output damaged", "rows do not match")
+    assert node.prove(identity) in ("output damaged", "rows do not match")
 
 
 def test_csv_that_ends_within_its_last_number_is_no_proof(node: Node) -> None:
@@ -183,7 +191,7 @@ def test_csv_that_ends_within_its_last_number_is_no_proof(node: Node) -> None:
     node.output_format = "csv"
     identity = node.embed()
     os.truncate(node.output(), node.output().stat().st_size - 2)
-    assert proof(node.config, identity) == "output damaged"
+    assert node.prove(identity) == "output damaged"
 
 
 def test_csv_with_short_rows_is_no_proof(node: Node) -> None:
@@ -196,7 +204,7 @@ def test_csv_with_short_rows_is_no_proof(node: Node) -> None:
     node.output().write_text("\n".join([*lines[:first], heading, *["0.0,1.0"] * 3, ""]))
     with pytest.raises(ValueError, match="not as long as its heading"):
         read_output(node.output())
-    assert proof(node.config, identity) == "output damaged"
+    assert node.prove(identity) == "output damaged"
 
 
 def test_flipped_bit_is_no_proof(node: Node) -> None:
@@ -207,9 +215,9 @@ def test_flipped_bit_is_no_proof(node: Node) -> None:
     first = node.output().read_bytes().index(numbers.tobytes())
     for position in (first, first + numbers.nbytes // 2, first + numbers.nbytes - 1):
         flip(node.output(), position)
-        assert proof(node.config, identity) == "output damaged"
+        assert node.prove(identity) == "output damaged"
         flip(node.output(), position)
-    assert proof(node.config, identity) == ""
+    assert node.prove(identity) == ""
 
 
 def test_output_of_another_recording_is_no_proof(node: Node) -> None:
@@ -217,10 +225,10 @@ def test_output_of_another_recording_is_no_proof(node: Node) -> None:
     identity = node.embed("a.wav", seed=1)
     node.embed("b.wav", seed=2)
     shutil.copy(node.output("b.wav"), node.output("a.wav"))
-    assert proof(node.config, identity) == "recording changed"
+    assert node.prove(identity) == "recording changed"
     node.embed("b.wav", seconds=3.0)
     shutil.copy(node.output("b.wav"), node.output("a.wav"))
-    assert proof(node.config, identity) == "no output"
+    assert node.prove(identity) == "no output"
 
 
 @pytest.mark.parametrize("seconds", [1.05, 2.0, 2.049, 2.099, 10.0001])
@@ -237,14 +245,14 @@ def test_missing_row_is_no_proof(node: Node, keep: Any, seconds: float) -> None:
         keep = [row for row in keep if row < n_windows]
     node.rewrite(lambda output: rows(output, keep))
     if len(read_output(node.output()).timestamps) < n_windows:
-        assert proof(node.config, identity) in ("rows do not match", "output damaged")
+        assert node.prove(identity) in ("rows do not match", "output damaged")
 
 
 def test_row_too_many_is_no_proof(node: Node) -> None:
     """Windows beyond the recording's end are not those of this recording."""
     identity = node.embed()
     node.rewrite(lambda output: rows(output, [*range(len(output.timestamps)), -1]))
-    assert proof(node.config, identity) == "rows do not match"
+    assert node.prove(identity) == "rows do not match"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -258,21 +266,21 @@ def test_what_is_no_number_is_no_proof(node: Node, value: float) -> None:
         return output
 
     node.rewrite(spoil)
-    assert proof(node.config, identity) == "output damaged"
+    assert node.prove(identity) == "output damaged"
 
 
 def test_fewer_rows_than_windows_are_no_proof(node: Node) -> None:
     """Each window has its row, in every array."""
     identity = node.embed()
     node.rewrite(lambda output: dataclasses.replace(output, scores=np.zeros((2, 3), np.float32)))
-    assert proof(node.config, identity) == "output damaged"
+    assert node.prove(identity) == "output damaged"
 
 
 def test_output_without_numbers_is_no_proof(node: Node) -> None:
     """Times alone are no output."""
     identity = node.embed()
     node.rewrite(lambda output: dataclasses.replace(output, embedding=None))
-    assert proof(node.config, identity) == "output damaged"
+    assert node.prove(identity) == "output damaged"
 
 
 def test_recording_changed_by_a_byte_is_kept(node: Node) -> None:
@@ -281,7 +289,7 @@ def test_recording_changed_by_a_byte_is_kept(node: Node) -> None:
     flip(node.spool / "a.wav", 5000)
     os.utime(node.spool / "a.wav", ns=(identity.mtime_ns, identity.mtime_ns))
     assert node.identify("a.wav") == identity
-    assert proof(node.config, identity) == "recording changed"
+    assert node.prove(identity) == "recording changed"
 
 
 def test_sound_that_its_header_hides_is_no_proof(node: Node) -> None:
@@ -304,7 +312,7 @@ def test_sound_that_its_header_hides_is_no_proof(node: Node) -> None:
     for is_salvaged in (False, True):
         provenance = dataclasses.replace(output.provenance, **changes, salvaged=is_salvaged)
         write_output(dataclasses.replace(output, provenance=provenance), node.output())
-        assert proof(node.config, identity)
+        assert node.prove(identity)
 
 
 def test_length_is_that_of_the_recording(node: Node) -> None:
@@ -314,16 +322,16 @@ def test_length_is_that_of_the_recording(node: Node) -> None:
     provenance = read_output(node.output()).provenance
     shorter = dataclasses.replace(provenance, n_samples=told.provenance.n_samples)
     write_output(dataclasses.replace(told, provenance=shorter), node.output())
-    assert proof(node.config, identity) == "rows do not match"
+    assert node.prove(identity) == "rows do not match"
 
 
 def test_every_bundle_has_to_have_its_output(node: Node) -> None:
     """With two bundles, a recording goes when both outputs are proved."""
     node.bundles = ("one.tflite", "two.tflite")
     identity = node.embed()
-    assert proof(node.config, identity) == ""
+    assert node.prove(identity) == ""
     (node.outputs / "two" / "a.wav.npz").unlink()
-    assert proof(node.config, identity) == "no output"
+    assert node.prove(identity) == "no output"
 
 
 def test_output_that_cannot_be_read_is_not_called_damaged(node: Node) -> None:
@@ -331,7 +339,7 @@ def test_output_that_cannot_be_read_is_not_called_damaged(node: Node) -> None:
     identity = node.embed()
     node.output().unlink()
     node.output().mkdir()
-    assert proof(node.config, identity) == "I/O error"
+    assert node.prove(identity) == "I/O error"
 
 
 def test_recording_that_is_no_sound_any_more_is_kept(node: Node) -> None:
@@ -340,21 +348,21 @@ def test_recording_that_is_no_sound_any_more_is_kept(node: Node) -> None:
     content = (node.spool / "a.wav").read_bytes()
     (node.spool / "a.wav").write_bytes(b"junk" + content[4:])
     os.utime(node.spool / "a.wav", ns=(identity.mtime_ns, identity.mtime_ns))
-    assert proof(node.config, identity) == "recording unreadable"
+    assert node.prove(identity) == "recording unreadable"
 
 
 def test_recording_that_is_not_there_proves_nothing(node: Node) -> None:
     """A recording that went, or became another, after it was looked at stays what it is."""
     identity = node.embed()
     os.utime(node.spool / "a.wav")
-    assert proof(node.config, identity) == "recording changed"
+    assert node.prove(identity) == "recording changed"
     with (node.spool / "a.wav").open("ab") as file:
         file.write(bytes(2))
-    assert proof(node.config, identity) == "recording changed"
+    assert node.prove(identity) == "recording changed"
     (node.spool / "a.wav").write_bytes(b"RIFF")
-    assert proof(node.config, identity) == "recording changed"
+    assert node.prove(identity) == "recording changed"
     (node.spool / "a.wav").unlink()
-    assert proof(node.config, identity) == "I/O error"
+    assert node.prove(identity) == "I/O error"
 
 
 @pytest.mark.parametrize(
@@ -473,9 +481,12 @@ def test_others_go_when_told(node: Node) -> None:
 def test_what_becomes_pending_meanwhile_stays(node: Node) -> None:
     """A recording that somebody makes pending during a sweep is not removed under the worker's hands."""
     identity = node.embed()
-    (entry,) = node.journal.find("a.wav")
-    node.journal.retry([entry])
-    assert node.sweeper()._remove(entry) == "kept: changed meanwhile"
+
+    def prove_and_retry(identity: Identity) -> str:
+        node.journal.retry(node.journal.find(identity.name))
+        return node.prove(identity)
+
+    assert node.sweep(prove=prove_and_retry) == {"kept: changed meanwhile": 1}
     assert node.identify("a.wav") == identity
 
 
@@ -494,7 +505,7 @@ def test_next_recording_of_the_name_goes_with_its_own_output(node: Node) -> None
     new = node.record("a.wav", seconds=3.0)
     output = node.model.embed_file(node.spool / "a.wav")
     write_output(output, node.outputs / f"a.wav.{new.stamp}.npz")
-    node.journal.finish(new, Embedded(None, 3.0, 0.1))
+    node.journal.finish(new, OutputSummary(None, 3.0, 0.1))
     assert node.sweep() == {"overwritten": 1, "deleted": 1}
 
 
@@ -704,20 +715,17 @@ def test_unreadable_recording_stops_nothing(node: Node) -> None:
     assert node.sweep() == {"kept: I/O error": 1, "deleted": 1}
 
 
-def test_mistake_of_ours_stops_nothing(
-    node: Node, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_mistake_of_ours_stops_nothing(node: Node, caplog: pytest.LogCaptureFixture) -> None:
     """What nobody thought of costs one recording's turn, and is in the log with its trace."""
 
-    def fail_once(config: Config, identity: Identity) -> str:
+    def fail_once(identity: Identity) -> str:
         if identity.name == "a.wav":
             raise RuntimeError("not thought of")
-        return proof(config, identity)
+        return node.prove(identity)
 
-    monkeypatch.setattr("sonyc_ml.node.retention.sweep.proof", fail_once)
     node.embed("a.wav")
     node.embed("b.wav")
-    assert node.sweep() == {"kept: failed": 1, "deleted": 1}
+    assert node.sweep(prove=fail_once) == {"kept: failed": 1, "deleted": 1}
     assert "not thought of" in caplog.text
 
 
@@ -733,7 +741,7 @@ def test_deletion_that_was_not_written_down_is_told(node: Node) -> None:
 
     journal = Failing(node.journal.path.parent)
     with pytest.raises(StoreError):
-        Sweeper(node.config, journal, clock=lambda: node.now_s).sweep()
+        node.sweep(journal=journal)
     journal.close()
     other.close()
     assert (node.names(), node.fate(identity)) == (["there.wav"], "")
@@ -812,7 +820,7 @@ def test_stopped_compaction_leaves_the_rows(node: Node) -> None:
 def test_pages_hold_every_row_once(node: Node, oldest_first: bool) -> None:
     """Page after page gives every recording once, in order, although rows are settled in between."""
     identities = [Identity(f"{i * 37 % 101:03d}.wav", 1000, i // 3 * 10**9) for i in range(101)]
-    node.journal.adopt((identity, Embedded(None, 1.0, 0.1)) for identity in identities)
+    node.journal.adopt((identity, OutputSummary(None, 1.0, 0.1)) for identity in identities)
     seen: list[Identity] = []
     while page := node.journal.page(
         ["done"], before_s=node.now_s, after=seen[-1] if seen else None, limit=10, oldest_first=oldest_first
@@ -844,7 +852,7 @@ def test_thread_sweeps_and_stops(node: Node, caplog: pytest.LogCaptureFixture) -
     caplog.set_level(logging.INFO, "sonyc_ml.node.retention")
     live(node)
     node.embed()
-    with RetentionThread(node.config):
+    with node.thread():
         wait_until(lambda: not node.names())
         node.embed("b.wav")
         wait_until(lambda: not node.names())
@@ -866,11 +874,11 @@ def test_thread_stops_in_the_middle_of_a_sweep(node: Node) -> None:
         node.embed(f"{i}.wav")
     assert node.sweep(is_stopped=look) == {"deleted": 3}
     node.settings |= {"every_s": 1e6}
-    thread = RetentionThread(node.config)
+    thread = node.thread()
     with thread:
         began_s = time.monotonic()
     assert time.monotonic() - began_s < 5
-    assert not thread._thread.is_alive()
+    assert not thread.is_running
 
 
 def test_kept_recordings_warn_once(node: Node, caplog: pytest.LogCaptureFixture) -> None:
@@ -879,7 +887,7 @@ def test_kept_recordings_warn_once(node: Node, caplog: pytest.LogCaptureFixture)
     live(node)
     node.embed()
     node.output().unlink()
-    with RetentionThread(node.config):
+    with node.thread():
         wait_until(lambda: len(caplog.records) >= 3)
     assert [record.levelname for record in caplog.records][:3] == ["WARNING", "INFO", "INFO"]
     assert caplog.records[0].getMessage() == (
@@ -891,7 +899,7 @@ def test_thread_outlives_a_journal_that_goes(node: Node, caplog: pytest.LogCaptu
     """A journal that is removed is told of once; it is not made here; the next one is used when it is there."""
     live(node)
     node.embed("first.wav")
-    with RetentionThread(node.config):
+    with node.thread():
         wait_until(lambda: not node.names())
         node.journal.close()
         for path in node.journal.path.parent.glob(f"{FILE_NAME}*"):
@@ -920,7 +928,7 @@ def test_thread_outlives_a_mistake(
         return sweep(self)
 
     monkeypatch.setattr(Sweeper, "sweep", fail_once)
-    with RetentionThread(node.config):
+    with node.thread():
         wait_until(lambda: not node.names())
     assert "not thought of" in caplog.text
 
@@ -934,6 +942,6 @@ def test_thread_compacts(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
         node.embed(name)
     (node.spool / "gone.wav").unlink()
     monkeypatch.setattr("sonyc_ml.node.retention.thread.N_MANY", 1)
-    with RetentionThread(node.config):
+    with node.thread():
         wait_until(lambda: known(node) == {"there.wav"})
     assert node.names() == ["there.wav"]

@@ -323,10 +323,10 @@ def test_polling_finds_without_events(folder: Path, read: ReadFolder) -> None:
 def test_the_timer_finds_what_no_event_told(folder: Path, tmp_path: Path, read: ReadFolder) -> None:
     """Whatever goes wrong with events, a scan finds it."""
     reader = read(settle_s=0.1, rescan_s=0.3)
-    assert reader.spool._watch is not None
-    for observer in reader.spool._watch._observers:
+    assert reader.spool.watch is not None
+    for observer in reader.spool.watch.observers:
         observer.unschedule_all()
-    (reader.spool._watch._observers[0]).emitters.clear()
+    (reader.spool.watch.observers[0]).emitters.clear()
     _write(folder / "a.wav")
     assert reader.next() == "a.wav"
 

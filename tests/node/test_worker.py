@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,12 @@ import soundfile
 
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.events import Ended, Event
+from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
-from sonyc_ml.node.running_bundles import Bundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import BACKOFF_S, MAX_BACKOFF_S, Worker
-from sonyc_ml.outputs.files import read_provenance
+from sonyc_ml.outputs.files import read_output, read_provenance, write_output
 from tests.conftest import write_recording
 from tests.support.bundles import configure, make_fragile, write_loud
 from tests.support.bundles import make_bundle as make_dense_bundle
@@ -39,15 +41,30 @@ class Node:
         self.recordings.mkdir(exist_ok=True)
         self.clock = Clock(time.time())
         self.writing: set[str] = set()
-        self.bundles = Bundles(self.config)
+        self.is_being_written: Callable[[str], bool] = self.writing.__contains__
+        self.events: list[NodeEvent] = []
+        self.bundles = RunningBundles(self.config.model, self.config.output)
         self.journal: Journal
         self.start()
 
     def start(self) -> None:
         """Start, as after a restart."""
         self.journal = open_journal(self.config.state_folder, self.clock)
-        self.worker = Worker(self.config, self.journal, self.bundles, self.writing.__contains__, clock=self.clock)
+        self.worker = Worker(
+            self.recordings,
+            self.journal,
+            self.bundles,
+            self._asked,
+            output=self.config.output,
+            recordings=self.config.recordings,
+            overload=self.config.overload,
+            emit=self.events.append,
+            clock=self.clock,
+        )
         self.worker.start()
+
+    def _asked(self, name: str) -> bool:
+        return self.is_being_written(name)
 
     def restart(self) -> None:
         self.journal.close()
@@ -143,6 +160,30 @@ def test_an_output_that_is_there_is_adopted(node: Node, caplog: pytest.LogCaptur
     assert "a.wav is embedded already" in caplog.text
     assert node.entry().state == "done"
     assert (node.out / "a.wav.npz").stat().st_ino == before
+
+
+def test_a_name_in_the_way_holds_up_nobody(node: Node) -> None:
+    """A recording whose output would be a file and a folder at once is quarantined; the next ones are embedded."""
+    for name in ("a.wav", "a.wav.npz/b.wav", "c.wav"):
+        node.write(name)
+    node.run()
+    states = {entry.identity.name: (entry.state, entry.reason) for entry in node.journal.entries()}
+    assert states.pop("c.wav") == ("done", "")
+    assert sorted(states.values()) == [("done", ""), ("quarantined", "output name")]
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere.wav", "", "/a.wav", "sub/../a.wav"])
+def test_a_forged_output_is_not_adopted(name: str, node: Node, caplog: pytest.LogCaptureFixture) -> None:
+    """An output from elsewhere whose recording lies outside the folder is left out, with a sentence."""
+    node.write()
+    node.run()
+    output = read_output(node.out / "a.wav.npz")
+    write_output(replace(output, provenance=replace(output.provenance, recording=name)), node.out / "forged.npz")
+    node.journal.close()
+    (node.config.state_folder / FILE_NAME).unlink()
+    node.start()
+    assert [entry.identity.name for entry in node.journal.entries()] == ["a.wav"]
+    assert "an output is left out: the name" in caplog.text
 
 
 def test_a_damaged_output_is_made_again(node: Node) -> None:
@@ -264,7 +305,7 @@ def test_a_channel_that_it_has_not(make_node: MakeNode, tmp_path: Path, tiny_bun
     configuration.write_text(configuration.read_text() + "channel = 3\n")
     from sonyc_ml.node.config import load_config
 
-    node.bundles.reload(load_config(configuration, {}))
+    node.bundles.reload(load_config(configuration, {}).model)
     node.write()
     node.run()
     assert node.entry().state == "quarantined"
@@ -459,14 +500,12 @@ def test_what_changed_since_it_was_found_is_another(node: Node) -> None:
 @pytest.mark.parametrize("is_found", [False, True], ids=["seen at its turn", "found before"])
 def test_what_is_written_over_is_told_once(node: Node, caplog: pytest.LogCaptureFixture, *, is_found: bool) -> None:
     """To who listens, to the log and to its summary, whether the worker or the journal notices."""
-    events: list[Event] = []
-    node.worker = Worker(node.config, node.journal, node.bundles, lambda _name: False, None, events.append)
     first = node.identity(node.write(seed=1).name)
     os.utime(node.write(seed=2), ns=(first.mtime_ns + 10**9,) * 2)
     node.journal.add([first])
     node.worker.step(node.found() if is_found else [])
     node.run()
-    ended = [(event.state, event.reason) for event in events if isinstance(event, Ended)]
+    ended = [(event.state, event.reason) for event in node.events if isinstance(event, RecordingEnded)]
     assert ended == [("shed", "overwritten"), ("done", "")]
     assert (node.worker.counts["shed"], caplog.text.count("shed (overwritten): a.wav: ")) == (1, 1)
 
@@ -545,10 +584,21 @@ def test_the_wait_is_doubled_up_to_a_bound(node: Node, tmp_path: Path) -> None:
     assert delays[-1] == pytest.approx(MAX_BACKOFF_S)
 
 
+def test_a_name_that_is_taken_costs_one_recording(node: Node) -> None:
+    """Where a file has the place of an output's folder, that recording is quarantined, and the others go on."""
+    node.write("sub/a.wav")
+    node.write("z.wav")
+    (node.out / "sub").write_text("a file where the folder should be")
+    node.run()
+    entry = node.entry("sub/a.wav")
+    assert (entry.state, entry.reason, entry.n_attempts) == ("quarantined", "output name", 0)
+    assert node.entry("z.wav").state == "done"
+
+
 def test_what_cannot_be_stored_is_kept(node: Node) -> None:
     """The recording stays pending, nobody is blamed, and who runs the worker is told."""
     node.write("sub/a.wav")
-    (node.out / "sub").write_text("a file where the folder should be")
+    (node.out / "sub").symlink_to(node.out / "a disk that is away")
     with pytest.raises(StoreError, match="is not a folder"):
         node.run()
     entry = node.entry("sub/a.wav")
@@ -597,14 +647,14 @@ def test_an_end_that_did_not_fit_is_written_down_later(full_node: Node) -> None:
     node.journal.add(node.found())
     disk = node.config.state_folder.parent
     ballast = disk / "ballast"
-    asked = node.worker._is_being_written
+    asked = node.is_being_written
 
     def fill_up(name: str) -> bool:  # asked after the recording was begun
         if not ballast.exists():
             fill_for_changes(node.journal, disk)
         return asked(name)
 
-    node.worker._is_being_written = fill_up
+    node.is_being_written = fill_up
     with pytest.raises(StoreError, match="full"):
         node.worker.step()
     assert node.entry().n_attempts == 1
@@ -614,7 +664,7 @@ def test_an_end_that_did_not_fit_is_written_down_later(full_node: Node) -> None:
     assert node.entry().n_attempts == 1
     ballast.rename(disk / "aside")
     os.truncate(disk / "aside", 0)
-    node.worker._is_being_written = asked
+    node.is_being_written = asked
     node.clock.now_s += 60
     node.run()
     assert (node.entry().state, node.entry().n_attempts) == ("done", 0)

@@ -256,6 +256,40 @@ def test_a_folder_where_the_file_should_be(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+NAMES_IN_THE_WAY = (
+    ("a.wav", "a.wav.npz/b.wav"),
+    ("a.wav.npz/b.wav", "a.wav"),
+    ("n/a.wav", "n/a.wav.npz/x/y/b.wav"),
+    ("n/a.wav.npz/x/y/b.wav", "n/a.wav"),
+)
+
+
+@pytest.mark.parametrize(("first", "second"), NAMES_IN_THE_WAY)
+def test_a_name_in_the_way_of_another_is_its_own_fault(first: str, second: str, tmp_path: Path) -> None:
+    """A recording whose output would be a file and a folder at once is refused; the one before it stays."""
+    outputs = [an_output(provenance=replace(PROVENANCE, recording=name)) for name in (first, second)]
+    write_output(outputs[0], output_path(first, tmp_path))
+    with pytest.raises(OutputNameError, match=r"is a file, not a folder|a folder for other recordings has its name"):
+        write_output(outputs[1], output_path(second, tmp_path))
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()] == [f"{first}.npz"]
+
+
+@pytest.mark.parametrize("kind", ["a file", "a link to a file", "a dangling link", "a linked sub-folder that is away"])
+def test_a_folder_that_is_none_is_not_a_names_fault(kind: str, tmp_path: Path) -> None:
+    """Where the folder itself, or a disk that is linked into it, is not there, recordings wait."""
+    folder, name = tmp_path / "out", "2026/a.wav"
+    if kind == "a file":
+        folder.touch()
+    elif kind == "a linked sub-folder that is away":
+        folder.mkdir()
+        (folder / "2026").symlink_to(tmp_path / "disk")
+    else:
+        (tmp_path / "file").touch()
+        folder.symlink_to(tmp_path / ("file" if kind == "a link to a file" else "disk"))
+    with pytest.raises(StoreError, match="cannot be written"):
+        write_output(an_output(provenance=replace(PROVENANCE, recording=name)), output_path(name, folder))
+
+
 def test_a_name_that_is_too_long(tmp_path: Path) -> None:
     """A name that the file system never takes is the recording's trouble, not the disk's, and leaves nothing behind."""
     with pytest.raises(OutputNameError, match=r"a\.npz cannot be written: File name too long") as caught:

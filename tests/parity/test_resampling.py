@@ -64,7 +64,7 @@ def by_definition(y: Floats, sr: int, target_sr: int, outputs: Iterable[int]) ->
 def outputs_of_interest(n_outputs: int, sr: int, target_sr: int) -> list[int]:
     """Both ends, the edges of our inner blocks, and a scatter of others."""
     resampler = KaiserBest(sr, target_sr)
-    edges = range(0, n_outputs, resampler._n_repeats * resampler._n_outputs)
+    edges = range(0, n_outputs, resampler.n_outputs_at_once)
     near = {edge + offset for edge in [*edges, 8192, n_outputs] for offset in range(-30, 30)}
     scatter = np.random.default_rng(0).integers(0, n_outputs, 300).tolist()
     return sorted(i for i in near.union(scatter) if 0 <= i < n_outputs)
@@ -202,12 +202,12 @@ def test_the_resampler_is_kept_between_recordings() -> None:
     """A node's recordings all have one rate: the filters are made once."""
     extractor = LogMel()
     extractor(noise(1000), 44100)
-    first = extractor._resampler
+    first = extractor.resampler
     extractor(noise(2000), 44100)
-    assert extractor._resampler is first
+    assert extractor.resampler is first
     extractor(noise(2000), 48000)
-    assert isinstance(extractor._resampler, KaiserBest)
-    assert extractor._resampler.sr == 48000
+    assert isinstance(extractor.resampler, KaiserBest)
+    assert extractor.resampler.sr == 48000
 
 
 @needs("soxr")

@@ -14,6 +14,7 @@ import pytest
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import StoreError
+from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Journal
 
 NOON_S = 1_700_000_000.0  # 2023-11-14, 22:13:20 in UTC
@@ -66,7 +67,7 @@ def fill_for_changes(journal: Journal, disk: Path) -> Path:
     ballast = fill(disk)
     for number in itertools.count():  # what was reserved is used up first
         try:
-            journal.tell(filler=str(number) * 100)
+            journal.write_facts(Facts(stopped=str(number) * 100))
         except StoreError:
             return ballast
     raise AssertionError("there is always room")

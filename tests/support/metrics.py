@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from typing import Any
 import pytest
 
 from sonyc_ml.node.config import Config, MetricsConfig, ModelConfig, OutputConfig, SpoolConfig
-from sonyc_ml.node.events import Published
+from sonyc_ml.node.events import OutputPublished
+from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, InputFacts
 from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.telemetry.collector import Collector, EventCounts
+from sonyc_ml.node.telemetry.exporter import MetricsExporter
 from tests.conftest import ROOT
 
 PROMTOOL = next(
@@ -26,7 +30,9 @@ NAME = r"[a-zA-Z_][a-zA-Z0-9_]*"
 Key = tuple[str, tuple[tuple[str, str], ...]]
 Samples = dict[Key, float]
 
-PUBLISHED = Published("a.wav", "tiny", Path("a.wav.npz"), "", 10.0, 0.1, 91, 1000, {"embed": 0.02, "store": 0.004})
+PUBLISHED = OutputPublished(
+    "a.wav", "tiny", Path("a.wav.npz"), "", 10.0, 0.1, 91, 1000, {"embed": 0.02, "store": 0.004}
+)
 
 
 def promtool(*arguments: object, text: bytes = b"") -> str:
@@ -107,11 +113,31 @@ def make_config(folder: Path, **metrics: Any) -> Config:
     return Config(SpoolConfig(folder / "in"), models, output, metrics=MetricsConfig(**metrics))
 
 
+def exporter_of(config: Config, facts: Callable[[], Facts] | None = None) -> MetricsExporter:
+    """The exporter as the daemon makes it."""
+    names = [model.path.stem for model in config.model]
+    return MetricsExporter(config.metrics, config.state_folder, disks=disks_of(config), bundles=names, facts=facts)
+
+
+def collector_of(
+    config: Config,
+    counts: EventCounts,
+    facts: Callable[[], Facts] | None = None,
+    clock: Callable[[], float] = time.time,
+) -> Collector:
+    """The collector as the exporter makes it."""
+    return Collector(config.state_folder, disks_of(config), counts, facts, clock)
+
+
+def disks_of(config: Config) -> dict[str, Path]:
+    return {"spool": config.spool.folder, "output": config.output.folder}
+
+
 @contextmanager
 def journal_of(config: Config) -> Iterator[Journal]:
     """The journal as the daemon has it."""
     with closing(Journal(config.state_folder)) as journal:
-        bundle = {"name": "tiny", "version": "1.2.0", "sha256": "ab", "runtime": "litert"}
-        daemon = {"pid": os.getpid(), "bundles": [bundle | {"xnnpack_operators": 3, "operators": 5}]}
-        journal.tell(daemon=daemon, folder={"word": "watched"}, input={"word": "quiet"}, trouble=None)
+        bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
+        daemon = DaemonFacts(os.getpid(), bundles=(bundle,))
+        journal.write_facts(Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet")))
         yield journal

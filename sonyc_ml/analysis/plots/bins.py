@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.analysis.plots.components import Floats, Indices, Numbers, Reservoir
-from sonyc_ml.base.human import seconds_of
+from sonyc_ml.base.human import FIRST_S, LAST_S, seconds_of
 from sonyc_ml.outputs.output import Output
+from sonyc_ml.sound.start_time.words import in_words
 
 BIN_WIDTHS_S = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_BINS = 288  # five minutes each in a day
@@ -41,6 +43,8 @@ class Timetable:
         SHA-256 of each bundle.
     hop_size_s : float
         The longest distance between windows (in seconds).
+    sources, doubts : tuple of str
+        Of each start time; see :class:`sonyc_ml.sound.start_time.StartTime`.
     """
 
     starts_s: Numbers
@@ -48,6 +52,14 @@ class Timetable:
     bundle: Indices
     bundles: tuple[str, ...]
     hop_size_s: float
+    sources: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    def note_on_starts(self, there: npt.NDArray[np.bool_]) -> str:
+        """What is to be said of the start times of some recordings; empty where all is well."""
+        chosen = np.flatnonzero(there).tolist()
+        sources, doubts = (Counter(words[i] for i in chosen) for words in (self.sources, self.doubts))
+        return in_words(sources, doubts, "start_time_source in the outputs")
 
     def within(self, start_s: float, end_s: float) -> npt.NDArray[np.bool_]:
         """Which recordings have some sound in a span, `(n_recordings,)`."""
@@ -55,12 +67,16 @@ class Timetable:
 
     def days(self, zone: tzinfo) -> Counter[date]:
         """How many recordings begin on each day of a time zone."""
-        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in self.starts_s.tolist())
+        # The first and the last day that there are have no date in some zones.
+        starts_s = np.clip(self.starts_s, FIRST_S + 86400, LAST_S - 86400)
+        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in starts_s.tolist())
 
 
 def read_timetable(outputs: Iterable[Output]) -> Timetable:
     """When the recordings of some outputs were made."""
     starts_s, ends_s, numbers = [], [], []
+    sources: list[str] = []
+    doubts: list[str] = []
     bundles: dict[str, int] = {}
     hop_size_s = 0.0
     for output in outputs:
@@ -69,9 +85,11 @@ def read_timetable(outputs: Iterable[Output]) -> Timetable:
         ends_s.append(end_s)
         numbers.append(bundles.setdefault(output.provenance.bundle_sha256, len(bundles)))
         hop_size_s = max(hop_size_s, output.provenance.hop_size_s)
+        sources.append(sys.intern(output.provenance.start_time_source))
+        doubts.append(sys.intern(output.provenance.start_time_doubt))
     return Timetable(
         np.array(starts_s, np.float64), np.array(ends_s, np.float64), np.array(numbers, np.intp), tuple(bundles),
-        hop_size_s,
+        hop_size_s, tuple(sources), tuple(doubts),
     )  # fmt: skip
 
 
@@ -163,8 +181,8 @@ class Bins:
         ValueError
             It has other dimensions or classes than those before it, or not a row for each window.
         """
-        for array in (output.embedding, output.scores):
-            if array is not None and len(array) != len(output.timestamps):
+        for array in output.by_kind().values():
+            if len(array) != len(output.timestamps):
                 raise ValueError(
                     f"{output.provenance.recording} has {len(array)} rows for {len(output.timestamps)} windows"
                 )
@@ -172,11 +190,7 @@ class Bins:
         bins = np.floor((middles_s - self.edges_s[0]) / (self.edges_s[1] - self.edges_s[0])).astype(np.intp)
         inside = (bins >= 0) & (bins < len(self.n_windows))
         bins, middles_s = bins[inside], middles_s[inside]
-        values = {
-            kind: rows[inside]
-            for kind, rows in (("scores", output.scores), ("embedding", output.embedding))
-            if rows is not None
-        }
+        values = {kind: rows[inside] for kind, rows in output.by_kind().items()}
         counts = np.bincount(bins, minlength=len(self.n_windows))
         for kind, rows in values.items():
             sums = self._sums.setdefault(kind, np.zeros((len(self.n_windows), rows.shape[1])))

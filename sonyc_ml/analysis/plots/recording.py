@@ -18,7 +18,7 @@ from sonyc_ml.analysis.plots.components import order_of_likeness, varying
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.sound.files import Recording, open_recording
+from sonyc_ml.sound.files import FileRecording, open_recording
 
 N_COLUMNS = 1800  # 300 an inch
 SILENCE_LENGTH = 1 << 16  # samples
@@ -82,8 +82,8 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
     _check(output, recording, model)
     timeline = Timeline(0.0, provenance.duration_s, N_COLUMNS)
     parts: dict[str, Any] = {
-        kind: None if rows is None else shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
-        for kind, rows in (("embedding", output.embedding), ("scores", output.scores))
+        kind: shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
+        for kind, rows in output.by_kind().items()
     }
     if recording is not None:
         channel = model.channel if model is not None else None
@@ -99,7 +99,7 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
     return View(output=output, timeline=timeline, **parts)
 
 
-def _in_time(sound: Recording) -> Iterator[npt.NDArray[np.float32]]:
+def _in_time(sound: FileRecording) -> Iterator[npt.NDArray[np.float32]]:
     """The blocks of a recording, with silence for what a triggered recorder left out."""
     position = 0
     for segment, blocks in sound.segment_blocks():
@@ -115,13 +115,13 @@ def _silence(n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
 
 
 def _check(output: Output, recording: Path | None, model: Model | None) -> None:
-    if output.embedding is None and output.scores is None:
+    if not output.by_kind():
         raise ConfigError(f"the output of {output.provenance.recording} holds neither an embedding nor scores")
     starts_s = output.timestamps
     if not len(starts_s) or not np.isfinite(starts_s).all() or (np.diff(starts_s) <= 0).any():
         raise ConfigError(f"the windows of {output.provenance.recording} do not follow one another in time")
-    for rows in (output.embedding, output.scores):
-        if rows is not None and len(rows) != len(starts_s):
+    for rows in output.by_kind().values():
+        if len(rows) != len(starts_s):
             raise ConfigError(f"{output.provenance.recording} has {len(rows)} rows for {len(starts_s)} windows")
     if model is None:
         return
@@ -134,7 +134,7 @@ def _check(output: Output, recording: Path | None, model: Model | None) -> None:
         )
 
 
-def _features(output: Output, sound: Recording, model: Model, timeline: Timeline) -> dict[str, Any]:
+def _features(output: Output, sound: FileRecording, model: Model, timeline: Timeline) -> dict[str, Any]:
     """What the network read of a recording, laid out in time; nothing where that is no picture, as samples are not."""
     shape = tuple(size for size in model.extractor.feature_shape if size != 1)
     if len(shape) != 2:
@@ -179,8 +179,9 @@ def draw(view: View, width_inch: float = drawing.WIDTH_INCH, height_inch: float 
     bottom.set_xlim(view.timeline.start_s, view.timeline.end_s)
     drawing.seconds_axis(bottom, view.timeline.end_s)
     provenance = view.output.provenance
-    sources = {"name": "", "mtime": " (by the file's time)"}
-    begins = provenance.start_time + sources.get(provenance.start_time_source, "")
+    remarks = ["by the file's time"] if provenance.start_time_source == "mtime" else []
+    remarks += [f"in doubt: {provenance.start_time_doubt}"] if provenance.start_time_doubt else []
+    begins = provenance.start_time + (f" ({', '.join(remarks)})" if remarks else "")
     drawing.with_heading(figure, provenance.recording, begins, _footnote(view))
     return figure
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, ModelConfig, load_config
 from sonyc_ml.node.crash import REMEDY, crash_text, fault_of
-from sonyc_ml.node.doctor import machine, node
+from sonyc_ml.node.doctor import folders, machine, node
 from sonyc_ml.node.doctor.machine import BAD, OK, SKIPPED, VERDICTS, WARN, Finding
 
 if TYPE_CHECKING:
@@ -132,16 +132,16 @@ def _speed(models: Sequence[Model]) -> Finding:
 
 
 def _of_node(config: Config) -> list[Check]:
-    outputs = node.output_folders(config)
+    outputs = folders.output_folders(config)
     return [
         ("user", partial(node.user, config)),
-        ("spool", partial(node.spool, config)),
+        ("spool", partial(folders.spool, config)),
         ("inotify", partial(node.inotify, config)),
-        ("retention", partial(node.retention, config)),
-        *(("output", partial(node.writable, "output", folder)) for folder in outputs),
-        ("state", partial(node.writable, "state", config.state_folder)),
-        *(("disk", partial(node.disk, name, folder)) for name, folder in node.disks(config).items()),
-        ("file systems", partial(node.file_systems, config)),
+        ("retention", partial(folders.retention, config)),
+        *(("output", partial(folders.writable, "output", folder)) for folder in outputs),
+        ("state", partial(folders.writable, "state", config.state_folder)),
+        *(("disk", partial(folders.disk, name, folder)) for name, folder in folders.disks(config).items()),
+        ("file systems", partial(folders.file_systems, config)),
         ("journal", partial(node.journal, config)),
         ("daemon", partial(node.daemon, config)),
         ("service", node.service),

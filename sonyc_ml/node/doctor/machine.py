@@ -186,10 +186,10 @@ def memory(proc: Path = Path("/proc")) -> Finding:
 
 def clock(ask: Callable[[], bool | None] = is_clock_synchronised) -> Finding:
     """Whether the times in outputs will be true."""
-    told = ask()
-    if told is None:
+    is_synchronised = ask()
+    if is_synchronised is None:
         return Finding("clock", SKIPPED, "nobody here can tell whether it is synchronised")
-    if told:
+    if is_synchronised:
         return Finding("clock", OK, "synchronised")
     remedy = "sudo timedatectl set-ntp true (without a network: add a clock module)"
     return Finding("clock", WARN, "not synchronised: times in outputs may be wrong", remedy)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sonyc_ml.errors import JournalDamagedError, StoreError
+from sonyc_ml.base import sqlite
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.schema import ForeignSchemaError, check_is_file, check_types
+from sonyc_ml.errors import JournalDamagedError, OutputNameError, StoreError
 
 FILE_NAME = "journal.sqlite"
-VERSION = 1
 BUSY_S = 10.0  # how long another process may hold the journal
 CACHE_KIB = 1024
 N_CHECKPOINT_PAGES = 256  # the log beside the journal is copied into it when it has so many: a megabyte
 MAX_LOG_BYTES = 4 << 20  # what is left of the log after a scan of very many files
 
-SCHEMA = """
+STEPS = (
+    """
 CREATE TABLE recordings (
     name BLOB NOT NULL,                     -- as the folder has it: it need not be UTF-8
     mtime_ns INTEGER NOT NULL,
@@ -38,7 +42,7 @@ CREATE TABLE recordings (
     PRIMARY KEY (name, mtime_ns, n_bytes)
 ) WITHOUT ROWID;
 CREATE INDEX pending ON recordings (found_s, mtime_ns, due_s) WHERE state = 'pending';
--- A name that is used again is a new recording. What it replaces was never finished, or is lost, and that is told.
+-- A name that is used again is a new recording. What it replaces was never finished, or is lost, and that is kept.
 CREATE TRIGGER replaced AFTER INSERT ON recordings BEGIN
     DELETE FROM recordings WHERE name = new.name AND state = 'pending' AND reason IN ('unfinished', 'growing')
         AND (mtime_ns <> new.mtime_ns OR n_bytes <> new.n_bytes);
@@ -52,7 +56,17 @@ CREATE TABLE days (                         -- what was compacted away, by the d
     PRIMARY KEY (day, state, reason, salvaged)
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-"""
+""",
+)
+VERSION = len(STEPS)
+
+TABLES = ("recordings", "days", "facts")
+# Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
+DOUBTFUL = (
+    "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
+    "instr(name, x'2f2e2f') OR substr(name, 1, 1) = x'2f' OR substr(name, 1, 2) = x'2e2f' OR "
+    "substr(name, -1) = x'2f' OR substr(name, -2) = x'2f2e'"
+)
 
 # What is shed because another recording was written over it, for the process that did; undone with the transaction.
 OVERWRITTEN = """
@@ -64,10 +78,7 @@ END;
 """
 
 
-class _UnknownSchemaError(sqlite3.DatabaseError):
-    """A file of SQLite that this version does not know."""
-
-
+OTHER_VERSION = "install that version, or move the file away: it is made again from the folder and the outputs"
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -84,16 +95,17 @@ def connect(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{path.parent} cannot be made: {error.strerror}") from error
-    connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
+    pragmas = (
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        f"wal_autocheckpoint = {N_CHECKPOINT_PAGES}",
+        f"journal_size_limit = {MAX_LOG_BYTES}",
+        f"cache_size = -{CACHE_KIB}",
+    )
+    # The quick check does not compare the index with the table: what the index lacks would never be begun.
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="integrity_check", timeout_s=BUSY_S)
     try:
-        _check(connection)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {N_CHECKPOINT_PAGES}")
-        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
-        connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-        if not connection.execute("PRAGMA user_version").fetchone()[0]:
-            connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
+        _check_values(connection)
         connection.executescript(f"PRAGMA temp_store = MEMORY; {OVERWRITTEN}")
     except BaseException:
         connection.close()
@@ -113,6 +125,7 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     """
     first = "mode=rw"
     with suppress(PermissionError):
+        check_is_file(path)
         if not path.exists():
             raise StoreError(f"there is no journal at {path}: the daemon has not run here")
         if path.with_name(f"{path.name}-wal").exists():
@@ -127,11 +140,47 @@ def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA query_only = ON")
+        sqlite.check_readable(connection, STEPS)
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+class FileWatch:
+    """Whether the file that is open is still the one at its path, and whether anybody has written to its log.
+
+    Parameters
+    ----------
+    path : Path
+        Of the file, which is open.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._log_path = path, f"{path}-wal"
+        self._identity = self._file_identity()
+        self._log_stamp = (0, 0, 0)
+
+    def is_in_place(self) -> bool:
+        """Whether the file at the path is the one that was there at first."""
+        return self._file_identity() == self._identity
+
+    def has_log_changed(self) -> bool:
+        """Whether anybody has written to the log since the last look, as far as the steps of its time show."""
+        try:
+            status = os.stat(self._log_path)  # noqa: PTH116  every turn
+        except OSError:
+            return True
+        before, self._log_stamp = self._log_stamp, (status.st_ino, status.st_size, status.st_mtime_ns)
+        return self._log_stamp != before
+
+    def _file_identity(self) -> tuple[int, int] | None:
+        try:
+            status = os.stat(self._path)  # noqa: PTH116  every turn
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino
 
 
 def set_aside(folder: Path) -> None:
@@ -160,8 +209,8 @@ def is_disk_trouble(error: StoreError) -> bool:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Say what SQLite says as one of our errors: damage, or trouble that passes.
+def store_errors(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises as one of our errors: damage, or trouble that passes.
 
     Raises
     ------
@@ -169,6 +218,8 @@ def told(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except sqlite.VersionError as error:
+        raise StoreError(f"the journal {path} cannot be used: {error}; {OTHER_VERSION}") from error
     except sqlite3.DatabaseError as error:
         # Most of it passes: a full disk, an I/O error, somebody else writing for long. A text that is none has no code.
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
@@ -177,16 +228,11 @@ def told(path: Path) -> Iterator[None]:
         raise StoreError(f"the journal {path} cannot be used: {error}") from error
 
 
-def _check(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, VERSION):
-        raise _UnknownSchemaError(f"it is of version {version}, and this is version {VERSION}")
-    # The quick one does not compare the index with the table: what the index lacks would never be begun.
-    verdict = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise _UnknownSchemaError(verdict)
-    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and version == 0:
-        raise _UnknownSchemaError("it holds something else")
-    if version == VERSION and not {"recordings", "days", "facts"} <= tables:
-        raise _UnknownSchemaError("it lacks its tables")
+def _check_values(connection: sqlite3.Connection) -> None:
+    """See that values are of their types, and that no name leads out of the folder."""
+    check_types(connection, TABLES)
+    for (name,) in connection.execute(f"SELECT DISTINCT name FROM recordings WHERE {DOUBTFUL}"):
+        try:
+            checked_name(os.fsdecode(name))
+        except OutputNameError as error:
+            raise ForeignSchemaError(str(error)) from error

@@ -27,10 +27,11 @@ from typing import Any
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
-from sonyc_ml.node.journal.file import FILE_NAME, connect, connect_to_read, set_aside, told
-from sonyc_ml.node.journal.view import STATES, THIS, Embedded, Entry, Facts, JournalView, Recorded, key
+from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
+from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Entry, JournalView, OutputSummary, Recorded, key
 
-__all__ = ["STATES", "Embedded", "Entry", "Facts", "Journal", "Recorded", "open_journal"]
+__all__ = ["STATES", "Entry", "Journal", "OutputSummary", "Recorded", "open_journal"]
 
 logger = logging.getLogger(__name__)
 
@@ -83,10 +84,9 @@ class Journal(JournalView):
         self._timer = timer
         self._depth = 0
         self.n_added = 0
-        with told(path):
+        with store_errors(path):
             super().__init__(path, connect_to_read(path) if read_only else connect(path), clock)
-        self._identity = self._file_identity()
-        self._log_path, self._log_stamp = f"{path}-wal", (0, 0, 0)
+        self._watch = FileWatch(path)
         self._changed_s, self._asked_s = 0.0, -math.inf  # by the timer: when it was seen to have changed, and asked
         self._due_s: float | None = None
         self._is_open = True  # a file that is made later may get the same number from the disk
@@ -95,11 +95,11 @@ class Journal(JournalView):
         """Close it; what was changed is on the disk already."""
         self._is_open = False
         with suppress(sqlite3.Error):
-            self._connection.close()
+            self.connection.close()
 
     def is_in_place(self) -> bool:
         """Whether the file that is open here is still the one at its path."""
-        return self._is_open and self._file_identity() == self._identity
+        return self._is_open and self._watch.is_in_place()
 
     def next_due_s(self) -> float | None:
         """When the next pending recording may be begun (in seconds since 1970); None where there is none.
@@ -108,7 +108,7 @@ class Journal(JournalView):
         answer holds where the log has not changed since, and had rested by then. To see that costs a tenth of asking.
         """
         now = self._timer()
-        if self._has_log_changed():
+        if self._watch.has_log_changed():
             self._changed_s = now
         if self._asked_s < self._changed_s + RESTED_S:
             self._due_s, self._asked_s = super().next_due_s(), now
@@ -122,14 +122,14 @@ class Journal(JournalView):
             return
         self._depth = 1
         try:
-            with told(self.path):
-                self._connection.execute("BEGIN IMMEDIATE")
+            with store_errors(self.path):
+                self.connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield
-                    self._connection.execute("COMMIT")
+                    self.connection.execute("COMMIT")
                 except BaseException:
                     with suppress(sqlite3.Error):
-                        self._connection.execute("ROLLBACK")
+                        self.connection.execute("ROLLBACK")
                     raise
         finally:
             self._depth = 0
@@ -141,7 +141,7 @@ class Journal(JournalView):
         now = self._clock()
         rows = ((*key(identity), now, now) for identity in found)
         with self.transaction():
-            n_new = self._connection.executemany(ADD, rows).rowcount
+            n_new = self.connection.executemany(ADD, rows).rowcount
             self.n_added += max(0, n_new)
             return n_new
 
@@ -154,39 +154,35 @@ class Journal(JournalView):
             if not entries:
                 return None
             begun = key(entries[0].identity)
-            self._connection.execute(
+            self.connection.execute(
                 f"UPDATE recordings SET n_attempts = n_attempts + 1, changed_s = ? {THIS}", (now, *begun)
             )
             return self._entries(THIS, begun)[0]
 
     def overwritten(self) -> list[Entry]:
         """What was shed here since this was asked last, because another recording was written over it."""
-        with told(self.path):
-            rows = self._connection.execute("SELECT name, mtime_ns, n_bytes FROM temp.overwritten").fetchall()
+        with store_errors(self.path):
+            rows = self.connection.execute("SELECT name, mtime_ns, n_bytes FROM temp.overwritten").fetchall()
             if rows:
-                self._connection.execute("DELETE FROM temp.overwritten")
+                self.connection.execute("DELETE FROM temp.overwritten")
         return [entry for row in rows for entry in self._entries(THIS, row)]
 
-    def finish(self, identity: Identity, embedded: Embedded) -> None:
+    def finish(self, identity: Identity, output: OutputSummary) -> None:
         """Its output is published."""
-        told = (embedded.start_s, embedded.duration_s, embedded.hop_size_s, int(embedded.salvaged))
         self._change(
             identity,
             "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
             "salvaged = ?, changed_s = ?",
-            *told,
+            *_columns(output),
             self._clock(),
         )
 
-    def adopt(self, published: Iterable[tuple[Identity, Embedded]]) -> int:
+    def adopt(self, published: Iterable[tuple[Identity, OutputSummary]]) -> int:
         """Take up recordings whose outputs were found, as done; returns how many were not known yet."""
         now = self._clock()
-        rows = (
-            (*key(identity), now, now, told.start_s, told.duration_s, told.hop_size_s, int(told.salvaged))
-            for identity, told in published
-        )
+        rows = ((*key(identity), now, now, *_columns(output)) for identity, output in published)
         with self.transaction():
-            return self._connection.executemany(
+            return self.connection.executemany(
                 "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, "
                 "duration_s, hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
                 rows,
@@ -205,7 +201,7 @@ class Journal(JournalView):
         start_s: float | None = None,
         duration_s: float | None = None,
     ) -> None:
-        """It is given up; when it began and how long it is are told where they are known."""
+        """It is given up; when it began and how long it is, where they are known."""
         self._end(identity, "shed", reason, detail, start_s, duration_s)
 
     def postpone(self, identity: Identity, due_s: float, reason: str, detail: str, *, survived: bool = True) -> None:
@@ -219,6 +215,10 @@ class Journal(JournalView):
             _utf8(detail),
             self._clock(),
         )
+
+    def release(self, identity: Identity) -> None:
+        """It stays pending as it was: the attempt was stopped, and nothing was wrong with it."""
+        self._change(identity, "n_attempts = max(0, n_attempts - 1), changed_s = found_s")
 
     def retry(self, entries: Iterable[Entry]) -> int:
         """Make recordings pending again, whatever became of them; returns how many."""
@@ -238,12 +238,12 @@ class Journal(JournalView):
     def begin_anew(self) -> None:
         """A start tries at once what waits: the clock may have been set back since, or a byte gone bad."""
         with self.transaction():
-            self._connection.execute("UPDATE recordings SET due_s = 0 WHERE state = 'pending' AND due_s <> 0")
+            self.connection.execute("UPDATE recordings SET due_s = 0 WHERE state = 'pending' AND due_s <> 0")
 
     def shift(self, by_s: float) -> None:
         """The clock was set: what is pending has not waited longer, or shorter, for that."""
         with self.transaction():
-            self._connection.execute(
+            self.connection.execute(
                 "UPDATE recordings SET found_s = found_s + ?1, changed_s = changed_s + ?1, "
                 "due_s = CASE due_s WHEN 0 THEN 0 ELSE due_s + ?1 END WHERE state = 'pending'",
                 (by_s,),
@@ -253,14 +253,21 @@ class Journal(JournalView):
         """The file is moved, deleted, gone or overwritten."""
         self._change(identity, "fate = ?", fate)
 
-    def tell(self, **facts: Any) -> None:
+    def write_facts(self, facts: Facts) -> None:
         """Keep facts for those who ask; what has not changed is not written again."""
-        known = self.facts()
-        changed = {key: value for key, value in facts.items() if key not in known or known[key] != value}
+        self._write_plain_facts(json.loads(json.dumps(facts.to_plain())))
+
+    def mark_complete(self) -> None:
+        """The outputs that were there before the journal have been taken up."""
+        self._write_plain_facts({COMPLETE: True})
+
+    def _write_plain_facts(self, facts: dict[str, Any]) -> None:
+        known = self._plain_facts()
+        changed = {key: value for key, value in facts.items() if known.get(key) != value}
         if not changed:
             return
         with self.transaction():
-            self._connection.executemany(
+            self.connection.executemany(
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in changed.items()],
             )
@@ -286,12 +293,12 @@ class Journal(JournalView):
     def _drop(self, entry: Entry) -> None:
         began_s = entry.identity.mtime_s if entry.start_s is None else entry.start_s
         day = time.strftime("%Y-%m-%d", time.gmtime(began_s))
-        self._connection.execute(
+        self.connection.execute(
             "INSERT INTO days VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET "
             "n_recordings = n_recordings + 1, duration_s = duration_s + excluded.duration_s",
             (day, entry.state, entry.reason, int(entry.salvaged), entry.duration_s or 0.0),
         )
-        self._connection.execute(f"DELETE FROM recordings {THIS}", key(entry.identity))
+        self.connection.execute(f"DELETE FROM recordings {THIS}", key(entry.identity))
 
     def _end(
         self,
@@ -315,23 +322,7 @@ class Journal(JournalView):
 
     def _change(self, identity: Identity, assignments: str, *values: object) -> None:
         with self.transaction():
-            self._connection.execute(f"UPDATE recordings SET {assignments} {THIS}", (*values, *key(identity)))
-
-    def _has_log_changed(self) -> bool:
-        """Whether anybody has written to the log since the last look, as far as the steps of its time tell."""
-        try:
-            status = os.stat(self._log_path)  # noqa: PTH116  every turn
-        except OSError:
-            return True
-        before, self._log_stamp = self._log_stamp, (status.st_ino, status.st_size, status.st_mtime_ns)
-        return self._log_stamp != before
-
-    def _file_identity(self) -> tuple[int, int] | None:
-        try:
-            status = os.stat(self.path)  # noqa: PTH116  every turn
-        except OSError:
-            return None
-        return status.st_dev, status.st_ino
+            self.connection.execute(f"UPDATE recordings SET {assignments} {THIS}", (*values, *key(identity)))
 
 
 def open_journal(folder: Path, clock: Callable[[], float] = time.time) -> Journal:
@@ -348,6 +339,10 @@ def open_journal(folder: Path, clock: Callable[[], float] = time.time) -> Journa
         logger.error("%s; it is made again from the folder and the outputs", error)
         set_aside(folder)
         return Journal(folder, clock=clock)
+
+
+def _columns(output: OutputSummary) -> tuple[float | None, float, float, int]:
+    return output.start_s, output.duration_s, output.hop_size_s, int(output.salvaged)
 
 
 def _utf8(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What the journal tells: rows and sums, for the daemon and for whoever asks."""
+"""Queries of the journal: rows and sums, for the daemon and for whoever asks."""
 
 from __future__ import annotations
 
@@ -8,15 +8,22 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.node.journal.file import told
+from sonyc_ml.base.names import checked_name
+from sonyc_ml.errors import JournalDamagedError, OutputNameError
+from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.file import store_errors
 
 STATES = ("pending", "done", "quarantined", "shed")
+COMPLETE = "complete"  # a row of the facts table that is the journal's own
+# What was quarantined, until another recording of its name was embedded: nobody has to look after it.
+REPLACED = (
+    "state = 'quarantined' AND EXISTS (SELECT 1 FROM recordings AS other WHERE other.name = recordings.name "
+    "AND other.state = 'done' AND other.found_s >= recordings.found_s)"
+)
 THIS = "WHERE name = ? AND mtime_ns = ? AND n_bytes = ?"
-
-Facts: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ COLUMNS = f"name, mtime_ns, n_bytes, {', '.join(FIELDS)}"
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class OutputSummary:
     """What the journal keeps of an output; see :class:`Entry`."""
 
     start_s: float | None
@@ -98,7 +105,7 @@ class JournalView:
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
-        self.path, self._connection, self._clock = path, connection, clock
+        self.path, self.connection, self._clock = path, connection, clock
 
     def next_due_s(self) -> float | None:
         """When the next pending recording may be begun (in seconds since 1970); None where there is none."""
@@ -113,7 +120,7 @@ class JournalView:
         )
 
     def begun(self) -> list[Entry]:
-        """Pending recordings with an attempt that has not ended: the one at hand, or one that killed the process."""
+        """Pending recordings with an attempt that has not ended: the current one, or one that killed the process."""
         return self._entries("WHERE state = 'pending' AND n_attempts > 0")
 
     def find(self, name: str) -> list[Entry]:
@@ -122,12 +129,12 @@ class JournalView:
 
     def entries(self, state: str | None = None, *, since_s: float = 0.0) -> Iterator[Entry]:
         """Yield what is in a state, or everything, that came into it since a time; by name."""
-        with told(self.path):
-            for row in self._connection.execute(
+        with store_errors(self.path):
+            for row in self.connection.execute(
                 f"SELECT {COLUMNS} FROM recordings WHERE (? IS NULL OR state = ?) AND changed_s >= ? ORDER BY name",
                 (state, state, since_s),
             ):
-                yield _entry(row)
+                yield self._entry(row)
 
     def page(
         self, states: Iterable[str], *, before_s: float, after: Identity | None, limit: int, oldest_first: bool = True
@@ -152,27 +159,32 @@ class JournalView:
 
     def counts(self) -> dict[str, int]:
         """How many recordings are in each state."""
-        with told(self.path):
-            rows = self._connection.execute("SELECT state, count(*) FROM recordings GROUP BY state").fetchall()
+        with store_errors(self.path):
+            rows = self.connection.execute("SELECT state, count(*) FROM recordings GROUP BY state").fetchall()
         return dict.fromkeys(STATES, 0) | dict(rows)
 
     def reasons(self) -> dict[str, dict[str, int]]:
-        """How many recordings are in each state for each reason; what is done needs none."""
-        with told(self.path):
-            total = self._connection.execute("SELECT count(*) FROM recordings").fetchone()[0]
-            rows = self._connection.execute(
-                "SELECT state, reason, count(*) FROM recordings WHERE state <> 'done' GROUP BY 1, 2 ORDER BY 3 DESC"
+        """How many recordings are in each state for each reason; what is done needs none.
+
+        What was quarantined and has been replaced by a recording that is done is left out.
+        """
+        with store_errors(self.path):
+            total = self.connection.execute("SELECT count(*) FROM recordings").fetchone()[0]
+            rows = self.connection.execute(
+                f"SELECT state, reason, count(*), {REPLACED} FROM recordings WHERE state <> 'done' "
+                "GROUP BY 1, 2, 4 ORDER BY 3 DESC"
             ).fetchall()
         found: dict[str, dict[str, int]] = {state: {} for state in STATES}
-        for state, reason, n in rows:
-            found[state][reason] = n
-        done = total - sum(n for _, _, n in rows)
+        for state, reason, n, is_replaced in rows:
+            if not is_replaced:
+                found[state][reason] = n
+        done = total - sum(row[2] for row in rows)
         return found | {"done": {"": done} if done else {}}
 
     def backlog(self) -> list[tuple[bool, str, int, float, float]]:
         """What is pending: whether it is due, the reason, how many, when the oldest was found, when the next is due."""
-        with told(self.path):
-            rows = self._connection.execute(
+        with store_errors(self.path):
+            rows = self.connection.execute(
                 "SELECT due_s <= ?, reason, count(*), min(found_s), min(due_s) FROM recordings "
                 "WHERE state = 'pending' GROUP BY 1, 2 ORDER BY 3 DESC",
                 (self._clock(),),
@@ -182,8 +194,8 @@ class JournalView:
     def n_before(self, entry: Entry, *, newest_first: bool = False) -> int:
         """How many pending recordings that are due come before one."""
         order = ">" if newest_first else "<"
-        with told(self.path):
-            found: int = self._connection.execute(
+        with store_errors(self.path):
+            found: int = self.connection.execute(
                 f"SELECT count(*) FROM recordings WHERE state = 'pending' AND (found_s, mtime_ns) {order} (?, ?) "
                 "AND due_s <= ?",
                 (entry.found_s, entry.identity.mtime_ns, self._clock()),
@@ -200,8 +212,8 @@ class JournalView:
 
     def recorded(self, since_s: float, until_s: float) -> Iterator[Recorded]:
         """Yield what was recorded in a span, or reaches into it; where the start is not known, by the file's time."""
-        with told(self.path):
-            for state, reason, salvaged, start_s, duration_s, mtime_ns in self._connection.execute(
+        with store_errors(self.path):
+            for state, reason, salvaged, start_s, duration_s, mtime_ns in self.connection.execute(
                 "SELECT state, reason, salvaged, start_s, duration_s, mtime_ns FROM recordings "
                 "WHERE coalesce(start_s, mtime_ns * 1e-9) < ? AND coalesce(start_s + duration_s, mtime_ns * 1e-9) >= ?",
                 (until_s, since_s),
@@ -223,24 +235,45 @@ class JournalView:
 
     def days(self, since: str) -> list[tuple[str, str, str, bool, int, float]]:
         """What was compacted away since a day: day, state, reason, salvaged, how many, seconds."""
-        with told(self.path):
-            rows = self._connection.execute("SELECT * FROM days WHERE day >= ? ORDER BY day", (since,)).fetchall()
-        return [(day, state, reason, bool(salvaged), n, s) for day, state, reason, salvaged, n, s in rows]
+        with store_errors(self.path):
+            rows = self.connection.execute("SELECT * FROM days WHERE day >= ? ORDER BY day", (since,)).fetchall()
+        try:
+            return [
+                (day, state, reason, bool(salvaged), int(n), float(s)) for day, state, reason, salvaged, n, s in rows
+            ]
+        except (ValueError, TypeError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def facts(self) -> Facts:
-        """What the daemon says of itself."""
-        with told(self.path):
-            rows = self._connection.execute("SELECT key, value FROM facts").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        """The daemon's facts about itself."""
+        return Facts.from_plain(self._plain_facts())
+
+    def is_complete(self) -> bool:
+        """Whether the outputs that were there before the journal have been taken up."""
+        return bool(self._plain_facts().get(COMPLETE))
+
+    def _plain_facts(self) -> dict[str, Any]:
+        with store_errors(self.path):
+            rows = self.connection.execute("SELECT key, value FROM facts").fetchall()
+        try:
+            return {key: json.loads(value) for key, value in rows}
+        except (ValueError, TypeError, RecursionError) as error:
+            raise JournalDamagedError(f"the journal {self.path} is damaged: a fact is no JSON: {error}") from error
 
     def _entries(self, where: str, values: tuple[object, ...] = ()) -> list[Entry]:
-        with told(self.path):
-            rows = self._connection.execute(f"SELECT {COLUMNS} FROM recordings {where}", values).fetchall()
-        return [_entry(row) for row in rows]
+        with store_errors(self.path):
+            rows = self.connection.execute(f"SELECT {COLUMNS} FROM recordings {where}", values).fetchall()
+            return [self._entry(row) for row in rows]
+
+    def _entry(self, row: tuple[Any, ...]) -> Entry:
+        try:
+            return _entry(row)
+        except (OutputNameError, TypeError, ValueError) as error:  # a name that leads elsewhere, a text for a number
+            raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def _value(self, query: str) -> Any:
-        with told(self.path):
-            return self._connection.execute(query).fetchone()[0]
+        with store_errors(self.path):
+            return self.connection.execute(query).fetchone()[0]
 
 
 def key(identity: Identity) -> tuple[bytes, int, int]:
@@ -253,4 +286,5 @@ def _entry(row: tuple[Any, ...]) -> Entry:
     name, mtime_ns, n_bytes, *rest = row
     values: dict[str, Any] = dict(zip(FIELDS, rest, strict=True))
     values["salvaged"] = bool(values["salvaged"])
-    return Entry(Identity(os.fsdecode(name), n_bytes, mtime_ns + 2**64 * (mtime_ns < -(2**61))), **values)
+    name = checked_name(os.fsdecode(name))
+    return Entry(Identity(name, n_bytes, mtime_ns + 2**64 * (mtime_ns < -(2**61))), **values)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import iso, seconds_of
 from sonyc_ml.base.lock import holder
-from sonyc_ml.node.journal.journal import STATES, Journal, Recorded
+from sonyc_ml.node.journal.journal import STATES, Journal
 
 Answer: TypeAlias = dict[str, Any]
 Span: TypeAlias = tuple[float, float]
@@ -43,18 +43,11 @@ def audit(
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
         ``pending``: how many recordings and seconds, and of how many recordings the length is not known (they add no
         seconds); ``gaps``, each with how many recordings of unknown length may lie in it. A gap before the first
-        recording is only told where the history is ``whole``: where it reaches back to the span's begin.
+        recording is only listed where the history is ``whole``: where it reaches back to the span's begin.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
-    totals = _Totals()
-    covered: list[Span] = []
-    unmeasured: list[float] = []
-    for row in journal.recorded(since_s, until_s):
-        began_s = row.mtime_s if row.start_s is None else row.start_s
-        if began_s >= since_s:
-            totals.add(row.state, row.reason, row.duration_s, salvaged=row.salvaged)
-        _place(row, covered, unmeasured)
+    totals, covered, unmeasured = _recorded(journal, since_s, until_s)
     days = _days(journal, since_s, until_s, totals)
     first_s, first = _history(journal.begins_s(), days["first"])
     is_whole = first_s <= since_s
@@ -129,11 +122,19 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _place(row: Recorded, covered: list[Span], unmeasured: list[float]) -> None:
-    if row.start_s is not None and row.duration_s is not None:
-        covered.append((row.start_s, row.start_s + row.duration_s))
-    else:
-        unmeasured.append(row.mtime_s)
+def _recorded(journal: Journal, since_s: float, until_s: float) -> tuple[_Totals, list[Span], list[float]]:
+    """Totals of what is known by itself, the spans that it covers, and the times of files whose span is not known."""
+    totals = _Totals()
+    covered: list[Span] = []
+    unmeasured: list[float] = []
+    for row in journal.recorded(since_s, until_s):
+        if (row.mtime_s if row.start_s is None else row.start_s) >= since_s:
+            totals.add(row.state, row.reason, row.duration_s, salvaged=row.salvaged)
+        if row.start_s is not None and row.duration_s is not None:
+            covered.append((row.start_s, row.start_s + row.duration_s))
+        else:
+            unmeasured.append(row.mtime_s)
+    return totals, covered, unmeasured
 
 
 def _days(journal: Journal, since_s: float, until_s: float, totals: _Totals) -> Answer:

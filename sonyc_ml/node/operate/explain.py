@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import count, iso, span
 from sonyc_ml.base.lock import holder
-from sonyc_ml.node.journal.journal import Entry, Facts, Journal
+from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.operate.listing import plain
 from sonyc_ml.node.operate.status import recording_at_work
 from sonyc_ml.node.operate.whereabouts import find_entries, find_outputs, state_of_file, why_unknown
@@ -43,8 +44,7 @@ def explain(journal: Journal, file: Path, now_s: float | None = None) -> Answer:
     """
     now_s = time.time() if now_s is None else now_s
     facts, pid = journal.facts(), holder(journal.path.parent)
-    daemon = facts.get("daemon", {})
-    name, entries = find_entries(journal, daemon, file)
+    name, entries = find_entries(journal, facts.daemon, file)
     return {
         "file": str(file),
         "name": name,
@@ -55,14 +55,14 @@ def explain(journal: Journal, file: Path, now_s: float | None = None) -> Answer:
 
 
 def _recording(journal: Journal, entry: Entry, facts: Facts, pid: int | None, now_s: float) -> Answer:
-    daemon = facts.get("daemon", {})
+    daemon = facts.daemon
     outputs = find_outputs(daemon, entry.identity) if entry.state == "done" else []
-    file = state_of_file(Path(daemon["folder"]), entry.identity) if "folder" in daemon else None
+    file = state_of_file(Path(daemon.folder), entry.identity) if daemon and daemon.folder else None
     sentences = {
         "pending": lambda: _pending(journal, entry, facts, pid, now_s),
         "done": lambda: _done(entry, outputs),
-        "quarantined": lambda: _given_up(entry, "quarantined", file),
-        "shed": lambda: _given_up(entry, "shed", file),
+        "quarantined": lambda: _given_up(journal, entry, facts, file),
+        "shed": lambda: _given_up(journal, entry, facts, file),
     }[entry.state]()
     if entry.fate:
         sentences.append(f"the recording's file {FATES.get(entry.fate, entry.fate)}")
@@ -74,24 +74,24 @@ def _recording(journal: Journal, entry: Entry, facts: Facts, pid: int | None, no
 
 
 def _pending(journal: Journal, entry: Entry, facts: Facts, pid: int | None, now_s: float) -> list[str]:
-    daemon = facts.get("daemon", {})
+    daemon = facts.daemon
     sentences = [f"pending: found {iso(entry.found_s)}, {span(max(0.0, now_s - entry.found_s))} ago"]
     if entry.n_failures or entry.detail:
         tries = count(entry.n_failures, "attempt") + " ended in trouble that may pass"
         sentences.append(f"{tries}: {entry.reason}: {entry.detail}")
-    hand = recording_at_work(journal, daemon) if pid is not None and daemon.get("pid") == pid else None
-    if hand and hand["name"] == entry.identity.name and entry.n_attempts:
-        return [*sentences, f"it is being embedded, since {hand['since']}"]
+    at_work = recording_at_work(journal, daemon) if daemon and facts.is_of(pid) else None
+    if at_work and at_work["name"] == entry.identity.name and entry.n_attempts:
+        return [*sentences, f"it is being embedded, since {at_work['since']}"]
     if entry.n_attempts:
         sentences.append(f"{count(entry.n_attempts, 'attempt')} began and did not end: the process may have died of it")
     if pid is None:
         sentences.append("the daemon is not running; it goes on when it is started")
-    elif facts.get("trouble"):
-        sentences.append(f"everything waits: {facts['trouble']['detail']}")
+    elif facts.trouble:
+        sentences.append(f"everything waits: {facts.trouble.detail}")
     if entry.due_s > now_s:
         sentences.append(f"the next attempt is not before {iso(entry.due_s)}, in {span(entry.due_s - now_s)}")
     else:
-        n_before = journal.n_before(entry, newest_first=daemon.get("overload") == "newest-first")
+        n_before = journal.n_before(entry, newest_first=daemon is not None and daemon.overload == "newest-first")
         comes = "comes" if n_before == 1 else "come"
         sentences.append(f"{count(n_before)} {comes} before it" if n_before else "it is the next")
     return sentences
@@ -110,8 +110,12 @@ def _done(entry: Entry, outputs: list[tuple[Path, Path | None]]) -> list[str]:
     return sentences
 
 
-def _given_up(entry: Entry, word: str, file: str | None) -> list[str]:
-    sentences = [f"{word} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+def _given_up(journal: Journal, entry: Entry, facts: Facts, file: str | None) -> list[str]:
+    sentences = [f"{entry.state} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+    path = Path(facts.daemon.folder if facts.daemon and facts.daemon.folder else "", entry.identity.name)
+    where = f"{shlex.quote(str(path))} --state {shlex.quote(str(journal.path.parent.absolute()))}"  # from any folder
     if file == "there":
-        sentences.append(f"to try it again: sonyc-ml retry {shlex.quote(entry.identity.name)}")
+        sentences.append(f"to try it again: sonyc-ml retry {where}")
+    elif file is not None:
+        sentences.append(f"to count it no more: sonyc-ml forget {where}")
     return sentences

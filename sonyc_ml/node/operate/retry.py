@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.journal.journal import Entry, Facts, Journal
+from sonyc_ml.node.facts import DaemonFacts, Facts
+from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.operate.whereabouts import find_entries, find_outputs, state_of_file
 
 
@@ -60,29 +61,31 @@ def choose_all(journal: Journal, states: Sequence[str], reason: str | None = Non
     return Choice(tuple(entries), tuple(refused))
 
 
-def _daemon(facts: Facts) -> Facts:
-    daemon: Facts = facts.get("daemon", {})
-    if "folder" not in daemon:
+def _daemon(facts: Facts) -> DaemonFacts:
+    daemon = facts.daemon
+    if daemon is None:
         raise StoreError("no daemon has run here yet, so there is nothing to try again")
-    if not os.path.isdir(daemon["folder"]):  # noqa: PTH112  Path.is_dir raises where it may not look
-        raise StoreError(f"the folder {daemon['folder']} is not there, so nothing in it can be tried again")
+    if not daemon.folder:
+        raise StoreError("the daemon does not look for recordings in a folder, so there is nothing to try again")
+    if not os.path.isdir(daemon.folder):  # noqa: PTH112  Path.is_dir raises where it may not look
+        raise StoreError(f"the folder {daemon.folder} is not there, so nothing in it can be tried again")
     return daemon
 
 
-def _this(known: list[Entry], daemon: Facts) -> tuple[Entry | None, str]:
+def _this(known: list[Entry], daemon: DaemonFacts) -> tuple[Entry | None, str]:
     """Of the recordings that had a name, the one that the file is now."""
     if not known:
         return None, "the journal does not know it; ask sonyc-ml explain"
-    states = {entry: state_of_file(Path(daemon["folder"]), entry.identity) for entry in known}
+    states = {entry: state_of_file(Path(daemon.folder), entry.identity) for entry in known}
     there = [entry for entry in known if states[entry] == "there"]
     return (there or known)[0], ""
 
 
-def _why_not(entry: Entry | None, daemon: Facts) -> str:
+def _why_not(entry: Entry | None, daemon: DaemonFacts) -> str:
     """Why a recording cannot be tried again."""
     if entry is None:
         return "the journal does not know it"
-    file = state_of_file(Path(daemon["folder"]), entry.identity)
+    file = state_of_file(Path(daemon.folder), entry.identity)
     if file == "gone":
         by_retention = entry.fate in ("moved", "deleted")
         return f"its file was {entry.fate} by retention" if by_retention else "its file is not there any more"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 import time
@@ -12,7 +13,8 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of, size, span
 from sonyc_ml.base.lock import holder
 from sonyc_ml.base.process import is_clock_synchronised
-from sonyc_ml.node.journal.journal import Facts, Journal
+from sonyc_ml.node.facts import SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
+from sonyc_ml.node.journal.journal import Journal
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -40,41 +42,44 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
     """
     now_s = time.time() if now_s is None else now_s
     facts, pid = journal.facts(), holder(journal.path.parent)
-    daemon = facts.get("daemon", {})
-    # Until it has loaded its bundles, the facts are those of the daemon before it.
-    is_up = pid is not None and daemon.get("pid") == pid
-    live = facts if is_up else {}
-    reasons = journal.reasons()
+    daemon = facts.daemon or DaemonFacts()
+    is_up = facts.is_of(pid)  # until it has loaded its bundles, the facts are those of the daemon before it
     answer: Answer = {
         "running": pid is not None,
         "pid": pid,
-        "since": daemon.get("since") if is_up else None,
-        "version": daemon.get("version"),
+        "since": daemon.since if is_up else None,
+        "version": daemon.version or None,
         "recording": recording_at_work(journal, daemon) if is_up else None,
-        "stopped": facts.get("stopped"),
-        "folder": {"path": daemon.get("folder"), **(live.get("folder") or {"word": None, "detail": "", "since": None})},
-        "input": live.get("input"),
-        "trouble": live.get("trouble"),
+        "stopped": facts.stopped or None,
+        **_of_facts(daemon, facts if is_up else Facts()),
         "backlog": _backlog(journal, now_s),
-        "counts": {
-            state: {"recordings": sum(found.values()), "reasons": {word: n for word, n in found.items() if word}}
-            for state, found in reasons.items()
-        },
+        "counts": _counts(journal),
         "last_output": _last_output(journal, now_s),
-        "bundles": [_bundle(bundle) for bundle in daemon.get("bundles", ())],
-        "reload": facts.get("reload"),
-        "disk": {name: _disk(daemon.get(name if name == "output" else "folder")) for name in ("output", "spool")},
+        "bundles": [_bundle(bundle) for bundle in daemon.bundles],
+        "reload": _plain(facts.reload),
+        "disk": {"output": _disk(daemon.output), "spool": _disk(daemon.folder)},
         "journal": {"path": str(journal.path.absolute()), "bytes": _journal_bytes(journal.path)},
         "clock_synchronised": is_clock_synchronised(),
     }
-    answer["word"], answer["text"] = _doing(answer, daemon, now_s, is_up=is_up)
-    answer["attention"] = _attention(answer, is_up=is_up, since=daemon.get("since", ""))
+    answer["word"], answer["text"] = _doing(answer, facts.daemon, now_s, is_up=is_up)
+    answer["attention"] = _attention(answer, is_up=is_up, since=daemon.since)
     return answer
 
 
-def recording_at_work(journal: Journal, daemon: Facts) -> Answer | None:
+def _of_facts(daemon: DaemonFacts, live: Facts) -> Answer:
+    """What the daemon that runs says of its folder, its recordings and its disk."""
+    return {
+        "folder": _folder(daemon, live.folder),
+        "input": _plain(live.input),
+        "sound": _plain(live.sound),
+        "left_out": live.left_out,
+        "trouble": _plain(live.trouble),
+    }
+
+
+def recording_at_work(journal: Journal, daemon: DaemonFacts) -> Answer | None:
     """The recording that is embedded now; not one that killed a process before, nor one that waits after a failure."""
-    began = seconds_of(daemon["since"])
+    began = seconds_of(daemon.since)
     begun = [entry for entry in journal.begun() if entry.due_s <= entry.changed_s >= began]
     if not begun:
         return None
@@ -82,7 +87,7 @@ def recording_at_work(journal: Journal, daemon: Facts) -> Answer | None:
     return {"name": entry.identity.name, "since": iso(entry.changed_s)}
 
 
-def _doing(answer: Answer, daemon: Facts, now_s: float, *, is_up: bool) -> tuple[str, str]:
+def _doing(answer: Answer, daemon: DaemonFacts | None, now_s: float, *, is_up: bool) -> tuple[str, str]:
     """What it does, in a word and a sentence."""
     if not answer["running"]:
         return _not_running(answer["stopped"], daemon)
@@ -106,12 +111,12 @@ def _running(answer: Answer, now_s: float) -> tuple[str, str]:
     return "waiting", "waiting for recordings"
 
 
-def _not_running(stopped: str | None, daemon: Facts) -> tuple[str, str]:
-    if not daemon:
+def _not_running(stopped: str | None, daemon: DaemonFacts | None) -> tuple[str, str]:
+    if daemon is None:
         return "stopped", "not running; no daemon has run here yet"
-    if stopped and stopped >= daemon["since"]:
+    if stopped and stopped >= daemon.since:
         return "stopped", f"not running; stopped {stopped}"
-    return "died", f"not running; the one started {daemon['since']} was killed, or the machine went down"
+    return "died", f"not running; the one started {daemon.since} was killed, or the machine went down"
 
 
 def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
@@ -123,6 +128,13 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
         words.append(f"{folder['path']}: {folder['detail']}")
     if answer["word"] != "quiet" and (answer["input"] or {}).get("word") == "quiet" and not words:
         words.append(f"no recording since {answer['input']['since']}; is the recorder running?")
+    if (answer["sound"] or {}).get("word") == SILENT:
+        n, since_text = answer["sound"]["recordings"], answer["sound"]["since"]
+        words.append(f"no sound in the last {n} recordings, since {since_text}; is the microphone connected?")
+    if answer["left_out"]:
+        words.append(
+            f"sound files in {folder['path']} that are no recordings by spool.extensions: {answer['left_out']}"
+        )
     if lag_s > MAX_LAG_S:
         words.append(f"the oldest of the backlog has waited for {span(lag_s)}")
     if is_up and reload and not reload["ok"] and reload["at"] >= since:
@@ -131,6 +143,14 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
         if disk and disk["free_share"] is not None and disk["free_share"] < MIN_FREE:
             words.append(f"the disk of {disk['folder']} ({name}) is nearly full: {size(disk['free_bytes'])} are free")
     return words
+
+
+def _counts(journal: Journal) -> Answer:
+    """How many recordings are in each state, and why."""
+    return {
+        state: {"recordings": sum(found.values()), "reasons": {word: n for word, n in found.items() if word}}
+        for state, found in journal.reasons().items()
+    }
 
 
 def _backlog(journal: Journal, now_s: float) -> Answer:
@@ -158,13 +178,23 @@ def _last_output(journal: Journal, now_s: float) -> Answer | None:
     return {"recording": entry.identity.name, "at": iso(entry.changed_s), "age_s": max(0.0, now_s - entry.changed_s)}
 
 
-def _bundle(bundle: Facts) -> Answer:
-    slow = "" if bundle.get("xnnpack_operators") else "XNNPACK took none of the network: it runs slowly"
-    return {**bundle, "warning": slow}
+def _plain(facts: Any) -> Answer | None:
+    return None if facts is None else dataclasses.asdict(facts)
 
 
-def _disk(folder: str | None) -> Answer | None:
-    if folder is None:
+def _folder(daemon: DaemonFacts, folder: FolderFacts | None) -> Answer:
+    """The spool folder, and how it is where that is known."""
+    state = _plain(folder) or {"word": None, "detail": "", "since": None}
+    return {"path": daemon.folder or None, **state}
+
+
+def _bundle(bundle: BundleFacts) -> Answer:
+    slow = "" if bundle.xnnpack_operators else "XNNPACK took none of the network: it runs slowly"
+    return {**dataclasses.asdict(bundle), "warning": slow}
+
+
+def _disk(folder: str) -> Answer | None:
+    if not folder:
         return None
     try:
         usage = shutil.disk_usage(folder)

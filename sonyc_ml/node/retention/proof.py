@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -14,27 +14,30 @@ import numpy.typing as npt
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
 from sonyc_ml.features import RES_TYPES
-from sonyc_ml.node.config import Config
 from sonyc_ml.outputs.files import find_output, output_path, read_output
+from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
-from sonyc_ml.sound.files import Recording, open_recording
+from sonyc_ml.sound.files import FileRecording, open_recording
 
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
 
-def proof(config: Config, identity: Identity) -> str:
+def proof(identity: Identity, folder: Path, output_folders: Sequence[Path], output_format: str) -> str:
     """Why a recording that is done may not go; empty where every output of it is proved.
 
     Every output is read again, wholly; its numbers are finite, a row for each window, and its windows cover the
-    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs tell,
+    recording. The recording is opened and read once more: its length and its SHA-256 are those that the outputs have,
     and it holds no more sound than that, by its size and not by its header.
 
     Parameters
     ----------
-    config : Config
-        Says which bundles there are, and where their outputs and the recording are.
     identity : Identity
         Of the recording, whose file is a regular one.
+    folder : Path
+        Where the recording lies.
+    output_folders : sequence of Path
+        Where the outputs of each bundle lie.
+    output_format : {"npz", "csv"}
 
     Returns
     -------
@@ -44,8 +47,8 @@ def proof(config: Config, identity: Identity) -> str:
     """
     provenances: list[Provenance] = []
     try:
-        for model in config.model:
-            output = _output(identity, config.output_folder(model), config.output.format)
+        for output_folder in output_folders:
+            output = _output(identity, output_folder, output_format)
             if output is None:
                 return "no output"
             if not is_sound(output):
@@ -57,18 +60,18 @@ def proof(config: Config, identity: Identity) -> str:
         return "output damaged"
     except OSError:
         return "I/O error"
-    return _recording_flaw(config.spool.folder / identity.name, identity, provenances)
+    return _recording_flaw(folder / identity.name, identity, provenances)
 
 
 def is_sound(output: Output) -> bool:
     """Whether it has windows, and as many rows of finite numbers as windows."""
-    kinds = [array for array in (output.embedding, output.scores) if array is not None]
+    kinds = output.by_kind()
     n_windows = len(output.timestamps) if output.timestamps.ndim == 1 else 0
     return (
         n_windows > 0
         and bool(kinds)
         and bool(np.isfinite(output.timestamps).all())
-        and all(array.ndim == 2 and len(array) == n_windows and _is_finite(array) for array in kinds)
+        and all(KINDS[name].fits(array, n_windows) and _is_finite(array) for name, array in kinds.items())
     )
 
 
@@ -123,7 +126,7 @@ def _output(identity: Identity, folder: Path, output_format: str) -> Output | No
 
 
 def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Provenance]) -> str:
-    told = {
+    claimed = {
         (entry.recording_bytes, entry.recording_mtime_ns, entry.sample_rate, entry.n_samples, entry.recording_sha256)
         for entry in provenances
     }
@@ -133,9 +136,9 @@ def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Proven
             if (recording.n_bytes, recording.mtime_ns) != identity[1:]:
                 return "recording changed"
             length = (recording.sample_rate, recording.n_samples)
-            if {(rate, n_samples) for _, _, rate, n_samples, _ in told} != {length}:
+            if {(rate, n_samples) for _, _, rate, n_samples, _ in claimed} != {length}:
                 return "rows do not match"
-            return _content_flaw(recording, is_same=told == {(*identity[1:], *length, recording.sha256())})
+            return _content_flaw(recording, is_same=claimed == {(*identity[1:], *length, recording.sha256())})
     except UnfinishedRecordingError:
         return "recording changed"
     except RecordingError:
@@ -144,7 +147,7 @@ def _recording_flaw(path: Path, identity: Identity, provenances: Iterable[Proven
         return "I/O error"
 
 
-def _content_flaw(recording: Recording, *, is_same: bool) -> str:
+def _content_flaw(recording: FileRecording, *, is_same: bool) -> str:
     if recording.n_left:  # of which the header that gave both lengths says nothing
         return "sound left over"
     return "" if is_same else "recording changed"

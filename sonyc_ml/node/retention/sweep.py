@@ -28,10 +28,9 @@ from pathlib import Path
 from sonyc_ml.base.durable import flush_folder
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.config import Config
+from sonyc_ml.node.config import RetentionConfig
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.retention.move import archive, targets
-from sonyc_ml.node.retention.proof import proof
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +61,13 @@ class Sweeper:
 
     Parameters
     ----------
-    config : Config
+    settings : RetentionConfig
+    folder : Path
+        Where the recordings lie.
     journal : Journal
+    prove : callable
+        Returns why a recording that is done may not go, empty where it may; see
+        :func:`sonyc_ml.node.retention.proof.proof`.
     clock : callable
         Returns seconds since 1970.
     free_space : callable
@@ -79,14 +83,15 @@ class Sweeper:
 
     def __init__(
         self,
-        config: Config,
+        settings: RetentionConfig,
+        folder: Path,
         journal: Journal,
+        prove: Callable[[Identity], str],
         clock: Callable[[], float] = time.time,
         free_space: Callable[[Path], float] = free_share,
         is_stopped: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._settings, self._config, self._journal = config.retention, config, journal
-        self._folder = config.spool.folder
+        self._settings, self._folder, self._journal, self._prove = settings, folder, journal, prove
         self._clock, self._free_space, self._is_stopped = clock, free_space, is_stopped
         self.examples: dict[str, str] = {}
 
@@ -177,7 +182,7 @@ class Sweeper:
             self._journal.settle(identity, self._fate_of_gone(identity) if reason == GONE else OVERWRITTEN)
             return reason
         if not reason and entry.state == "done":
-            reason = proof(self._config, identity)
+            reason = self._prove(identity)
         return f"kept: {reason}" if reason else self._remove(entry)
 
     def _find(self, identity: Identity) -> str:

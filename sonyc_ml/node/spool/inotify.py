@@ -1,11 +1,11 @@
-"""Hints where to look: what inotify tells of a folder, through watchdog.
+"""Inotify's events of a folder, through watchdog, as hints where to look.
 
-Two observers watch the folder. One hears nothing but files being closed after writing. The other hears files appear by
-being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and everything
-behind it, for half a second, for which a recording that was just closed does not wait.
+Two observers watch the folder. One gets nothing but files being closed after writing. The other gets files that
+appear by being moved or linked in; it must also listen for files moved out, and watchdog holds such an event, and
+everything behind it, for half a second, for which a recording that was just closed does not wait.
 
 What is lost is lost without an event: the kernel's queue overflows, the folder is deleted, the limit of watches is
-reached. :attr:`Watch.is_alive` and :data:`OVERFLOW` tell what can be told; the spool's scans find the rest.
+reached. :attr:`Watch.is_alive` and :data:`OVERFLOW` show what can be known; the spool's scans find the rest.
 """
 
 from __future__ import annotations
@@ -43,15 +43,20 @@ Hints = queue.SimpleQueue[Hint]
 
 
 class Watch:
-    """Watches a folder and puts what it hears into a queue.
+    """Watches a folder and puts hints into a queue.
 
     Parameters
     ----------
     folder : Path
-        Not behind a symbolic link: inotify says nothing of those.
+        Not behind a symbolic link: inotify has no events of those.
     hints : queue.SimpleQueue of Hint
     recursive : bool
         Watch sub-folders too.
+
+    Attributes
+    ----------
+    observers : list of InotifyObserver
+        Watchdog's; empty once it is closed.
 
     Raises
     ------
@@ -60,7 +65,7 @@ class Watch:
     """
 
     def __init__(self, folder: Path, hints: Hints, *, recursive: bool) -> None:
-        self._observers: list[InotifyObserver] = []
+        self.observers: list[InotifyObserver] = []
         self._overflows = _OverflowHandler(hints)
         logging.getLogger(WATCHDOG_LOGGER).addHandler(self._overflows)
         listener = _Listener(hints)
@@ -69,13 +74,13 @@ class Watch:
                 (InotifyObserver(), [FileClosedEvent]),
                 (InotifyObserver(generate_full_events=True), [FileCreatedEvent, FileMovedEvent]),
             ):
-                self._observers.append(observer)
+                self.observers.append(observer)
                 observer.schedule(listener, str(folder), recursive=recursive, event_filter=[*events])
                 observer.start()
         except BaseException:
             self.close()
             raise
-        self._threads = [thread for observer in self._observers for thread in (observer, *observer.emitters)]
+        self._threads = [thread for observer in self.observers for thread in (observer, *observer.emitters)]
 
     @property
     def is_alive(self) -> bool:
@@ -85,12 +90,12 @@ class Watch:
     def close(self) -> None:
         """Stop watching."""
         logging.getLogger(WATCHDOG_LOGGER).removeHandler(self._overflows)
-        for observer in self._observers:
+        for observer in self.observers:
             observer.stop()
-        for observer in self._observers:
+        for observer in self.observers:
             if observer.is_alive():  # one that could not start is in the list too
                 observer.join()
-        self._observers.clear()
+        self.observers.clear()
 
 
 class _Listener(FileSystemEventHandler):
@@ -111,7 +116,7 @@ class _Listener(FileSystemEventHandler):
 
 
 class _OverflowHandler(logging.Handler):
-    """Hears the one thing that watchdog tells by a log record alone."""
+    """Takes the one event that watchdog has as a log record alone."""
 
     def __init__(self, hints: Hints) -> None:
         super().__init__(logging.WARNING)

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import queue
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,6 +19,8 @@ from pathlib import Path
 
 from sonyc_ml.base.folders import is_left_out, is_path_left_out
 from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.mounts import file_system_of, is_remote
+from sonyc_ml.node.config import SpoolConfig
 from sonyc_ml.node.spool.inotify import OVERFLOW, WAKE, Hint, Hints, Watch, reason
 from sonyc_ml.node.spool.leases import is_being_written
 from sonyc_ml.sound.kinds import skipped_kind
@@ -31,9 +32,6 @@ CHECK_S = 2.0  # how often the folder at the path is looked at
 RESOLVE_S = 30.0  # how often the way to it is followed even where it seems to be the same
 WATCH_AGAIN_S = 60.0  # how often inotify is tried again where it could not be had
 GROWING_S = 60.0  # of what changed within this the kernel is asked whether it is still being written
-# Kernels tell nothing of what other machines do to these.
-REMOTE_FILE_SYSTEMS = ("nfs", "cifs", "smb", "ncp", "afs", "9p", "fuse", "ceph", "gluster", "lustre", "virtiofs")
-LOCAL_FUSE = ("fuseblk",)  # ntfs and exfat disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +59,8 @@ class Spool:
     recursive : bool
         Look into sub-folders too.
     settle_s : float
-        A recording nobody was heard closing (it was there before, or was linked in) is taken to be finished when it
-        has not changed for so long (in seconds).
+        A recording that was not seen being closed (it was there before, or was linked in) is taken to be finished when
+        it has not changed for so long (in seconds).
     discovery : {"auto", "inotify", "polling"}
         How recordings are found; by default polling on file systems of other machines.
     rescan_s, poll_s : float
@@ -99,9 +97,9 @@ class Spool:
         self._discovery, self._rescan_s, self._poll_s = discovery, rescan_s, poll_s
         self._clock, self._timer = clock, timer
         self._hints: Hints = queue.SimpleQueue()
-        self._heard: list[Hint] = []
+        self._received: list[Hint] = []
         self._unsettled: dict[str, tuple[float, Identity]] = {}  # when to look again, and what it was like
-        self._watch: Watch | None = None
+        self.watch: Watch | None = None
         self._root = ""  # the folder without symbolic links, which inotify would say nothing of
         self._watched: tuple[str, int, int] | None = None
         self._is_remote = False
@@ -129,7 +127,7 @@ class Spool:
         due_s = min((due for due, _ in self._unsettled.values()), default=math.inf)
         timeout_s = min(timeout_s, due_s - now, self._next_check_s - now, self._next_scan_s - now)
         try:
-            self._heard.append(self._hints.get(timeout=timeout_s) if timeout_s > 0 else self._hints.get_nowait())
+            self._received.append(self._hints.get(timeout=timeout_s) if timeout_s > 0 else self._hints.get_nowait())
         except queue.Empty:
             return
 
@@ -186,20 +184,20 @@ class Spool:
             return False
 
     def _is_deaf(self) -> bool:
-        return self._watch is not None and not self._watch.is_alive
+        return self.watch is not None and not self.watch.is_alive
 
     def _rewatch(self, found: tuple[str, int, int]) -> None:
         """Watch first and then scan, so that nothing falls between."""
         self._unwatch()
         self._watched, self._root = found, found[0]
         self._next_scan_s = -math.inf
-        self._is_remote = _is_remote(Path(self._root))
+        self._is_remote = is_remote(file_system_of(Path(self._root)))
         polled = f"scanned every {self._poll_s:g} s"
         if self._discovery == "polling" or (self._discovery == "auto" and self._is_remote):
             self.state = FolderState(POLLED, polled)
             return
         try:
-            self._watch = Watch(Path(self._root), self._hints, recursive=self._recursive)
+            self.watch = Watch(Path(self._root), self._hints, recursive=self._recursive)
         except OSError as error:
             self._watch_again_s = self._timer() + WATCH_AGAIN_S
             self.state = FolderState(POLLED, f"{polled}, since it cannot be watched: {reason(error)}")
@@ -207,15 +205,15 @@ class Spool:
             self.state = FolderState(WATCHED)
 
     def _unwatch(self) -> None:
-        if self._watch is not None:
-            self._watch.close()
-        self._watch = self._watched = None
+        if self.watch is not None:
+            self.watch.close()
+        self.watch = self._watched = None
         self._watch_again_s = math.inf
 
     # Hints
 
     def _follow_hints(self) -> Iterator[Identity]:
-        hints, self._heard = self._heard, []
+        hints, self._received = self._received, []
         for _ in range(self._hints.qsize()):
             hints.append(self._hints.get_nowait())
         for hint in hints:
@@ -290,11 +288,11 @@ class Spool:
                     yield from self._settled(os.path.join(folder, name), asks=asks)
                 elif kind := skipped_kind(name, self._extensions):
                     left_out[kind] += 1
-        self._say_unreadable(errors)
-        self._say_left_out(left_out, linked)
+        self._log_unreadable(errors)
+        self._log_left_out(left_out, linked)
 
-    def _say_left_out(self, kinds: Counter[str], linked: set[str]) -> None:
-        """Say of each kind of sound files, and of each linked folder, once that it is left alone."""
+    def _log_left_out(self, kinds: Counter[str], linked: set[str]) -> None:
+        """Log of each kind of sound files, and of each linked folder, once that it is left alone."""
         for kind in sorted(kinds.keys() - self.left_out.keys()):
             logger.warning(
                 "%s: %d files end with %s and are left alone; recordings end with %s (spool.extensions)",
@@ -307,8 +305,8 @@ class Spool:
             logger.warning("%s: it is a link to a folder, and those are not followed; recordings are not found", path)
         self.left_out, self._linked = dict(kinds), linked
 
-    def _say_unreadable(self, errors: list[OSError]) -> None:
-        """Say of each sub-folder once that nothing is found in it."""
+    def _log_unreadable(self, errors: list[OSError]) -> None:
+        """Log of each sub-folder once that nothing is found in it."""
         found = {str(error.filename): error.strerror for error in errors if not isinstance(error, FileNotFoundError)}
         for path in found.keys() - self._unreadable:
             logger.warning("%s: it cannot be looked into (%s); recordings in it are not found", path, found[path])
@@ -320,16 +318,14 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
-def _is_remote(folder: Path) -> bool:
-    """Whether a folder lies on a file system whose changes the kernel may not see."""
-    best, kind = "", ""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    except OSError:
-        return False
-    for line in lines:
-        fields = line.split()
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
-        if folder.is_relative_to(point) and len(point) >= len(best):
-            best, kind = point, fields[fields.index("-") + 1]
-    return kind.startswith(REMOTE_FILE_SYSTEMS) and kind not in LOCAL_FUSE
+def spool_of(settings: SpoolConfig) -> Spool:
+    """The spool that a configuration describes."""
+    return Spool(
+        settings.folder,
+        settings.extensions,
+        recursive=settings.recursive,
+        settle_s=settings.settle_s,
+        discovery=settings.discovery,
+        rescan_s=settings.rescan_s,
+        poll_s=settings.poll_s,
+    )

@@ -1,1 +1,1 @@
-"""What a node tells other machines: metrics for Prometheus, messages over MQTT."""
+"""Telemetry: metrics for Prometheus, messages over MQTT."""

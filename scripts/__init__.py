@@ -1,0 +1,1 @@
+"""What developers start: measurements, faults, training, and tests on other processors."""

@@ -1,0 +1,1 @@
+"""A node of another processor, emulated, and what must hold on it."""

@@ -1,0 +1,1 @@
+"""Measurements of this machine; ``docs/numbers.md`` is made of them."""

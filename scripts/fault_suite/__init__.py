@@ -1,0 +1,1 @@
+"""Real faults, and what they cost."""

@@ -1,0 +1,95 @@
+"""``scripts/faults``: every fault that was asked for, and what it came to."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from scripts.fault_suite import (
+    folders,
+    full_disk,
+    killer,
+    kills,
+    memory_growth,
+    odd_files,
+    overflow,
+    overload_hour,
+    power_cuts,
+    safety_cost,
+    system_calls,
+)
+from scripts.fault_suite.rig import Options, Row
+from sonyc_ml.authoring import export as exporter
+from sonyc_ml.authoring import make as maker
+from tests.support import networks
+
+# In the order in which they are tried.
+ROWS: dict[str, Callable[[Options], list[Row]]] = {
+    "kill": kills.run,
+    "syscalls": system_calls.run,
+    "power": power_cuts.run,
+    "full": full_disk.run,
+    "overflow": overflow.run,
+    "folder": folders.run,
+    "odd": odd_files.run,
+    "killer": killer.run,
+    "overload": overload_hour.run,
+    "memory": memory_growth.run,
+    "cost": safety_cost.run,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the rows; 0 where every promise held, 1 where one did not."""
+    parsed = _parser().parse_args(arguments)
+    n_broken = 0
+    for name in parsed.rows or ROWS:
+        for row in _run(name, parsed):
+            if not parsed.untimed:
+                row.problems += row.too_slow
+            _show(name, row)
+            n_broken += bool(row.problems)
+    return 1 if n_broken else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scripts/faults", description="Break things, and count what is lost.")
+    parser.add_argument(
+        "rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"of {', '.join(ROWS)} (default all)"
+    )
+    parser.add_argument("--long", action="store_true", help="the long part: an hour or more")
+    parser.add_argument("--untimed", action="store_true", help="judge no times: other things run on this machine")
+    parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="of what is left to chance")
+    return parser
+
+
+def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
+    folder = Path(tempfile.mkdtemp(prefix=f"faults-{name}-"))
+    try:
+        bundle = folder / "bundle" / "tiny.tflite"
+        bundle.parent.mkdir()
+        bundle.write_bytes(networks.dense((1, 64, 51, 1)))
+        exporter.export(bundle.with_suffix(".pkl"))
+        maker.make_bundle(bundle)
+        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed))
+    except Exception as error:  # noqa: BLE001  one row that fails must not hide the others
+        return [Row(name, problems=[f"{type(error).__name__}: {error}"])]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _show(name: str, row: Row) -> None:
+    verdict = "skip" if row.skipped else "FAIL" if row.problems else "ok"
+    counts = ", ".join(f"{key} {value}" for key, value in row.counts.items())
+    print(f"{verdict:4}  {name:9} {row.fault}: {row.skipped or counts}", flush=True)
+    for problem in row.problems:
+        print(f"      {problem}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""The tests of numbers under every kernel that a processor has."""

@@ -1,0 +1,98 @@
+"""A journal that is new takes up the outputs that are there already."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import OutputNameError
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
+from sonyc_ml.outputs.files import find_output, read_provenance
+from sonyc_ml.outputs.output import Provenance
+
+logger = logging.getLogger(__name__)
+
+N_ADOPTED = 1000  # outputs a transaction
+
+
+def adopt_outputs(
+    journal: Journal,
+    folder: Path,
+    bundle_folders: Sequence[Path],
+    output_format: str,
+    visit: Callable[[Path], None] = lambda _folder: None,
+) -> int:
+    """Take up every recording whose outputs are all there, as done.
+
+    Parameters
+    ----------
+    journal : Journal
+    folder : Path
+        Of all outputs.
+    bundle_folders : sequence of Path
+        Where the outputs of each bundle lie, in the folder.
+    output_format : {"npz", "csv"}
+    visit : callable
+        Called with each folder before its outputs are read.
+
+    Returns
+    -------
+    int
+        How many recordings the journal did not know.
+
+    Raises
+    ------
+    StoreError
+    """
+    found = _find(folder, bundle_folders, output_format, visit)
+    n_adopted = 0
+    while some := list(islice(found, N_ADOPTED)):
+        n_adopted += journal.adopt(some)
+    if n_adopted:
+        logger.info("a new journal: %d outputs were found", n_adopted)
+    return n_adopted
+
+
+def _find(
+    folder: Path, bundle_folders: Sequence[Path], output_format: str, visit: Callable[[Path], None]
+) -> Iterator[tuple[Identity, OutputSummary]]:
+    for path, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visit(Path(path))
+        if not Path(path).is_relative_to(bundle_folders[0]):
+            continue
+        for name in names:
+            provenance = read_provenance(Path(path, name)) if name.endswith((".npz", ".csv")) else None
+            if provenance is None:
+                continue
+            identity = _identity(provenance)
+            if _is_done(identity, bundle_folders, output_format):
+                yield identity, summary_of(provenance)
+
+
+def _is_done(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> bool:
+    """Whether every bundle's output of a recording is there."""
+    try:
+        return all(find_output(identity, folder, output_format) for folder in bundle_folders)
+    except OutputNameError as error:  # a file that came from elsewhere
+        logger.warning("an output is left out: %s", error)
+        return False
+
+
+def summary_of(provenance: Provenance) -> OutputSummary:
+    """What the journal keeps of an output, by where that comes from."""
+    return OutputSummary(
+        start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
+        duration_s=provenance.duration_s,
+        hop_size_s=provenance.hop_size_s,
+        salvaged=provenance.salvaged,
+    )
+
+
+def _identity(provenance: Provenance) -> Identity:
+    return Identity(provenance.recording, provenance.recording_bytes, provenance.recording_mtime_ns)
