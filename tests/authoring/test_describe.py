@@ -223,7 +223,7 @@ def test_head_labels_and_multiplications_are_shown(tmp_path: Path) -> None:
         assert shown["scores"] == "of the head: dog, siren"
         assert shown["head"] == "head.tflite, reads features [1, 5] float32"
         assert shown["multiplications"] == f"{64 * 51 * 5:,} for one window"
-        assert shown["features"] == "(64, 51) a window"
+        assert shown["features"] == "(64, 51) per window"
 
 
 def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
