@@ -41,7 +41,55 @@ ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 120.0
 USUAL_START_S = 0.3  # of Python with numpy and the commands
 SHARED_DATA = ROOT.parent / "shared" / "data"
+# What ``--quick`` leaves out as a whole: the long way round, the originals, pictures, and what needs a service.
+SLOW = {
+    "journeys",
+    "parity",
+    "analysis/test_plots.py",
+    "batch/test_dask.py",
+    "batch/test_remote.py",
+    "node/test_mqtt.py",
+}
+SLOW_MARKS = ("timing", "librosa", "long", "x86")
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--quick``: the choice of ``scripts/test quick``."""
+    parser.addoption("--quick", action="store_true", help="no processes, services, pictures, oracle, librosa or times")
+
+
+def refuse_processes(event: str, _arguments: tuple[object, ...]) -> None:
+    """Skip the test that starts a process."""
+    if event in {"subprocess.Popen", "os.posix_spawn", "os.fork", "os.system"}:
+        pytest.skip("it starts a process")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_processes(request: pytest.FixtureRequest) -> None:
+    """With ``--quick`` a test that starts a process is skipped at that moment."""
+    if request.config.getoption("--quick"):
+        sys.addaudithook(refuse_processes)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With ``--quick`` leave out what takes long."""
+    slow = [item for item in items if is_slow(item)] if config.getoption("--quick") else []
+    if slow:
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With ``--quick`` what is slow as a whole is not even imported; None leaves others to decide."""
+    name = collection_path.relative_to(ROOT / "tests").as_posix() if ROOT / "tests" in collection_path.parents else ""
+    return True if config.getoption("--quick") and name in SLOW else None
+
+
+def is_slow(item: pytest.Item) -> bool:
+    """Whether a test is left out of the quick ones."""
+    fixtures: set[str] = set(getattr(item, "fixturenames", ()))
+    return bool({"sonyc_bundle", "street", "watch"} & fixtures) or any(map(item.get_closest_marker, SLOW_MARKS))
 
 
 def require_shared(relative: str) -> Path:

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import batches, latency, loading_time, machine, road
+from scripts.benchmarks import latency, loading_time, machine
+from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
+from scripts.benchmarks.path import road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError

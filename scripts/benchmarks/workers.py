@@ -26,7 +26,7 @@ class Worker:
     python : Path
         Of the environment it runs in.
     module : str
-        Beside this file; it calls ``serving.serve``.
+        In ``programs``; it calls ``serving.serve``.
     settings : mapping
         Given to the module as JSON.
 
@@ -40,7 +40,7 @@ class Worker:
         self._module = module
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
         self._process = subprocess.Popen(
-            [python, "-P", "-m", f"scripts.benchmarks.{module}", json.dumps(settings)],
+            [python, "-P", "-m", f"scripts.benchmarks.programs.{module}", json.dumps(settings)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -222,7 +222,7 @@ class Node:
 
 def daemon_without(safeguard: str) -> list[str]:
     """How the daemon is started with one of its safeguards taken out."""
-    return [sys.executable, "-m", "scripts.fault_suite.control", safeguard]
+    return [sys.executable, "-m", "scripts.fault_suite.programs.control", safeguard]
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from scripts.fault_suite import one_recording
+from scripts.fault_suite.programs import one_recording
 from scripts.fault_suite.rig import Node, Options, Row, has, record, sound
 from sonyc_ml.node.config import load_config
 

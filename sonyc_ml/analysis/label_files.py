@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
 from sonyc_ml.analysis.labels import Rules, Span, label_output
+from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import atomic_file, write_atomically
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
@@ -166,14 +167,18 @@ def csv_heading() -> bytes:
 
 
 def csv_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
-    """One row a label; ``start_time`` is empty where nobody knows when the recording begins."""
+    """One row per label; ``start_time`` is empty where nobody knows when the recording begins.
+
+    A name or label that a spreadsheet would take for a formula has an apostrophe before it, which
+    :func:`sonyc_ml.base.cells.from_cell` takes away.
+    """
     return _csv(
         [
-            provenance.recording,
+            to_cell(provenance.recording),
             f"{span.start_s:.6f}",
             f"{span.end_s:.6f}",
             _later(provenance.start_time, span.start_s),
-            span.label,
+            to_cell(span.label),
             f"{span.score_mean:.6g}",
             f"{span.score_max:.6g}",
         ]

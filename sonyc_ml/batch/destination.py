@@ -9,8 +9,8 @@ from typing import Protocol
 from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.batch.events import RecordingEmbedded
-from sonyc_ml.batch.ledger import Ledger, Row
-from sonyc_ml.outputs.files import output_path, read_output
+from sonyc_ml.batch.ledger import Ledger, Origin, Row
+from sonyc_ml.outputs.files import output_path, read_output, read_provenance
 from sonyc_ml.outputs.output import Provenance
 
 BY_ITS_NAME = "."  # the path of an output that lies where its name says
@@ -25,6 +25,9 @@ class Destination(Protocol):
 
     def find(self, number: int, identity: Identity) -> Row | None:
         """The output of just this recording, made in just this way, if it is there."""
+
+    def origin(self, name: str) -> Origin | None:
+        """Which recording the output of this name is of, if it is there."""
 
     def path(self, name: str) -> Path:
         """Where the output of a recording is to be written."""
@@ -69,6 +72,28 @@ class Files:
                 return None
             self._ledger.put(row)
         return row if row.made_of == (*identity[1:], self._fingerprint) else None
+
+    def origin(self, name: str) -> Origin | None:
+        """See :class:`Destination`."""
+        path = self.path(name)
+        try:
+            state = state_of(os.stat(path))  # noqa: PTH116
+        except OSError:
+            return None
+        row = self._ledger.get(name)
+        if row is not None and row.output_state == state:
+            origin = self._ledger.origin(row)
+            if origin.source:
+                return origin
+        provenance = read_provenance(path)  # made by the daemon, or before origins were kept
+        if provenance is None:
+            return None
+        return Origin(
+            provenance.recording_bytes,
+            provenance.recording_mtime_ns,
+            provenance.start_time,
+            provenance.recording_sha256,
+        )
 
     def path(self, name: str) -> Path:
         """See :class:`Destination`."""

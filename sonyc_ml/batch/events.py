@@ -46,6 +46,7 @@ class RecordingEmbedded:
         From opening the recording until its output was on the disk (in seconds).
     marks : tuple of str
         What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
+    recording_sha256 : str
     """
 
     kind: ClassVar[str] = "embedded"
@@ -60,6 +61,7 @@ class RecordingEmbedded:
     duration_s: float
     elapsed_s: float
     marks: tuple[str, ...] = ()
+    recording_sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +106,10 @@ class BatchEnded:
         Sound files of kinds that are not read, by the ending of their names.
     marks : dict of str to int
         Of those embedded, how many have each mark.
+    n_apart : int
+        Recordings that got their time into their name, as it was another recording's.
+    n_replaced : int
+        Outputs that were made anew: of a recording that has changed, or in another way.
     """
 
     kind: ClassVar[str] = "ended"
@@ -114,6 +120,8 @@ class BatchEnded:
     elapsed_s: float
     skipped: Mapping[str, int] = field(default_factory=dict)
     marks: Mapping[str, int] = field(default_factory=dict)
+    n_apart: int = 0
+    n_replaced: int = 0
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

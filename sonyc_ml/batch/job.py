@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -80,12 +80,15 @@ class Task:
         Where to.
     local : Path, optional
         A copy of a remote recording that was fetched already.
+    name : str
+        What the output calls the recording where its own name is another's; else empty.
     """
 
     number: int
     source: Source
     output: Path
     local: Path | None = None
+    name: str = ""
 
 
 def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] | None = None) -> Outcome:
@@ -100,6 +103,8 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
     source = task.source
     try:
         output = _embed(task, job, model, progress)
+        if task.name:  # only now: its time must not be read from this name
+            output = replace(output, provenance=replace(output.provenance, recording=task.name))
     except (RecordingError, UnavailableRecordingError, BundleError) as error:
         return RecordingFailed(source.name, source.path, word_for(error), str(error))
     except Exception as error:  # noqa: BLE001  a mistake of an extractor's, or too little memory
@@ -111,7 +116,7 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         return RecordingFailed(source.name, source.path, word_for(error), str(error))
     status, provenance = task.output.stat(), output.provenance
     return RecordingEmbedded(
-        recording=source.name,
+        recording=task.name or source.name,
         output=str(task.output),
         n_bytes=provenance.recording_bytes,
         mtime_ns=provenance.recording_mtime_ns,
@@ -122,6 +127,7 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         duration_s=provenance.duration_s,
         elapsed_s=time.perf_counter() - start_s,
         marks=provenance.marks,
+        recording_sha256=provenance.recording_sha256,
     )
 
 

@@ -21,7 +21,7 @@ from sonyc_ml.batch.events import RecordingFailed
 from sonyc_ml.errors import OutputNameError, StoreError
 
 PART_NAME = re.compile(r"(?P<above>(?:[^/.][^/]*/)*)part-(?P<number>\d{5,18})\.parquet")
-TABLES = ("outputs", "parts", "failures")
+TABLES = ("outputs", "parts", "failures", "origins")
 STEPS = (
     """
 CREATE TABLE outputs (
@@ -42,6 +42,12 @@ CREATE TABLE parts (
 ) WITHOUT ROWID;
 CREATE TABLE failures (
     name BLOB PRIMARY KEY, source BLOB NOT NULL, reason TEXT NOT NULL, detail TEXT NOT NULL
+) WITHOUT ROWID;
+""",
+    # Which recording an output is of, beyond its size and time.
+    """
+CREATE TABLE origins (
+    name BLOB PRIMARY KEY, source BLOB NOT NULL, start_time TEXT NOT NULL, sha256 TEXT NOT NULL
 ) WITHOUT ROWID;
 """,
 )
@@ -83,6 +89,26 @@ class Row(NamedTuple):
     def output_state(self) -> tuple[int, int]:
         """Size and time of the file."""
         return self.output_bytes, self.output_mtime_ns
+
+
+class Origin(NamedTuple):
+    """Which recording an output is of; what is not known is empty.
+
+    Attributes
+    ----------
+    n_bytes, mtime_ns : int
+    start_time : str
+        When it begins, in ISO 8601.
+    sha256 : str
+    source : str
+        Its path from the root, or its address.
+    """
+
+    n_bytes: int
+    mtime_ns: int
+    start_time: str = ""
+    sha256: str = ""
+    source: str = ""
 
 
 class Ledger:
@@ -130,6 +156,22 @@ class Ledger:
         """Keep what is known of an output; its recording did not fail, then."""
         with self._transaction():
             self._put([row])
+
+    def origin(self, row: Row) -> Origin:
+        """Which recording an output is of."""
+        with _store_errors(self._path):
+            query = "SELECT start_time, sha256, source FROM origins WHERE name = ?"
+            found = self._connection.execute(query, (os.fsencode(row.name),)).fetchone()
+        if found is None:
+            return Origin(row.n_bytes, row.mtime_ns)
+        start_time, sha256, source = found
+        return Origin(row.n_bytes, row.mtime_ns, start_time, sha256, os.fsdecode(source))
+
+    def put_origin(self, name: str, origin: Origin) -> None:
+        """Keep which recording an output is of."""
+        values = (os.fsencode(name), os.fsencode(origin.source), origin.start_time, origin.sha256)
+        with self._transaction():
+            self._connection.execute("INSERT OR REPLACE INTO origins VALUES (?, ?, ?, ?)", values)
 
     def forget(self, name: str) -> None:
         """Know nothing of a recording's output."""

@@ -15,9 +15,9 @@ from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.batch.destination import clear_up, new_row, row_of
 from sonyc_ml.batch.events import RecordingEmbedded
-from sonyc_ml.batch.ledger import PART_NAME, Ledger, Row, is_part_name
+from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
-from sonyc_ml.errors import OutputNameError, StoreError
+from sonyc_ml.errors import ConfigError, OutputNameError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
@@ -55,7 +55,7 @@ class Parts:
     Raises
     ------
     ConfigError
-        There is no pyarrow.
+        There is no pyarrow, or the dataset is partitioned by something else.
     StoreError, OSError
         The folder cannot be read.
     """
@@ -72,6 +72,7 @@ class Parts:
         self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their partition
         clear_up(folder)
         self._reconcile()
+        self._check_partition()
 
     def find(self, number: int, identity: Identity) -> Row | None:
         """See :class:`Destination`."""
@@ -82,6 +83,13 @@ class Parts:
             return None
         self._put_in_order(number, row if row.is_waiting else None)
         return row
+
+    def origin(self, name: str) -> Origin | None:
+        """See :class:`Destination`."""
+        row = self._ledger.get(name)
+        if row is None or (row.is_waiting and row.output_state != self._waiting_state(name)):
+            return None
+        return self._ledger.origin(row)
 
     def path(self, name: str) -> Path:
         """See :class:`Destination`."""
@@ -200,6 +208,17 @@ class Parts:
         return row_of(provenance, "", self._partition(provenance.recording, provenance.start_time), state)
 
     # What is on the disk and what the ledger knows, after a crash
+
+    def _check_partition(self) -> None:
+        """See that new parts lie among the old ones as they do: readers take one kind of partition."""
+        for path in self._ledger.parts():
+            keys = tuple(part.partition("=")[0] for part in path.split("/")[:-1])
+            if keys != self._partition.keys:
+                found, wanted = (",".join(names) or "none" for names in (keys, self._partition.keys))
+                raise ConfigError(
+                    f"{self._folder} is partitioned by {found}, not by {wanted}: {path}; leave out --partition or give "
+                    f"--partition {found}, or give another --output"
+                )
 
     def _reconcile(self) -> None:
         """Make the ledger agree with the parts that are there."""

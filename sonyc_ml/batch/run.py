@@ -16,6 +16,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
 from sonyc_ml.batch.dask import Cluster
@@ -30,14 +31,16 @@ from sonyc_ml.batch.events import (
     RecordingKept,
 )
 from sonyc_ml.batch.job import Job, Task
-from sonyc_ml.batch.ledger import Ledger
+from sonyc_ml.batch.ledger import Ledger, Origin
+from sonyc_ml.batch.namesakes import name_apart, where
 from sonyc_ml.batch.parquet_parts import Parts
 from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.batch.remote import fetch, fetched_ahead
-from sonyc_ml.batch.sources import Sources
+from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
+from sonyc_ml.outputs.reading import output_of_another_format
 from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
@@ -127,7 +130,9 @@ class _Run:
         self._batch, self._ledger, self._destination, self._workers = batch, ledger, destination, workers
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
+        self._start_times = batch.job.start_times()
         self._sound_s = 0.0
+        self._n_apart = self._n_replaced = 0
 
     def events(self) -> Iterator[BatchEvent]:
         """Go through them."""
@@ -152,6 +157,8 @@ class _Run:
             time.monotonic() - start_s,
             skipped=dict(self._batch.sources.skipped),
             marks=dict(self._marks),
+            n_apart=self._n_apart,
+            n_replaced=self._n_replaced,
         )
 
     def _each(self) -> Iterator[BatchEvent]:
@@ -166,6 +173,8 @@ class _Run:
                     return
                 for task, outcome in self._workers.finished():
                     self._note(task.number, outcome)
+                    if isinstance(outcome, RecordingEmbedded):
+                        self._ledger.put_origin(outcome.recording, _origin(task.source, outcome))
                     yield outcome
 
     def _note(self, number: int, outcome: Outcome) -> None:
@@ -186,17 +195,24 @@ class _Run:
             with closing(fetched):
                 yield fetched
 
+    def _task(self, number: int, source: Source, name: str) -> Task:
+        self._n_apart += name != source.name
+        self._n_replaced += self._destination.origin(name) is not None
+        return Task(number, source, self._destination.path(name), name="" if name == source.name else name)
+
     def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
         for number, source in enumerate(self._batch.sources):
             try:
-                path = self._destination.path(source.name)  # first: of a bad name nothing is looked up
-                row = self._destination.find(number, source.identity())
+                self._destination.path(source.name)  # first: of a bad name nothing is looked up
+                identity = source.identity()
+                name = name_apart(source, identity, self._destination, self._start_times)
+                row = self._destination.find(number, identity._replace(name=name))
             except RecordingError as error:
                 failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:
                 failed = RecordingFailed(source.name, source.path, "unavailable", f"{source.path}: {error.strerror}")
             else:
-                yield Task(number, source, path) if row is None else RecordingKept(source.name, row.duration_s)
+                yield self._task(number, source, name) if row is None else RecordingKept(name, row.duration_s)
                 continue
             self._note(number, failed)
             yield failed
@@ -209,9 +225,20 @@ def _fetched(item: Task | RecordingKept | RecordingFailed, folder: Path) -> Task
     return item
 
 
+def _origin(source: Source, embedded: RecordingEmbedded) -> Origin:
+    state = embedded.n_bytes, embedded.mtime_ns
+    return Origin(*state, embedded.start_time, embedded.recording_sha256, where(source))
+
+
 def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination:
     fingerprint = model.fingerprint(start_times=batch.job.start_times())
     folder = batch.folder.absolute()  # whoever embeds may stand elsewhere
+    other = output_of_another_format(folder, batch.output_format)
+    if other is not None:
+        raise ConfigError(
+            f"{folder} holds outputs of another format already, as {other}: with {batch.output_format} beside them "
+            "every window would be there twice; give another --output, or remove them first"
+        )
     if batch.output_format == "parquet":
         return Parts(folder, Partition(batch.partition), fingerprint, ledger)
     return Files(folder, batch.output_format, fingerprint, ledger)
@@ -232,5 +259,6 @@ def _write_failures(ledger: Ledger, path: Path) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recording", "source", "reason", "detail"])
-    writer.writerows((failed.recording, failed.source, failed.reason, failed.detail) for failed in failures)
+    for failed in failures:
+        writer.writerow(map(to_cell, (failed.recording, failed.source, failed.reason, failed.detail)))
     write_atomically(path, text.getvalue().encode(errors="surrogateescape"))

@@ -74,7 +74,6 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     )
     flags.add_argument(
         "--partition",
-        default="day",
         metavar="KEYS",
         help="of a Parquet dataset: day, node, node,day or none (default day)",
     )
@@ -115,6 +114,8 @@ def _run(parsed: argparse.Namespace) -> int:
 def _batch(parsed: argparse.Namespace) -> Batch:
     if parsed.workers is not None and parsed.workers < 1:
         raise ConfigError(f"--workers must be at least 1, not {parsed.workers}")
+    if parsed.partition is not None and parsed.format != "parquet":
+        raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
 
     from sonyc_ml.batch.job import Job  # noqa: PLC0415
     from sonyc_ml.batch.partitions import parse_keys  # noqa: PLC0415
@@ -128,7 +129,7 @@ def _batch(parsed: argparse.Namespace) -> Batch:
         job=Job(str(parsed.model), parameters, parsed.salvage, patterns, parsed.time_zone),
         folder=parsed.output,
         output_format=parsed.format,
-        partition=parse_keys(parsed.partition),
+        partition=parse_keys(parsed.partition or "day"),
         workers=parsed.workers or len(os.sched_getaffinity(0)),
         scheduler=parsed.scheduler,
         strict=parsed.strict,

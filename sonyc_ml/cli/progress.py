@@ -146,6 +146,10 @@ class Progress:
             parts.append(f"{span(ended.sound_s)} of sound in {span(ended.elapsed_s)}, {speed:,.0f} x real time")
         if ended.n_kept:
             parts.append(f"{ended.n_kept:,} were embedded already")
+        if ended.n_replaced:
+            parts.append(f"{ended.n_replaced:,} replaced earlier outputs")
+        if ended.n_apart:
+            parts.append(f"{ended.n_apart:,} have their time in their output's name, as another recording has theirs")
         if ended.n_failed:
             parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
         if ended.marks:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -17,7 +16,7 @@ from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import checked_samples
-from sonyc_ml.model.extractor import Extractor, window_starts
+from sonyc_ml.model.extractor import Extractor, check_keywords, window_starts
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
@@ -81,7 +80,7 @@ class Model:
         self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
         manifest = self.bundle.manifest
         self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
-        _check_keywords(type(self).__name__, self.make_extractor, parameters)
+        check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self.interpreter.fit(self.extractor.feature_shape)
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), **parameters}
@@ -207,7 +206,8 @@ class Model:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.source}: {error}") from error
-        provenance = self._provenance(recording, name or recording.name, hop_size, start_times or StartTimes())
+        called, times = name or recording.name, start_times or StartTimes()
+        provenance = self._provenance(recording, called, hop_size, times, progress)
         return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(
@@ -240,12 +240,17 @@ class Model:
             return self.embed(recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch)
 
     def _provenance(
-        self, recording: Recording, name: str, hop_size: float | None, start_times: StartTimes
+        self,
+        recording: Recording,
+        name: str,
+        hop_size: float | None,
+        start_times: StartTimes,
+        progress: Callable[[], None] | None,
     ) -> Provenance:
         start = recording.start_time(name, start_times)
         return Provenance(
             recording=name,
-            recording_sha256=recording.sha256(),
+            recording_sha256=recording.sha256(progress),
             recording_bytes=recording.n_bytes,
             recording_mtime_ns=recording.mtime_ns,
             sample_rate=recording.sample_rate,
@@ -339,10 +344,3 @@ class Model:
         if self.head is not None:
             outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
         return outputs
-
-
-def _check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
-    known = inspect.signature(function).parameters
-    for name in keywords:
-        if name not in known:
-            raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,3 +45,17 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
     for first in range(0, n_windows, STARTS_AT_ONCE):
         numbers = np.arange(first, min(n_windows, first + STARTS_AT_ONCE), dtype=np.int64)
         yield numbers * framing.hop_length - lead
+
+
+def check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords that what makes an extractor does not take.
+
+    Raises
+    ------
+    TypeError
+        Says which, and what a model of this `kind` takes.
+    """
+    known = inspect.signature(function).parameters
+    for name in keywords:
+        if name not in known:
+            raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")

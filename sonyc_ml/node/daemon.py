@@ -33,13 +33,14 @@ from sonyc_ml.node.spool.spool import Spool
 from sonyc_ml.node.systemd import Notifier
 from sonyc_ml.node.telemetry.exporter import MetricsExporter
 from sonyc_ml.node.telemetry.mqtt import MqttPublisher
-from sonyc_ml.node.worker import Worker
+from sonyc_ml.node.worker import Worker, WorkStoppedError
 
 logger = logging.getLogger(__name__)
 
 N_FOUND = 1000  # recordings that the journal takes up at a time
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 CLOCK_JUMP_S = 10.0  # a clock that is disciplined drifts less
+FINISH_S = 1.0  # how long a recording has to be finished in, once the daemon is to stop
 IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is seen
 
 
@@ -69,12 +70,15 @@ class Daemon:
         self._listeners: list[Listener] = [self._reporter.on_event]
         self._spool = _make_spool(config)
         self._stopped = self._reload_wanted = False
+        self._stop_at_s = math.inf
         self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
         self._backoff_s, self._resume_s = 0.0, -math.inf
         self._clock_offset_s = time.time() - time.monotonic()
 
     def run(self) -> None:
-        """Run until SIGTERM or Ctrl-C, which finish the current recording; a second one stops now. SIGHUP reloads.
+        """Run until SIGTERM or Ctrl-C; a second one stops now. SIGHUP reloads.
+
+        The current recording is finished where that takes less than a second, and stays pending where it takes more.
 
         Raises
         ------
@@ -150,7 +154,7 @@ class Daemon:
             overload=self._config.overload,
             counts=self._counts,
             emit=self._emit,
-            progress=self._notifier.keep_alive,
+            progress=self._progress,
         )
         try:
             self._worker.start()
@@ -161,6 +165,12 @@ class Daemon:
     def _emit(self, event: NodeEvent) -> None:
         for listener in self._listeners:
             listener(event)
+
+    def _progress(self) -> None:
+        """The work goes on; where it has gone on for too long since it was to stop, it ends in the middle."""
+        self._notifier.keep_alive()
+        if self._stopped and time.monotonic() > self._stop_at_s:
+            raise WorkStoppedError
 
     def _close_journal(self) -> None:
         self._journal.close()  # it may have become another one
@@ -284,7 +294,7 @@ class Daemon:
     def _on_stop(self, _number: int, _frame: FrameType | None) -> None:
         if self._stopped:
             raise KeyboardInterrupt
-        self._stopped = True
+        self._stopped, self._stop_at_s = True, time.monotonic() + FINISH_S
         self._spool.wake()
 
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:

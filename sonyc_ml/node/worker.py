@@ -36,6 +36,10 @@ logger = logging.getLogger(__name__)
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
 
 
+class WorkStoppedError(BaseException):
+    """Raised by whoever hears that the work goes on: it is to end here, whatever an extractor catches."""
+
+
 class Worker:
     """Embeds what is pending.
 
@@ -114,7 +118,10 @@ class Worker:
             entry = self._journal.take(newest_first=self._overload.newest_first)
         self._emit_overwritten()
         if entry is not None:
-            self._settle(entry)
+            try:
+                self._settle(entry)
+            except WorkStoppedError:
+                self._write_down(lambda: self._journal.release(entry.identity))
         return entry is not None
 
     def shed_excess(self) -> None:
@@ -197,6 +204,7 @@ class Worker:
             salvage=salvage,
             start_times=self._start_times,
             progress=self._progress,
+            scratch=bundle.output_folder,
         )
         embedded_s = time.perf_counter()
         if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
@@ -205,7 +213,7 @@ class Worker:
             )
         path = free_path(identity, bundle.output_folder, output_format)
         self._clear_up(path.parent)
-        write_output(output, path)
+        write_output(output, path, self._progress)
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
         self._emit(_published(output, path, stages_s))
         _log_output(output, path, sum(stages_s.values()))

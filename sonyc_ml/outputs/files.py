@@ -6,7 +6,8 @@ import csv
 import errno
 import io
 import itertools
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -15,6 +16,7 @@ from zipfile import ZipFile
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.cells import from_cell, from_comment, to_cell, to_comment
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
@@ -23,6 +25,7 @@ from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
 FORMATS = ("npz", "csv")
+SYNC_BYTES = 8 << 20
 
 
 def output_path(recording: str, output_dir: Path, output_format: str = "npz") -> Path:
@@ -38,8 +41,15 @@ def output_path(recording: str, output_dir: Path, output_format: str = "npz") ->
     return output_dir / f"{checked_name(recording)}.{output_format}"
 
 
-def write_output(output: Output, path: Path) -> None:
+def write_output(output: Output, path: Path, progress: Callable[[], None] | None = None) -> None:
     """Write an output, in the format its suffix names.
+
+    Parameters
+    ----------
+    output : Output
+    path : Path
+    progress : callable, optional
+        Called as the work goes on. What it raises ends the work; nothing is published then.
 
     Raises
     ------
@@ -54,9 +64,9 @@ def write_output(output: Output, path: Path) -> None:
         raise ValueError(f"an output is written as {' or '.join(FORMATS)}, not as {path.name!r}")
     with atomic_file(path, root_of(path, output)) as file:
         if path.suffix == ".csv":
-            _write_csv(file, output)
+            _write_csv(_Sequential(file, progress), output)
         else:
-            _write_npz(file, output.arrays())
+            _write_npz(_Sequential(file, progress), output.arrays())
 
 
 def root_of(path: Path, output: Output) -> Path:
@@ -143,7 +153,7 @@ def _output_in_csv(path: Path) -> Output:
     values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
-    columns, labels = split_headings(heading[1:])
+    columns, labels = split_headings([from_cell(text) for text in heading[1:]])
     return Output(
         timestamps=values[:, 0],
         labels=labels,
@@ -181,7 +191,7 @@ def _identity_in_npz(path: Path) -> tuple[int, int]:
 def _header_of_csv(path: Path) -> dict[str, str]:
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         lines = itertools.takewhile(lambda line: line.startswith("# "), file)
-        return dict(line[2:].rstrip("\n").split(": ", 1) for line in lines)
+        return dict(from_comment(line[2:].rstrip("\n")).split(": ", 1) for line in lines)
 
 
 def _identity_in_csv(path: Path) -> tuple[int, int]:
@@ -189,9 +199,9 @@ def _identity_in_csv(path: Path) -> tuple[int, int]:
     return int(values["recording_bytes"]), int(values["recording_mtime_ns"])
 
 
-def _write_npz(file: BinaryIO, arrays: Mapping[str, Any]) -> None:
+def _write_npz(file: _Sequential, arrays: Mapping[str, Any]) -> None:
     """Write what ``np.savez`` writes, byte for byte; that of numpy 1 complains of a full disk once more at its end."""
-    with ZipFile(cast("BinaryIO", _Sequential(file)), "w") as archive:
+    with ZipFile(cast("BinaryIO", file), "w") as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 _write_array(member, np.asanyarray(array))
@@ -207,26 +217,48 @@ def _write_array(member: IO[bytes], array: npt.NDArray[Any]) -> None:
         member.write(chunk.data)
 
 
-class _Sequential:
-    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs."""
+class _Sequential(io.RawIOBase):
+    """A file that is only written to, never sought in: an archive then takes as few writes as its size needs.
 
-    def __init__(self, file: BinaryIO) -> None:
-        self.write = file.write
+    What is written of a long output is put onto the disk as it comes: at its end nothing would hear that it is to stop
+    while the disk takes a gigabyte.
+    """
+
+    def __init__(self, file: BinaryIO, progress: Callable[[], None] | None = None) -> None:
+        self._file, self._progress = file, progress
+        self._n_unsynced = 0
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, content: Any) -> int:
+        """Write all of it; with long outputs, what was written is flushed every few megabytes."""
+        n_bytes = self._file.write(content)
+        self._n_unsynced += n_bytes
+        if self._n_unsynced >= SYNC_BYTES:
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+            self._n_unsynced = 0
+            if self._progress is not None:
+                self._progress()
+        return n_bytes
 
     def flush(self) -> None:
         """The file is flushed once, at its end."""
 
 
-def _write_csv(file: BinaryIO, output: Output) -> None:
+def _write_csv(file: _Sequential, output: Output) -> None:
     """One row per window, behind the provenance in lines that begin with #."""
-    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")  # a name need not be UTF-8
+    # A recording's name need not be UTF-8.
+    text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="surrogateescape", newline="")
     held = output.arrays()
     for field in fields(Provenance):
-        text.write(f"# {field.name}: {_one_line(str(held[field.name]))}\n")
+        text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
     headings = (KINDS[name].headings(array.shape[1], output.labels) for name, array in arrays.items())
-    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
+    writer.writerow(["timestamp", *map(to_cell, itertools.chain.from_iterable(headings))])
     columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
     for rows in zip(*map(_row_by_row, columns), strict=True):
         writer.writerow(str(value) for row in rows for value in row)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,11 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.outputs.files import FORMATS, read_output
+from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.parquet import read_part
 
+logger = logging.getLogger(__name__)
+
+STATE_FOLDER = ".sonyc-ml"  # of whoever writes outputs into the folder
 BEGINNING_OF_CSV = b"# recording: "
 SUFFIXES = (*(f".{name}" for name in FORMATS), ".parquet")
 
@@ -100,8 +106,8 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
     folder : str or Path
         See :func:`read_embeddings`.
     tell : callable, optional
-        Called with the reason for each file that is left out, because it is damaged or cannot be read; without it the
-        first such file ends the reading.
+        Called with the reason for each file that is left out, because it is damaged or cannot be read, or holds windows
+        that another one has; without it the first that is damaged ends the reading, and of the other the log tells.
 
     Raises
     ------
@@ -116,14 +122,48 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
         return
     if not root.is_dir():
         raise ConfigError(f"{root} does not exist; give a folder of outputs, or one output")
+    seen: set[bytes] = set()
     for path in _paths(root):
         try:
             if path.suffix != ".csv" or _begins_as_output(path):
-                yield from _outputs_in(path)
+                for output in _outputs_in(path):
+                    key = _key(output.provenance)
+                    if key not in seen:
+                        seen.add(key)
+                        yield output
+                    elif tell is None:
+                        logger.warning("%s", _doubled(output, path))
+                    else:
+                        tell(_doubled(output, path))
         except (ValueError, OSError) as error:
             if tell is None:
                 raise
             tell(str(error))
+
+
+def output_of_another_format(folder: Path, output_format: str) -> Path | None:
+    """An output in a folder that is of another format than this; None where there is none.
+
+    Sub-folders that are the folder of another batch or daemon are not looked into.
+    """
+    for path in _paths(folder, with_others=False):
+        if path.suffix == f".{output_format}":
+            continue
+        with suppress(OSError):
+            if _begins_as_output(path) if path.suffix == ".csv" else path.suffix == ".parquet" or read_provenance(path):
+                return path
+    return None
+
+
+def _key(provenance: Provenance) -> bytes:
+    """What two outputs have in common that hold the same windows: thousands are kept in mind."""
+    parts = (provenance.recording, provenance.recording_sha256, provenance.fingerprint)
+    text = "\n".join(parts).encode(errors="surrogateescape")
+    return hashlib.blake2b(text, digest_size=16).digest()
+
+
+def _doubled(output: Output, path: Path) -> str:
+    return f"{path} holds the windows of {output.provenance.recording} once more, and is left out"
 
 
 def _outputs_in(path: Path) -> Iterator[Output]:
@@ -133,8 +173,11 @@ def _outputs_in(path: Path) -> Iterator[Output]:
         yield read_output(path)
 
 
-def _paths(root: Path) -> Iterator[Path]:
+def _paths(root: Path, *, with_others: bool = True) -> Iterator[Path]:
     for folder, folders, names in os.walk(root):
+        if not with_others and STATE_FOLDER in folders and Path(folder) != root:
+            folders.clear()
+            continue
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             if name.endswith(SUFFIXES) and not name.startswith("."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,8 +164,8 @@ class FileRecording:
         """When it begins, as the name, the metadata or the file's time says."""
         return start_times(self, name)
 
-    def sha256(self) -> str:
-        """SHA-256 of the file's bytes, in hexadecimal.
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        """SHA-256 of the file's bytes, in hexadecimal; `progress` is called as the work goes on.
 
         Raises
         ------
@@ -180,6 +180,8 @@ class FileRecording:
             while content := os.pread(self._descriptor, HASH_BLOCK_SIZE, position):
                 digest.update(content)
                 position += len(content)
+                if progress is not None:
+                    progress()
             status = os.fstat(self._descriptor)
         except OSError as error:
             raise system_failure(self.path, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -60,8 +60,14 @@ class Recording(Protocol):
         """
         ...
 
-    def sha256(self) -> str:
-        """SHA-256 of the bytes that hold the sound, in hexadecimal; asked for after the blocks."""
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        """SHA-256 of the bytes that hold the sound, in hexadecimal; asked for after the blocks.
+
+        Parameters
+        ----------
+        progress : callable, optional
+            Called as the work goes on.
+        """
         ...
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:

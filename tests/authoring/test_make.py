@@ -336,11 +336,11 @@ def test_a_bundle_is_made_verified_and_shown_by_commands(pair: Path, head: str) 
     made = sonyc_ml("bundle", "make", pair, "--head", head, "--labels", "dog, siren", "--version", "2.0.0")
     assert (made.returncode, made.stderr) == (0, "")
     files = "a.tflite, a.pkl, head.tflite, a.golden.npz"
-    assert made.stdout == f"{pair.with_suffix('.json')}: a 2.0.0, vouches for {files}\n"
+    assert made.stdout == f"{pair.with_suffix('.json')}: a 2.0.0, with the SHA-256 of {files}\n"
 
     lines = sonyc_ml("bundle", "verify", pair).stdout.splitlines()
     assert lines[0] == f"a 2.0.0, SHA-256 {sha256(pair.with_suffix('.json'))}"
-    assert lines[1] == f"files:   {files} are what the manifest vouches for"
+    assert lines[1] == f"files:   {files} are those of the manifest"
     assert lines[2] == "signed:  not asked; give --trusted-keys"
     assert re.fullmatch(r"golden:  features_db 0, cosine 1, scores 0, within tolerance", lines[3])
 

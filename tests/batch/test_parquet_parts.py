@@ -64,6 +64,16 @@ def assert_same(a: Output, b: Output) -> None:
         np.testing.assert_array_equal(one, two)
 
 
+def test_another_partition_is_refused(batch: Batch) -> None:
+    """A dataset keeps the partition it was begun with; the sentence says which that is."""
+    run(batch)
+    before = outputs(batch.folder)
+    for keys in ((), ("node", "day"), ("node",)):
+        with pytest.raises(ConfigError, match=r"is partitioned by day, not by (none|node,day|node): .*--partition day"):
+            run(replace(batch, partition=keys))
+    assert outputs(batch.folder) == before
+
+
 def change(batch: Batch, script: str) -> None:
     """Change the ledger as somebody else might have."""
     with closing(sqlite3.connect(batch.folder / ".sonyc-ml" / "batch-parquet.sqlite")) as raw:

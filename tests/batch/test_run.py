@@ -21,7 +21,7 @@ from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
-from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+from sonyc_ml.outputs.reading import Embeddings, iter_outputs, read_embeddings
 from tests.conftest import PATIENCE_S, needs, vouch, write_recording
 from tests.support import networks
 from tests.support.batches import forget, named, outputs, run
@@ -64,6 +64,76 @@ def test_a_pattern_that_leads_upwards_writes_nothing_outside(output_format: str,
     assert all("leads out of the folder" in event.detail for event in events if isinstance(event, RecordingFailed))
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["out"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
+
+
+def card(folder: Path, names: tuple[str, ...], seed: int, mtime_s: float) -> Path:
+    """A memory card: recordings of names that another one may have too."""
+    for number, name in enumerate(names):
+        path = write_recording(folder / name, seconds=1, seed=seed + number)
+        os.utime(path, (mtime_s, mtime_s))
+    return folder
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+@pytest.mark.parametrize("kind", ["elsewhere", "elsewhere, of the same size and time", "at the same place"])
+def test_a_second_card_replaces_nothing(kind: str, output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings of the same names from another card are kept apart by their time, and told; a second run keeps all."""
+    names = ("REC1.wav", "sub/REC2.wav")
+    place = tmp_path / "card"
+    first = replace(batch, sources=Sources([str(card(place, names, 1, 1.6e9))]), output_format=output_format)
+    before = {provenance.recording_sha256 for provenance in read_after(first).provenances}
+    if kind == "at the same place":
+        place.rename(tmp_path / "taken out")
+        second = card(place, names, 11, 1.7e9)
+    else:
+        second = card(tmp_path / "card 2", names, 11, 1.6e9 if "size" in kind else 1.7e9)
+    again = replace(first, sources=Sources([str(second)]))
+    events = run(again)
+    ended = events[-1]
+    assert isinstance(ended, BatchEnded)
+    assert (ended.n_embedded, ended.n_apart, ended.n_replaced) == (2, 2, 0)
+    read = read_after(again)
+    assert len(read.provenances) == len(set(read.recording)) == 4
+    assert before < {provenance.recording_sha256 for provenance in read.provenances}
+    assert len(named(run(again), RecordingKept)) == 2
+    sources = Sources([str(tmp_path / "taken out" if kind == "at the same place" else place)])
+    assert len(named(run(replace(first, sources=sources)), RecordingKept)) == 2
+
+
+def read_after(batch: Batch) -> Embeddings:
+    """What a batch leaves behind."""
+    run(batch)
+    return read_embeddings(batch.folder)
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_the_same_recordings_elsewhere_are_the_same(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """An archive that was moved, or touched, is not embedded under other names; nothing is there twice."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    (tmp_path / "in").rename(tmp_path / "moved")
+    moved = replace(batch, sources=Sources([str(tmp_path / "moved")]))
+    assert len(named(run(moved), RecordingKept)) == 12
+    for task in moved.sources:
+        os.utime(task.path, (1.7e9, 1.7e9))
+    assert len(read_after(moved).provenances) == 12
+
+
+@pytest.mark.parametrize("pair", [("npz", "csv"), ("csv", "npz"), ("npz", "parquet"), ("parquet", "csv")])
+def test_a_second_format_is_refused(pair: tuple[str, str], batch: Batch, tmp_path: Path) -> None:
+    """A second format would have every window in the folder twice; other folders' outputs and tables do not matter."""
+    if "parquet" in pair:
+        pytest.importorskip("pyarrow")
+    batch = replace(batch, sources=Sources([str(tmp_path / "in" / "0")]))
+    run(replace(batch, output_format=pair[0]))
+    before = outputs(batch.folder)
+    with pytest.raises(ConfigError, match=r"holds outputs of another format already, .*; give another --output"):
+        run(replace(batch, output_format=pair[1]))
+    assert outputs(batch.folder) == before
+    (tmp_path / "above").mkdir()
+    batch.folder.rename(tmp_path / "above" / "out")
+    (tmp_path / "above" / "table.csv").write_text("a,b\n1,2\n")
+    assert run(replace(batch, folder=tmp_path / "above", output_format=pair[1]))
 
 
 @pytest.mark.parametrize("output_format", FORMATS)

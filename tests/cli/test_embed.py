@@ -52,6 +52,7 @@ def test_quiet_and_verbose(tmp_path: Path, tiny_bundle: Path) -> None:
     result = embed(*arguments, "--quiet", "--format", "csv")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert (tmp_path / "a.wav.csv").exists()
+    (tmp_path / "a.wav.csv").unlink()
     assert f"{tmp_path}/a.wav.npz  1 window, 1.0 s in " in embed(*arguments, "--verbose").stderr
 
 

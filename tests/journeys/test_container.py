@@ -168,7 +168,7 @@ def test_waiting_says_what_did_not_come(container: Container) -> None:
 
 
 def groups_named(name: str) -> list[Path]:
-    return [path for path in rig._own_groups() if (path / name).exists()]
+    return [path for path in rig.own_groups() if (path / name).exists()]
 
 
 def test_containers_do_not_meet_and_leave_nothing(container: Container) -> None:
@@ -181,14 +181,14 @@ def test_containers_do_not_meet_and_leave_nothing(container: Container) -> None:
     def fail_inside() -> None:
         with other:
             start(other, unit, "exec sleep infinity")
-            assert f"/{other.name}/" in Path(f"/proc/{other._leader}/cgroup").read_text()
+            assert f"/{other.name}/" in Path(f"/proc/{other.leader}/cgroup").read_text()
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_inside()
     assert container.show(unit, "MainPID") == before
     assert not groups_named(other.name)
-    assert not rig._processes_with_mount(other.name)
+    assert not rig.processes_with_mount(other.name)
 
 
 def test_an_interrupted_start_leaves_nothing(container: Container, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,7 +202,7 @@ def test_an_interrupted_start_leaves_nothing(container: Container, monkeypatch: 
     with pytest.raises(KeyboardInterrupt), other:
         pytest.fail("it has booted")
     assert not groups_named(other.name)
-    assert not rig._processes_with_mount(other.name)
+    assert not rig.processes_with_mount(other.name)
 
 
 def test_a_container_does_not_outlive_killed_tests(container: Container) -> None:
@@ -210,12 +210,12 @@ def test_a_container_does_not_outlive_killed_tests(container: Container) -> None
     with subprocess.Popen([sys.executable, "-c", BOOT_AND_WAIT], cwd=ROOT, stdout=subprocess.PIPE, text=True) as tests:
         assert tests.stdout is not None
         name = tests.stdout.readline().strip()
-        assert rig._processes_with_mount(name)
+        assert rig.processes_with_mount(name)
         os.kill(tests.pid, signal.SIGKILL)
-    container.wait_for(lambda: not rig._processes_with_mount(name), "end of the container")
+    container.wait_for(lambda: not rig.processes_with_mount(name), "end of the container")
 
     def are_groups_gone() -> bool:
-        rig._remove_old_groups()
+        rig.remove_old_groups()
         return not groups_named(name)
 
     container.wait_for(are_groups_gone, "end of its control groups")

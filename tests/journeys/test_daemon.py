@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -65,14 +67,14 @@ def test_a_bad_recording_is_reported_and_passed_over(watch: StartWatch) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_finishes_the_recording_at_hand(watch: StartWatch, number: int) -> None:
-    """The recording being embedded when the signal comes is embedded; the next one is not begun."""
+    """The recording being embedded when the signal comes is embedded, where it takes no second; the next one is not."""
     daemon = watch("--verbose", "--hop_size", "0.005")
-    write_recording(daemon.output.with_name("a.wav"), seconds=60).rename(daemon.folder / "a.wav")
+    write_recording(daemon.output.with_name("a.wav"), seconds=10).rename(daemon.folder / "a.wav")
     daemon.wait(lambda: bool(daemon.ask(Journal.begun)), "a.wav begun")
     write_recording(daemon.folder / "b.wav")
     assert daemon.stop(number) == 0
     with np.load(daemon.output / "a.wav.npz", allow_pickle=False) as output:
-        assert len(output["embedding"]) == 11801
+        assert len(output["embedding"]) == 1801
     assert daemon.outputs() == ["a.wav.npz"]
 
 
@@ -374,3 +376,42 @@ def test_a_recording_retried_by_another_is_seen(watch: StartWatch) -> None:
     journal.close()
     daemon.wait(lambda: daemon.log().count("quarantined (unreadable)") == 2, "a second try")
     daemon.stop()
+
+
+def sparse_wav(path: Path, hours: float, sample_rate: int = 48_000) -> Path:
+    """Write a header, and silence that takes no room on the disk."""
+    n_bytes = round(hours * 3600) * sample_rate * 2
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(sample_rate)
+        file.setnframes(n_bytes // 2)
+        file.writeframes(b"")
+    content = bytearray(path.read_bytes())
+    content[4:8], content[40:44] = (n_bytes + 36).to_bytes(4, "little"), n_bytes.to_bytes(4, "little")
+    path.write_bytes(content)
+    os.truncate(path, 44 + n_bytes)
+    return path
+
+
+def peak_bytes(process: subprocess.Popen[bytes]) -> int:
+    """The most memory that a process has had."""
+    (line,) = (x for x in Path(f"/proc/{process.pid}/status").read_text().splitlines() if x.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.timing
+def test_a_long_recording_is_left_at_once(watch: StartWatch, slowness: float) -> None:
+    """Hours of sound neither fill memory nor hold up the end: the recording stays pending, as if it was never begun."""
+    daemon = watch("--verbose", "--hop-size", "0.1")
+    begin_bytes = peak_bytes(daemon.process)
+    sparse_wav(daemon.output.with_name("a.wav"), hours=6).rename(daemon.folder / "a.wav")
+    daemon.wait(lambda: bool(daemon.ask(Journal.begun)), "a.wav begun")
+    time.sleep(3)  # well inside it
+    assert peak_bytes(daemon.process) - begin_bytes < 80e6
+    start_s = time.monotonic()
+    assert daemon.stop() == 0
+    assert time.monotonic() - start_s < 2 * slowness
+    (entry,) = daemon.ask(lambda journal: journal.find("a.wav"))
+    assert (entry.state, entry.n_attempts, entry.n_failures) == ("pending", 0, 0)
+    assert daemon.outputs() == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -61,7 +61,9 @@ class Stretch:
         for start in range(0, len(self.pcm), self.n_at_once):
             yield self.pcm[start : start + self.n_at_once] * np.float32(1 / 32768)
 
-    def sha256(self) -> str:
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:
+        if progress is not None:
+            progress()
         return hashlib.sha256(self.pcm.tobytes()).hexdigest()
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:

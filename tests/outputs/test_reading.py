@@ -16,6 +16,21 @@ from tests.conftest import needs
 from tests.support.outputs import output_of
 
 
+def test_no_window_is_read_twice(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of two files with the same windows, as npz and csv or under two names, the first is read and the other told."""
+    output = output_of("a.wav", 3)
+    for name in ("a.wav.npz", "a.wav.csv", "copies/a.wav.npz"):
+        write_output(output, tmp_path / name)
+    other = replace(output, provenance=replace(output.provenance, recording_sha256="ab" * 32))
+    write_output(other, tmp_path / "z.wav.npz")
+    told: list[str] = []
+    assert len(list(iter_outputs(tmp_path, told.append))) == 2
+    assert len(told) == 2
+    assert all("once more, and is left out" in reason for reason in told)
+    assert len(read_embeddings(tmp_path)) == 6
+    assert caplog.text.count("is left out") == 2
+
+
 @pytest.mark.parametrize("suffix", ["npz", "csv"])
 def test_a_folder_is_read_in_order(suffix: str, tmp_path: Path) -> None:
     """Every window of every output comes once, in the order of the paths, with what it is of."""

@@ -85,7 +85,7 @@ def why_not() -> str:
 
 def _why_no_groups() -> str:
     """Why no control group can be made, as a clause; empty where one can."""
-    folders = _own_groups()
+    folders = own_groups()
     can_write = folders and all(os.access(folder, os.W_OK) for folder in folders)
     return "" if can_write else f"no control group can be made below {CGROUPS}"
 
@@ -97,7 +97,7 @@ def _why_no_mounts() -> str:
     return f"no overlay can be mounted here: {done.stderr.strip()}" if done.returncode else ""
 
 
-def _own_groups() -> list[Path]:
+def own_groups() -> list[Path]:
     """Folder of each control group that this process is in and that systemd will make groups in."""
     folders = []
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -113,9 +113,9 @@ def _own_groups() -> list[Path]:
     return [folder for folder in folders if folder.is_dir()]
 
 
-def _remove_old_groups() -> None:
+def remove_old_groups() -> None:
     """Remove the empty control groups of containers whose tests were killed."""
-    for parent in _own_groups():
+    for parent in own_groups():
         for group in parent.glob(f"{PREFIX}*"):
             if not Path("/proc", group.name.removeprefix(PREFIX).split("-")[0]).exists():
                 _remove_group(group)
@@ -159,7 +159,7 @@ def _outcome(words: list[str]) -> tuple[int, str, str]:
     return process.returncode, out, errors
 
 
-def _processes_with_mount(name: str) -> list[int]:
+def processes_with_mount(name: str) -> list[int]:
     """Numbers of the processes that see a mount whose source has this name."""
     found = []
     for path in Path("/proc").glob("[0-9]*/mountinfo"):
@@ -201,17 +201,17 @@ class Container:
         self.name = f"{PREFIX}{os.getpid()}-{Container._n_made}"
         self.root = Path("/nonexistent")
         self._stack = ExitStack()
-        self._leader = 0  # number of the systemd inside, as seen from here
+        self.leader = 0  # number of the systemd inside, as seen from here
         self._is_up = False
         # Of its own in each hierarchy: systemd takes the group it is started in for itself.
-        self._groups = [parent / self.name for parent in _own_groups()]
+        self._groups = [parent / self.name for parent in own_groups()]
 
     def __enter__(self) -> Self:
         """Boot."""
         with ExitStack() as stack:
             stack.callback(self._assert_nothing_left)
             stack.callback(self._remove_groups)
-            _remove_old_groups()
+            remove_old_groups()
             for group in self._groups:
                 group.mkdir()
             self._console = stack.enter_context(tempfile.TemporaryFile("w+"))
@@ -231,7 +231,7 @@ class Container:
         self, *command: str | Path, check: bool = True, timeout_s: float = RUN_S
     ) -> subprocess.CompletedProcess[str]:
         """What a command inside wrote and returned; an error, with its output, if it failed and ``check`` is set."""
-        enter = ["nsenter", "--target", str(self._leader), "--all", "--"]
+        enter = ["nsenter", "--target", str(self.leader), "--all", "--"]
         words = [*enter, "timeout", "--kill-after=5", f"{timeout_s}", *map(str, command)]
         done = subprocess.CompletedProcess(words, *_outcome(words))
         told = f"{shlex.join(map(str, command))}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -276,7 +276,7 @@ class Container:
 
     def _wait_for_boot(self) -> None:
         """Return when ``basic.target`` is active and systemd has the controllers."""
-        self._leader = wait_for(self._find_leader, f"systemd in {self.name}", BOOT_S)
+        self.leader = wait_for(self._find_leader, f"systemd in {self.name}", BOOT_S)
         self.root = Path(f"/proc/{self._process.pid}/root/run/root")
         wait_for(self._is_booted, f"basic.target in {self.name}", BOOT_S)
         self.run("sh", "-c", _OPEN_CONTROLLERS, "sh", *(CGROUPS / controller for controller in CONTROLLERS))
@@ -318,7 +318,7 @@ class Container:
         wait_for(lambda: all(map(_remove_group, self._groups)), f"end of the processes of {self.name}")
 
     def _assert_nothing_left(self) -> None:
-        wait_for(lambda: not _processes_with_mount(self.name), f"end of the mounts of {self.name}")
+        wait_for(lambda: not processes_with_mount(self.name), f"end of the mounts of {self.name}")
 
 
 @pytest.fixture(scope="session")

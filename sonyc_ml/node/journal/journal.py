@@ -216,6 +216,10 @@ class Journal(JournalView):
             self._clock(),
         )
 
+    def release(self, identity: Identity) -> None:
+        """It stays pending as it was: the attempt was stopped, and nothing was wrong with it."""
+        self._change(identity, "n_attempts = max(0, n_attempts - 1), changed_s = found_s")
+
     def retry(self, entries: Iterable[Entry]) -> int:
         """Make recordings pending again, whatever became of them; returns how many."""
         now, n_retried = self._clock(), 0

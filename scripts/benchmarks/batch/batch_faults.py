@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.batch_speed import check_whole
-from scripts.benchmarks.embedding import Embed, run
+from scripts.benchmarks.batch.batch_speed import check_whole
+from scripts.benchmarks.batch.embedding import Embed, run
+from scripts.benchmarks.batch.recordings import repeat, tiny
 from scripts.benchmarks.figures import progress
-from scripts.benchmarks.recordings import repeat, tiny
 from tests.support.batches import outputs
 
 N_KILLED_OVER, N_INTERRUPTED_OVER = 300, 200

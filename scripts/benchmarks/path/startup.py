@@ -14,7 +14,7 @@ from typing import Any
 
 from scripts.benchmarks import environments
 from scripts.benchmarks.inputs import Inputs
-from scripts.benchmarks.variants import Variant
+from scripts.benchmarks.path.variants import Variant
 from scripts.benchmarks.watching import Watch, command
 from scripts.benchmarks.workers import Worker
 

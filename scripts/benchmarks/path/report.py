@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from scripts.benchmarks import variants
 from scripts.benchmarks.figures import Figure, Spread, ratios, single, spread
-from scripts.benchmarks.peak_memory import LONG_S, N_FIRST, N_LONG
+from scripts.benchmarks.path import variants
+from scripts.benchmarks.path.peak_memory import LONG_S, N_FIRST, N_LONG
 from scripts.benchmarks.text_table import low_to_high, number
 
 STAGES = ("read", "hash", "resample", "features", "invoke", "write")

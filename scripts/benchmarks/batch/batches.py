@@ -9,15 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import (
-    batch_faults,
-    batch_probe,
-    batch_report,
-    batch_scale,
-    batch_speed,
-    environments,
-    inputs,
-)
+from scripts.benchmarks import environments, inputs
+from scripts.benchmarks.batch import batch_faults, batch_probe, batch_report, batch_scale, batch_speed
 from scripts.benchmarks.figures import progress
 from scripts.benchmarks.inputs import Inputs
 

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import environments, variants
-from scripts.benchmarks.embedding import Embed, Event, Outcome
+from scripts.benchmarks import environments
+from scripts.benchmarks.batch.embedding import Embed, Event, Outcome
+from scripts.benchmarks.batch.recordings import repeat
 from scripts.benchmarks.figures import progress
 from scripts.benchmarks.inputs import Inputs
-from scripts.benchmarks.recordings import repeat
+from scripts.benchmarks.path import variants
 from scripts.benchmarks.workers import Worker, WorkerError
 
 N_OF_TWO, N_OF_ONE, N_OF_FORMAT = 120, 60, 80  # recordings of ten seconds: three to five seconds of an idle machine

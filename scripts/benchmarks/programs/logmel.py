@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from scripts.benchmarks.serving import serve, settings
+from scripts.benchmarks.programs.serving import serve, settings
 from sonyc_ml.base.process import keep_freed_memory, use_one_thread_a_worker
 
 use_one_thread_a_worker()
@@ -13,7 +13,7 @@ keep_freed_memory()
 
 import numpy as np  # noqa: E402
 
-from scripts.benchmarks import original  # noqa: E402
+from scripts.benchmarks.programs import original  # noqa: E402
 from sonyc_ml.features import LogMel, make_resampler  # noqa: E402
 from sonyc_ml.sound.files import read_recording  # noqa: E402
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.serving import serve, settings, timed
+from scripts.benchmarks.programs.serving import serve, settings, timed
 from sonyc_ml.base.process import keep_freed_memory, use_one_thread_a_worker
 
 # As the command line does, before numpy is imported.

@@ -10,10 +10,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import environments, inputs, peak_memory, report, startup, variants
+from scripts.benchmarks import environments, inputs
 from scripts.benchmarks.figures import progress
 from scripts.benchmarks.inputs import Inputs
-from scripts.benchmarks.variants import Variant
+from scripts.benchmarks.path import peak_memory, report, startup, variants
+from scripts.benchmarks.path.variants import Variant
 from scripts.benchmarks.workers import Worker, WorkerError
 
 N_STARTS, N_STARTS_OF_OTHERS, N_HELPS = 7, 3, 15

@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.batch_speed import check_whole
-from scripts.benchmarks.embedding import Embed, Outcome
+from scripts.benchmarks.batch.batch_speed import check_whole
+from scripts.benchmarks.batch.embedding import Embed, Outcome
+from scripts.benchmarks.batch.recordings import tiny
 from scripts.benchmarks.figures import progress
-from scripts.benchmarks.recordings import tiny
 
 N_QUICK, N_LONG = 10_000, 100_000
 N_BEFORE = 1000  # recordings, after which memory is to stay as it is

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.batch_speed import check_whole
-from scripts.benchmarks.embedding import run
+from scripts.benchmarks.batch.batch_speed import check_whole
+from scripts.benchmarks.batch.embedding import run
 from scripts.benchmarks.figures import progress
 
 

@@ -10,7 +10,7 @@ import librosa
 import numpy as np
 import numpy.typing as npt
 
-from scripts.benchmarks.serving import serve, settings, timed
+from scripts.benchmarks.programs.serving import serve, settings, timed
 
 Floats = npt.NDArray[np.float32]
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks.serving import serve, settings
+from scripts.benchmarks.programs.serving import serve, settings
 from sonyc_ml.node.spool.spool import Spool
 
 

@@ -27,7 +27,7 @@ class Variant:
     name : str
     python : Path
     module : str
-        Of the worker, beside this file.
+        Of the worker, in ``programs``.
     settings : dict
         Of the worker.
     flags : tuple of str

@@ -1,0 +1,1 @@
+"""A recording's whole way, beside the original algorithm and the bare network."""

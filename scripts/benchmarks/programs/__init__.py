@@ -1,0 +1,1 @@
+"""Programs of ``workers``: each computes when asked, in an environment of its own."""

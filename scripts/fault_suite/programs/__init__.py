@@ -1,0 +1,1 @@
+"""Programs that the faults start: the daemon without a safeguard, and one recording alone."""
