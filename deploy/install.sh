@@ -254,7 +254,11 @@ as_service() {
 check_version() { # FOLDER
     local program=$1/bin/sonyc-ml manifest
     chmod 711 "$work"
-    install -d -o "$SERVICE_USER" "$work/state"
+    install -d -o "$SERVICE_USER" "$work/state" "$work/state/sonyc-ml"
+    local known
+    for known in bundles.json trusted; do # a copy: which code may run here is known to this version as to the one before
+        [ ! -f "$STATE/$known" ] || install -m 644 "$STATE/$known" "$work/state/sonyc-ml/"
+    done
     as_service "$program" --version >/dev/null || return 1
     as_service "$1/bin/python" -c 'import systemd.daemon, systemd.journal' || return 1
     for manifest in "$1"/bundle/*.json; do

@@ -6,17 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.bundles.bundle import read_bundle
+from sonyc_ml.authoring.network import describe_network
+from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
+from sonyc_ml.bundles.golden import unpack
+from sonyc_ml.bundles.integrity import quoted, read_plain
 from sonyc_ml.bundles.manifest import Golden, parse_manifest
-from sonyc_ml.errors import BundleError, BundleIntegrityError, SonycMLError
+from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.model.interpreter import Interpreter, Tensor
-from sonyc_ml.model.loading import load_model
+from sonyc_ml.model.loading import make_described
 from sonyc_ml.model.versions import resampler
 
 
 def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
-    """Collect everything there is to say about a model, as plain values.
+    """Collect everything there is to say about a model, as plain values; no code of it is run.
 
     Parameters
     ----------
@@ -30,59 +33,100 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     BundleError
         The network itself cannot be read; trouble with the extractor is part of the answer.
     """
-    bundle = read_bundle(path, trusted_keys=parameters.get("trusted_keys"))
-    try:
-        model = load_model(path, **parameters)
-        bundle, interpreter, extractor = model.bundle, model.interpreter, _extractor(model)
-    except BundleIntegrityError:
-        raise
-    except (SonycMLError, ValueError, TypeError) as error:
-        interpreter, extractor = _interpreter(bundle.network, parameters), {"problem": str(error)}
-    n_delegated, n_operators = interpreter.delegated()
+    guards = {name: parameters.pop(name) for name in ("trusted_keys", "trust_owners") if name in parameters}
+    parameters.pop("golden", None)  # nothing is proved here
+    bundle = read_bundle(path, **guards)
+    network = describe_network(bundle.network, parameters.get("backend"))
+    manifest = bundle.manifest
+    interpreter, extractor = _try_to_run(bundle, parameters)
     return {
         "name": bundle.name,
         "path": str(bundle.path),
         "sha256": bundle.sha256,
         "bytes": len(bundle.network),
-        "runtime": interpreter.backend,
-        "operators": n_operators,
-        "xnnpack_operators": n_delegated,
-        "inputs": [_tensor(tensor) for tensor in interpreter.inputs],
-        "outputs": [_tensor(tensor) for tensor in interpreter.outputs],
+        "runtime": network.runtime,
+        "operators": network.n_operators,
+        "xnnpack_operators": interpreter.delegated()[0] if interpreter else None,
+        "multiplications": network.n_multiplications,
+        "not_counted": list(network.uncounted),
+        "inputs": [_tensor(tensor) for tensor in network.inputs],
+        "outputs": [_tensor(tensor) for tensor in network.outputs],
+        "head": _head(bundle),
+        "labels": list(manifest.labels) if manifest else [],
+        "code": [{"what": what, "accepted": digest in bundle.accepted} for digest, what in bundle.code.items()],
         "extractor": extractor,
     }
 
 
+def _try_to_run(bundle: Bundle, parameters: dict[str, Any]) -> tuple[Interpreter | None, dict[str, Any]]:
+    """The network as it would run, and the extractor; code is read about, not run."""
+    manifest = bundle.manifest
+    kind = parameters.get("input_kind") or (manifest.input.kind if manifest else "")
+    is_code = kind == "pickled" or (manifest is not None and manifest.class_ and not parameters.get("input_kind"))
+    try:
+        if not is_code:
+            model = make_described(bundle, **parameters)
+            return model.interpreter, _extractor(model)
+        extractor = _by_its_manifest(bundle, parameters)
+    except (SonycMLError, ValueError, TypeError) as error:
+        extractor = {"problem": str(error)}
+    try:
+        return _interpreter(bundle.network, parameters), extractor
+    except BundleError:
+        return None, extractor
+
+
 def render(description: dict[str, Any]) -> str:
     """Lay a description out for reading."""
-    taken, total = description["xnnpack_operators"], description["operators"]
     rows = [
         ("network", f"{description['path']}, {description['bytes']:,} bytes"),
         ("bundle SHA-256", description["sha256"]),
         ("runtime", description["runtime"]),
-        ("XNNPACK", f"takes {taken} of {total} operators" if taken else f"takes none of {total} operators"),
+        ("XNNPACK", _xnnpack(description["xnnpack_operators"], description["operators"])),
+        ("multiplications", _multiplications(description)),
         *(("input", tensor["text"]) for tensor in description["inputs"]),
         *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
     ]
-    extractor = description["extractor"]
+    extractor, head, labels = description["extractor"], description["head"], ", ".join(description["labels"])
     if "problem" in extractor:
         rows.append(("extractor", f"none: {extractor['problem']}"))
     else:
-        shape = ", ".join(map(str, extractor["feature_shape"]))
-        rows += [
-            ("model", extractor["model"]),
-            ("extractor", extractor["text"]),
-            ("window, hop", f"{extractor['window_size_s']:g} s, {extractor['hop_size_s']:g} s"),
-            ("sample rate", f"{extractor['sample_rate']} Hz" if extractor["sample_rate"] else "that of the recording"),
-            ("resampler", extractor["resampler"] or "the extractor's own"),
-            ("features", f"({shape}) per window"),
-            *((kind, f"output {number}") for kind, number in extractor["outputs"].items()),
-        ]
-        if extractor["head"]:
-            rows.append(("scores", f"of the head {extractor['head']}: {', '.join(extractor['labels'])}"))
-        if extractor["made_by"]:
-            rows.append(("made by", extractor["made_by"]))
+        rows += _extractor_rows(extractor)
+    if head:
+        rows += [("head", f"{head['network']}, reads {head['input']}"), ("scores", f"of the head: {labels}")]
+    elif labels:
+        rows.append(("labels", labels))
+    for code in description["code"]:
+        hint = f"not accepted here; to accept it: sonyc-ml bundle trust {quoted(Path(description['path']))}"
+        rows.append(("code", f"{code['what']} is {'accepted here' if code['accepted'] else hint}"))
     return "\n".join(f"{name:15} {text}" for name, text in rows)
+
+
+def _extractor_rows(extractor: dict[str, Any]) -> list[tuple[str, str]]:
+    rows = [
+        ("model", extractor["model"]),
+        ("extractor", extractor["text"]),
+        ("window, hop", f"{extractor['window_size_s']:g} s, {extractor['hop_size_s']:g} s"),
+        ("sample rate", f"{extractor['sample_rate']} Hz" if extractor["sample_rate"] else "that of the recording"),
+        ("resampler", extractor["resampler"] or "the extractor's own"),
+    ]
+    if extractor["feature_shape"]:
+        rows.append(("features", f"({', '.join(map(str, extractor['feature_shape']))}) per window"))
+    rows += [(kind, f"output {number}") for kind, number in extractor["outputs"].items()]
+    return [*rows, ("made by", extractor["made_by"])] if extractor["made_by"] else rows
+
+
+def _xnnpack(n_taken: int | None, n_operators: int) -> str:
+    if n_taken is None:
+        return f"not known: the {n_operators} operators cannot be run here as they are"
+    return f"takes {n_taken or 'none'} of {n_operators} operators"
+
+
+def _multiplications(description: dict[str, Any]) -> str:
+    number, others = description["multiplications"], ", ".join(description["not_counted"])
+    if number is None:
+        return "not known before it runs"
+    return f"{number:,} for one window" + (f", without those of {others}" if others else "")
 
 
 def _tensor(tensor: Tensor) -> dict[str, Any]:
@@ -93,6 +137,20 @@ def _tensor(tensor: Tensor) -> dict[str, Any]:
         "scale": tensor.scale,
         "zero_point": tensor.zero_point,
         "text": str(tensor),
+    }
+
+
+def _head(bundle: Bundle) -> dict[str, Any] | None:
+    if bundle.head is None or bundle.manifest is None or bundle.manifest.head is None:
+        return None
+    try:
+        network = describe_network(bundle.head)
+    except BundleError as error:
+        return {"network": bundle.manifest.head.network, "input": f"nothing: {error}", "multiplications": None}
+    return {
+        "network": bundle.manifest.head.network,
+        "input": "; ".join(map(str, network.inputs)),
+        "multiplications": network.n_multiplications,
     }
 
 
@@ -110,10 +168,10 @@ def _interpreter(network: bytes, parameters: dict[str, Any]) -> Interpreter:
 
 
 def _extractor(model: Model) -> dict[str, Any]:
-    extractor, described, manifest = model.extractor, model.bundle.description, model.bundle.manifest
+    extractor, manifest = model.extractor, model.bundle.manifest
     return {
         "model": type(model).__name__,
-        "text": _text(model),
+        "text": repr(extractor),
         "feature_shape": list(extractor.feature_shape),
         "window_size_s": extractor.window_size_s,
         "hop_size_s": extractor.hop_size_s,
@@ -123,18 +181,47 @@ def _extractor(model: Model) -> dict[str, Any]:
         "outputs": model.outputs,
         "head": manifest.head.network if manifest and manifest.head else "",
         "labels": list(model.labels),
+        "made_by": "",
+    }
+
+
+def _by_its_manifest(bundle: Bundle, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What manifest and pickle say of an extractor that is code; nothing of it is run."""
+    manifest, described = bundle.manifest, bundle.description
+    if manifest is None or (bundle.pickle is None and not manifest.class_):
+        raise BundleError(f"{bundle.pickle_path} is not part of the bundle")
+    check_description(bundle)
+    keywords = described.parameters if described else {}
+    numbers = {name: value for name, value in keywords.items() if type(value) in (int, float)}
+    res_type = str(keywords.get("res_type") or "")
+    return {
+        "model": manifest.class_ or "AudioModel",
+        "text": f"the class {manifest.class_}" if manifest.class_ else _text(bundle),
+        "feature_shape": _golden_shape(bundle),
+        "window_size_s": parameters.get("duration") or numbers.get("duration", manifest.window_size_s),
+        "hop_size_s": parameters.get("hop_size") or numbers.get("hop_size", manifest.hop_size_s),
+        "sample_rate": numbers.get("target_sr", manifest.sample_rate),
+        "res_type": res_type,
+        "resampler": resampler(res_type),
+        "outputs": dict(parameters.get("outputs") or manifest.outputs),
+        "head": manifest.head.network if manifest.head else "",
+        "labels": list(manifest.labels),
         "made_by": f"Python {described.python}, dill {described.dill}, numpy {described.numpy}" if described else "",
     }
 
 
-def _text(model: Model) -> str:
-    described = model.bundle.description
-    if type(model).__name__ != "AudioModel":
-        return repr(model.extractor)
+def _golden_shape(bundle: Bundle) -> list[int]:
+    """Shape of a window's features, of which the golden vector has examples."""
+    golden = bundle.manifest.golden if bundle.manifest else None
+    return list(unpack(bundle.files[golden.file], golden.file)["features"].shape[1:]) if golden else []
+
+
+def _text(bundle: Bundle) -> str:
+    described = bundle.description
     if described is None:
-        return f"{model.bundle.pickle_path}, which does not describe itself"
+        return f"{bundle.pickle_path}, which does not describe itself"
     keywords = ", ".join(f"{name}={value!r}" for name, value in described.parameters.items())
-    return f"{model.bundle.pickle_path}: {described.function}({keywords})"
+    return f"{bundle.pickle_path}: {described.function}({keywords})"
 
 
 def card(path: str | Path) -> tuple[str, dict[str, Any]]:
@@ -147,9 +234,9 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
     """
     manifest_path = Path(path).with_suffix(".json")
     try:
-        content = manifest_path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{manifest_path}: {error.strerror}; make it with `sonyc-ml bundle make`") from error
+        content = read_plain(manifest_path)
+    except BundleError as error:
+        raise BundleError(f"{error}; make it with `sonyc-ml bundle make`") from error
     manifest = parse_manifest(content, str(manifest_path))
     inputs = ", ".join(f"{name}={value!r}" for name, value in manifest.input.parameters.items())
     rows = [

@@ -25,14 +25,9 @@ from sonyc_ml import features
 from sonyc_ml.base.arguments import Parser
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles.bundle import Description
+from sonyc_ml.bundles.own_extractor import BUILD
 from sonyc_ml.errors import SonycMLError
 
-# What a pickle of ours does when it is loaded: run the text of features.py in a namespace of its own, and build the
-# extractor there. Only builtins and numpy take part, so it loads wherever numpy is, in every version of Python.
-BUILD = (
-    "exec(compile(source, '<sonyc_ml/features.py>', 'exec'), namespace := {'__name__': 'sonyc_ml_extractor'})"
-    " or namespace['LogMel'](**parameters)"
-)
 PICKLE_PROTOCOL = 4
 
 LOAD_ALONE = """

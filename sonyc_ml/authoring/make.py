@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
+from sonyc_ml.bundles.integrity import read_plain
+from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model import Model
@@ -65,7 +68,7 @@ def make_bundle(
     path = _network_path(path)
     kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "log_mel")
     names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
-    files = {name: _read(path.with_name(name)) for name in names}
+    files = {name: read_plain(path.with_name(name)) for name in names}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
     draft = Manifest(
         schema_version=1,
@@ -83,10 +86,13 @@ def make_bundle(
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         pickle=_versions(extractor) if extractor else {},
     )
-    model = make_model(Bundle(path.stem, path, draft, files, ""))
+    bundle = Bundle(path.stem, path, draft, files, "")
+    bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
+    model = make_model(bundle)
     check_repeats(model)
     manifest = _complete(draft, model, tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
+    _accept(bundle)
     return manifest
 
 
@@ -106,29 +112,78 @@ def _complete(draft: Manifest, model: Model, tolerances: Mapping[str, float]) ->
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """What :func:`accept_files` did.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        With the digests of the files as they are.
+    was_written : bool
+        Whether its file was; it is left alone where the digests were right.
+    code : tuple of str
+        What may run now: a pickle, a class.
+    record : Path
+        Where that is written down.
+    """
+
+    manifest: Manifest
+    was_written: bool
+    code: tuple[str, ...]
+    record: Path
+
+
 def trust(path: str | Path) -> Manifest:
-    """Trust the files of a bundle as they are now: write their digests into its manifest, making one if need be.
+    """Accept the files of a bundle as :func:`accept_files` does; return its manifest."""
+    return accept_files(path).manifest
+
+
+def accept_files(path: str | Path) -> Trusted:
+    """Accept the files of a bundle as they are now; nothing is run where there is a manifest.
+
+    Their digests are written to the manifest, which is made if need be, and the code among them may run on this
+    machine from now on.
 
     Raises
     ------
     BundleError
         A file is not there, or the parts do not fit each other.
+    StoreError
+        A file cannot be written.
     """
     path = _network_path(path)
     manifest_path = path.with_suffix(".json")
     if not manifest_path.exists():
-        return make_bundle(path, version="0.0.0", description="Trusted as it was found.")
-    manifest = parse_manifest(_read(manifest_path), str(manifest_path))
-    names = set(manifest.files) | {path.name}
-    if manifest.input.kind == "pickled":
+        made = make_bundle(path, version="0.0.0", description="Trusted as it was found.")
+        contents = {name: read_plain(path.with_name(name)) for name in made.files}
+        return Trusted(made, True, *_accept(Bundle(path.stem, path, made, contents, "")))
+    content = read_plain(manifest_path)
+    before = parse_manifest(content, str(manifest_path))
+    names = set(before.files) | {path.name}
+    if before.input.kind == "pickled":
         names.add(path.with_suffix(".pkl").name)
-    files = {name: hashlib.sha256(_read(path.with_name(name))).hexdigest() for name in sorted(names)}
-    manifest = dataclasses.replace(manifest, files=files)
-    write_atomically(manifest_path, manifest.text().encode())
-    return manifest
+    contents = {name: read_plain(path.with_name(name)) for name in sorted(names)}
+    files = {name: hashlib.sha256(held).hexdigest() for name, held in contents.items()}
+    manifest = before if files == before.files else dataclasses.replace(before, files=files)
+    if manifest is not before:
+        content = manifest.text().encode()
+        write_atomically(manifest_path, content)
+    bundle = Bundle(path.stem, path, manifest, contents, hashlib.sha256(content).hexdigest())
+    return Trusted(manifest, manifest is not before, *_accept(bundle))
 
 
-def verify(path: str | Path, trusted_keys: str | Path | None = None) -> tuple[Bundle, dict[str, float]]:
+def _accept(bundle: Bundle) -> tuple[tuple[str, ...], Path]:
+    """Write down that the code of a bundle may run; return what it is, and where that is written."""
+    state = MachineState()
+    for digest, what in bundle.code.items():
+        state.accept(digest, what)
+    return tuple(bundle.code.values()), state.record_path
+
+
+def verify(
+    path: str | Path, trusted_keys: str | Path | None = None, trust_owners: Collection[str] = ()
+) -> tuple[Bundle, dict[str, float]]:
     """Check everything about a bundle: owners, modes, digests, the signature where keys are given, the golden vector.
 
     Returns
@@ -142,7 +197,7 @@ def verify(path: str | Path, trusted_keys: str | Path | None = None) -> tuple[Bu
     BundleError
         What is wrong.
     """
-    bundle = read_bundle(path, trusted_keys=trusted_keys)
+    bundle = read_bundle(path, trusted_keys=trusted_keys, trust_owners=trust_owners)
     if bundle.manifest is None:
         raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
     model = make_described(bundle)
@@ -182,10 +237,3 @@ def _network_path(path: str | Path) -> Path:
     if Path(path).suffix != ".tflite":
         raise BundleError(f"{path}: a bundle is named by its network, NAME.tflite")
     return Path(path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error

@@ -74,6 +74,8 @@ def converted(value: Any, hint: Any, name: str) -> Any:  # noqa: PLR0911  one fo
                 raise ValueError(f"{name} must be a table, not {value!r}")
             return build(option, value, f"{name}.")  # type: ignore[arg-type]
         if option is Path and isinstance(value, (str, Path)):
+            if "\0" in str(value):
+                raise ValueError(f"{name} holds a zero character, which no path can: {str(value)!r}")
             return Path(value)
         if option is float and isinstance(value, (int, float)) and not isinstance(value, bool):
             if isinstance(value, int) and abs(value) > sys.float_info.max:

@@ -55,6 +55,20 @@ class Job:
         with UserMistakes(ValueError):
             return _start_times(self.start_patterns, self.time_zone)
 
+    def for_workers(self, model: Model) -> Job:
+        """The job for other processes and machines: they run the code that was accepted here, and guess nothing anew.
+
+        Parameters
+        ----------
+        model : Model
+            What :meth:`load_model` gave here.
+        """
+        bundle = model.bundle
+        known: dict[str, Any] = {"accepted": sorted(bundle.accepted)} if bundle.accepted else {}
+        if bundle.assumed_kind:
+            known["input_kind"] = bundle.assumed_kind
+        return replace(self, parameters={**self.parameters, **known})
+
     def load_model(self, *, golden: str | None = None) -> Model:
         """Load the bundle, and prove it as the parameters or `golden` say.
 

@@ -246,8 +246,8 @@ def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination
 
 def _make_workers(batch: Batch, model: Model) -> Workers:
     if batch.scheduler:
-        return Cluster(batch.scheduler, batch.job)
-    return Processes(batch.job, batch.workers) if batch.workers > 1 else Alone(batch.job, model)
+        return Cluster(batch.scheduler, batch.job.for_workers(model))
+    return Processes(batch.job.for_workers(model), batch.workers) if batch.workers > 1 else Alone(batch.job, model)
 
 
 def _write_failures(ledger: Ledger, path: Path) -> None:

@@ -10,16 +10,17 @@ import json
 import os
 import pickle
 import platform
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.strict import build
-from sonyc_ml.bundles.integrity import check_signature, quoted, read_guarded
+from sonyc_ml.bundles.integrity import check_signature, owner_ids, quoted, read_guarded, read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
+from sonyc_ml.bundles.own_extractor import is_own_extractor
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
 
 # The last line of an exported pickle, behind the pickle's own end: readable without running anything.
@@ -60,7 +61,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """The files of a bundle, read once, and checked against its manifest where there is one.
+    """The files of a bundle, read once, and compared with its manifest where it has one.
 
     Attributes
     ----------
@@ -74,6 +75,10 @@ class Bundle:
         Every file by its name.
     sha256 : str
         Of ``NAME.json``, which holds those of all files; of the network where it is alone.
+    accepted : frozenset of str
+        SHA-256 of what of its code may run: of the pickle, or of the manifest where that names a class.
+    assumed_kind : str
+        What the network was taken or said to read, where that is not its manifest's word.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Bundle:
     manifest: Manifest | None
     files: dict[str, bytes] = field(repr=False)
     sha256: str
+    accepted: frozenset[str] = field(default=frozenset(), repr=False)
+    assumed_kind: str = ""
 
     @property
     def network(self) -> bytes:
@@ -98,6 +105,35 @@ class Bundle:
         return self.files.get(self.pickle_path.name)
 
     @property
+    def code(self) -> dict[str, str]:
+        """What of it is code, by its SHA-256: a pickle, and the manifest where that names a class to import.
+
+        A pickle that only builds this package's own extractor is none: see :func:`is_own_extractor`.
+        """
+        found: dict[str, str] = {}
+        if self.pickle is not None and not is_own_extractor(self.pickle):
+            found[hashlib.sha256(self.pickle).hexdigest()] = str(self.pickle_path)
+        if self.manifest is not None and self.manifest.class_:
+            found[self.sha256] = f"the class {self.manifest.class_} of {self.path.with_suffix('.json')}"
+        return found
+
+    def check_accepted(self, content: bytes | None = None) -> None:
+        """Refuse to run code that nobody has accepted here: a pickle of this content, or the class of the manifest.
+
+        Raises
+        ------
+        BundleIntegrityError
+            Says how to accept it.
+        """
+        code, digest = self.code, self.sha256 if content is None else hashlib.sha256(content).hexdigest()
+        if digest in code and digest not in self.accepted:
+            sudo = "sudo " if os.environ.get("STATE_DIRECTORY") else ""  # a service: root accepts for it
+            raise BundleIntegrityError(
+                f"{code[digest]} is code that was not made on this machine, and nobody has accepted it here; if "
+                f"you trust who made it: {sudo}sonyc-ml bundle trust {quoted(self.path.absolute())}"
+            )
+
+    @property
     def head(self) -> bytes | None:
         """The network that reads the embedding, if there is one."""
         return self.files[self.manifest.head.network] if self.manifest and self.manifest.head else None
@@ -109,7 +145,12 @@ class Bundle:
 
 
 def read_bundle(
-    path: str | Path, *, trusted_keys: str | Path | None = None, state: MachineState | None = None
+    path: str | Path,
+    *,
+    trusted_keys: str | Path | None = None,
+    state: MachineState | None = None,
+    trust_owners: Collection[str] = (),
+    accepted: Collection[str] = (),
 ) -> Bundle:
     """Read ``NAME.tflite`` and what belongs to it, and check all of it before anything is run.
 
@@ -121,12 +162,16 @@ def read_bundle(
         Public keys; where given, only a bundle signed by one of them is read, and none that is older than one that ran
         here before.
     state : MachineState, optional
-        Where the versions that ran are remembered.
+        Where the versions that ran, and the code that was accepted, are remembered.
+    trust_owners : collection of str
+        Users whose files are taken beside root's and our own, by name or number: as in a laboratory's shared folder.
+    accepted : collection of str
+        SHA-256 of code that may run beside what this machine remembers: of a pickle, or of a manifest with a class.
 
     Raises
     ------
     BundleIntegrityError
-        The files are not trusted: a digest, a signature, a version, an owner or a mode is not what it should be.
+        The files cannot be trusted: a digest, a signature, a version, an owner or a mode is not what it should be.
     BundleError
         They cannot be read.
     """
@@ -135,10 +180,17 @@ def read_bundle(
         raise BundleError(f"{path}: a model is named by its network, NAME.tflite")
     manifest_path = path.with_suffix(".json")
     if os.path.lexists(manifest_path):
-        return _read_described(path, manifest_path, trusted_keys, state or MachineState())
+        state = state or MachineState()
+        bundle = _read_described(path, manifest_path, trusted_keys, state, owner_ids(trust_owners))
+        code = frozenset(bundle.code)
+        if not code:
+            return bundle
+        if trusted_keys is not None or state.ran(bundle.sha256):  # signed; or of a time before acceptance was asked for
+            return replace(bundle, accepted=code)
+        return replace(bundle, accepted=code & (state.accepted() | frozenset(accepted)))
     if trusted_keys is not None:
         raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
-    network = _read(path)
+    network = read_plain(path)
     if os.path.lexists(path.with_suffix(".pkl")):
         raise BundleIntegrityError(
             f"{path.with_suffix('.pkl')} would be run, and no manifest lists it; if you made it, or trust who did: "
@@ -147,10 +199,12 @@ def read_bundle(
     return Bundle(path.stem, path, None, {path.name: network}, hashlib.sha256(network).hexdigest())
 
 
-def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: MachineState) -> Bundle:
-    content = read_guarded(manifest_path)
+def _read_described(
+    path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: MachineState, owners: frozenset[int]
+) -> Bundle:
+    content = read_guarded(manifest_path, owners)
     if trusted_keys is not None:
-        check_signature(content, manifest_path, Path(trusted_keys))
+        check_signature(content, manifest_path, Path(trusted_keys), owners)
     manifest = parse_manifest(content, str(manifest_path))
     if path.name not in manifest.files:
         raise BundleIntegrityError(f"{manifest_path} does not list {path.name} among its files")
@@ -161,13 +215,13 @@ def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | 
         )
     if trusted_keys is not None:
         _refuse_older(manifest, state)
-    files = {name: _read_listed(path.with_name(name), digest, path) for name, digest in manifest.files.items()}
+    files = {name: _read_listed(path.with_name(name), digest, path, owners) for name, digest in manifest.files.items()}
     return Bundle(path.stem, path, manifest, files, hashlib.sha256(content).hexdigest())
 
 
-def _read_listed(path: Path, digest: str, network: Path) -> bytes:
+def _read_listed(path: Path, digest: str, network: Path, owners: frozenset[int]) -> bytes:
     """Read a file and compare its digest: what is returned is what was compared."""
-    content = read_guarded(path)
+    content = read_guarded(path, owners)
     found = hashlib.sha256(content).hexdigest()
     if found != digest:
         raise BundleIntegrityError(
@@ -195,6 +249,8 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
         There is none, or it is damaged.
     BundleMismatchError
         It was made for another Python, or needs a module that is not installed; says which and what to do.
+    BundleIntegrityError
+        Nobody has accepted it here.
     """
     if bundle.pickle is None and os.path.lexists(bundle.pickle_path):
         raise BundleIntegrityError(
@@ -203,16 +259,9 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
         )
     if bundle.pickle is None:
         raise BundleError(f"{bundle.pickle_path} does not exist; make it with `sonyc-ml features export`")
+    bundle.check_accepted(bundle.pickle)
+    check_description(bundle)
     description = bundle.description
-    made_by = _maker(description)
-    if description is not None and not description.any_python and not _same_minor_version(description.python):
-        raise BundleMismatchError(
-            f"{bundle.pickle_path} holds bytecode {made_by}, and this is Python {platform.python_version()}: "
-            f"export it again with this Python, or run it with Python {description.python.rpartition('.')[0]}"
-        )
-    missing = [name for name in description.requires if not _is_installed(name)] if description else []
-    if missing:
-        raise BundleMismatchError(_needs(bundle, missing[0]))
     try:
         extractor = _unpickled(bundle.pickle, description)
     except ModuleNotFoundError as error:
@@ -220,11 +269,31 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
     except Exception as error:  # unpickling foreign code can raise anything
         raise BundleMismatchError(
             f"{bundle.pickle_path} cannot be loaded by Python {platform.python_version()} ({type(error).__name__}: "
-            f"{error}); it was made {made_by}: export it again with this Python"
+            f"{error}); it was made {_maker(description)}: export it again with this Python"
         ) from error
     if not callable(extractor):
         raise BundleMismatchError(f"{bundle.pickle_path} holds a {type(extractor).__name__}, not a function")
     return extractor  # type: ignore[no-any-return]
+
+
+def check_description(bundle: Bundle) -> None:
+    """Whether an extractor can be loaded here, by what it says of itself; nothing of it is run.
+
+    Raises
+    ------
+    BundleMismatchError
+        It was made for another Python, or needs a module that is not installed; says which and what to do.
+    """
+    description = bundle.description
+    if description is not None and not description.any_python and not _same_minor_version(description.python):
+        raise BundleMismatchError(
+            f"{bundle.pickle_path} holds bytecode {_maker(description)}, "
+            f"and this is Python {platform.python_version()}: export it again with this Python, "
+            f"or run it with Python {description.python.rpartition('.')[0]}"
+        )
+    missing = [name for name in description.requires if not _is_installed(name)] if description else []
+    if missing:
+        raise BundleMismatchError(_needs(bundle, missing[0]))
 
 
 def _unpickled(content: bytes, description: Description | None) -> Any:
@@ -246,13 +315,6 @@ def read_description(content: bytes) -> Description | None:
         return None
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error
-
-
 def _maker(description: Description | None) -> str:
     if description is None:
         return "by a Python that it does not name"
@@ -268,7 +330,7 @@ def _needs(bundle: Bundle, module: str | None) -> str:
 
 def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return find_spec(module.partition(".")[0]) is not None  # with more of the name, it would be imported
     except (ImportError, ValueError):  # the package that it would be in is not there, or it is no name
         return False
 

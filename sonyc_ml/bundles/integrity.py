@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import base64
 import os
+import pwd
 import re
 import shlex
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sonyc_ml.errors import BundleError, BundleIntegrityError
@@ -22,12 +23,73 @@ TRUSTED_KEY = re.compile(r"(ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI[A-Za-z0-9+/]{4
 SIGNED_BY_ED25519 = b"SSHSIG\0\0\0\1\0\0\0\x33\0\0\0\x0bssh-ed25519"
 
 
-def read_guarded(path: Path) -> bytes:
+def read_plain(path: Path) -> bytes:
+    """Read a file, whoever can write it: a pipe or a device is refused instead of waited for.
+
+    Raises
+    ------
+    BundleIntegrityError
+        It is not a file, or larger than any model.
+    BundleError
+        It cannot be read.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with os.fdopen(descriptor, "rb") as file:
+            _check_kind(path, os.fstat(descriptor))
+            return file.read(MAX_FILE_SIZE)
+    except OSError as error:
+        raise BundleError(f"{path}: {error.strerror}") from error
+
+
+def read_own(path: Path) -> bytes:
+    """Read a file that only root or the user who runs this can write; where it lies does not matter.
+
+    Raises
+    ------
+    BundleIntegrityError
+        It is not a file, or somebody else can write to it.
+    OSError
+        It cannot be read, or is not there.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        _check_file(path, os.fstat(descriptor), _own())
+        return file.read(MAX_FILE_SIZE)
+
+
+def owner_ids(owners: Collection[str]) -> frozenset[int]:
+    """The numbers of users who are named, or given by number.
+
+    Raises
+    ------
+    ValueError
+        There is no such user here.
+    """
+    if isinstance(owners, str):
+        raise TypeError(f"trust_owners takes a list of users, not {owners!r}")
+    try:
+        return frozenset(int(owner) if owner.isdecimal() else pwd.getpwnam(owner).pw_uid for owner in owners)
+    except KeyError as error:
+        raise ValueError(f"trust_owners (--trust-owner): there is no user {error.args[0].split()[-1]} here") from error
+
+
+def _own() -> frozenset[int]:
+    return frozenset((0, os.geteuid()))
+
+
+def read_guarded(path: Path, owners: frozenset[int] = frozenset()) -> bytes:
     """Read a file that nobody else can have written, once.
 
     The file is opened once, its owner and mode are checked on the open descriptor, and those bytes are returned that
     this descriptor reads. The file and every folder on the way to it must belong to root or to the user who runs
-    this, and no one else may write to them; a symbolic link must not lead out of its folder.
+    this, or to one of `owners`, and no one else may write to them; a symbolic link must not lead out of its folder.
+
+    Parameters
+    ----------
+    path : Path
+    owners : frozenset of int
+        Numbers of further users whose files are taken; see :func:`owner_ids`.
 
     Raises
     ------
@@ -42,11 +104,12 @@ def read_guarded(path: Path) -> bytes:
             raise BundleIntegrityError(
                 f"{path} is a symbolic link out of its folder, to {real}: put the file itself there"
             )
-        _check_folders(path)
+        allowed = _own() | owners
+        _check_folders(path, allowed)
         descriptor = os.open(real, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             status = os.fstat(descriptor)
-            _check_file(path, status)
+            _check_file(path, status, allowed)
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 content = file.read(status.st_size + 1)
         finally:
@@ -58,12 +121,16 @@ def read_guarded(path: Path) -> bytes:
     return content
 
 
-def _check_file(path: Path, status: os.stat_result) -> None:
+def _check_kind(path: Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise BundleIntegrityError(f"{path} is not a file")
     if status.st_size > MAX_FILE_SIZE:
         raise BundleIntegrityError(f"{path} has {status.st_size:,} bytes, which no model of a node has")
-    _check_owner(path, status)
+
+
+def _check_file(path: Path, status: os.stat_result, allowed: frozenset[int]) -> None:
+    _check_kind(path, status)
+    _check_owner(path, status, allowed)
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         # A check-out under umask 002 has this in every file: one command for all of them.
         raise BundleIntegrityError(
@@ -71,32 +138,33 @@ def _check_file(path: Path, status: os.stat_result) -> None:
         )
 
 
-def _check_folders(path: Path) -> None:
-    loose = list(dict.fromkeys(_loose_folders(path)))
+def _check_folders(path: Path, allowed: frozenset[int]) -> None:
+    loose = list(dict.fromkeys(_loose_folders(path, allowed)))
     if loose:
         words = f"the folder{'s' * (len(loose) > 1)} {', '.join(map(str, loose))}"
         raise BundleIntegrityError(f"{words} can be written by others: chmod go-w {' '.join(map(quoted, loose))}")
 
 
-def _loose_folders(path: Path) -> Iterator[Path]:
+def _loose_folders(path: Path, allowed: frozenset[int]) -> Iterator[Path]:
     """Folders that others can write to, of all that have a say in where a path leads: where its links lie, too."""
     for step in (*reversed(path.absolute().parents), path.absolute()):
         status = step.lstat()
         if stat.S_ISLNK(status.st_mode):
-            _check_owner(step, status)  # in a sticky folder, anybody could have put it there
-            yield from _loose_folders(step.parent / step.readlink())
+            _check_owner(step, status, allowed)  # in a sticky folder, anybody could have put it there
+            yield from _loose_folders(step.parent / step.readlink(), allowed)
         elif stat.S_ISDIR(status.st_mode):
-            _check_owner(step, status)
+            _check_owner(step, status, allowed)
             # In a sticky folder such as /tmp, what belongs to us cannot be renamed or removed by others.
             if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not status.st_mode & stat.S_ISVTX:
                 yield step
 
 
-def _check_owner(path: Path, status: os.stat_result) -> None:
-    if status.st_uid not in (0, os.geteuid()):
+def _check_owner(path: Path, status: os.stat_result, allowed: frozenset[int]) -> None:
+    if status.st_uid not in allowed:
         raise BundleIntegrityError(
             f"{path} belongs to user {status.st_uid}, neither to root nor to user {os.geteuid()}, who runs this: run "
-            f"it as user {status.st_uid}, or copy the bundle to a folder of root's"
+            f"it as user {status.st_uid}, or copy the bundle to a folder of root's; if you share the folder with that "
+            f"user: --trust-owner {status.st_uid}"
         )
 
 
@@ -105,7 +173,7 @@ def quoted(path: Path) -> str:
     return shlex.quote(f"./{path}" if str(path).startswith("-") else str(path))
 
 
-def check_signature(manifest: bytes, source: Path, trusted_keys: Path) -> None:
+def check_signature(manifest: bytes, source: Path, trusted_keys: Path, owners: frozenset[int] = frozenset()) -> None:
     """Refuse a manifest that none of the trusted keys has signed.
 
     Signatures are OpenSSH's (``ssh-keygen -Y sign``, Ed25519), so keys are made, kept and read with tools that every
@@ -119,6 +187,8 @@ def check_signature(manifest: bytes, source: Path, trusted_keys: Path) -> None:
         Of the manifest; its signature is ``NAME.json.sig``.
     trusted_keys : Path
         Public keys, ``ssh-ed25519 AAAA… comment``, one a line.
+    owners : frozenset of int
+        Whose signature files are taken beside root's and our own; the keys are not theirs to choose.
 
     Raises
     ------
@@ -130,7 +200,7 @@ def check_signature(manifest: bytes, source: Path, trusted_keys: Path) -> None:
             f"{source} is not signed, and only signed bundles are trusted here ({trusted_keys}): "
             "have it signed with `sonyc-ml bundle sign`"
         )
-    signature, keys = read_guarded(signature_path), read_guarded(trusted_keys)
+    signature, keys = read_guarded(signature_path, owners), read_guarded(trusted_keys)
     signers = "".join(f'{SIGNER} namespaces="{NAMESPACE}" {key}\n' for key in _parse_keys(keys, trusted_keys))
     signers_file, signature_file = _in_memory(signers.encode()), _in_memory(signature)
     try:

@@ -28,6 +28,7 @@ COMMANDS = {
         "audit": "add up what was recorded, embedded and lost, and list the gaps",
         "list": "list recordings, and why they are in their state",
         "retry": "try recordings again that were given up",
+        "forget": "remove recordings that were given up from the journal",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
@@ -110,7 +111,8 @@ def _prepare_process() -> None:
 
 
 def _complain(message: str) -> int:
+    from sonyc_ml.base.human import shown  # noqa: PLC0415
     from sonyc_ml.node.systemd import error_prefix  # noqa: PLC0415
 
-    print(f"{error_prefix()}sonyc-ml: error: {message}", file=sys.stderr)
+    print(f"{error_prefix()}sonyc-ml: error: {shown(message)}", file=sys.stderr)
     return NOTHING_DONE

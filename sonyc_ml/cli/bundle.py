@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.human import names_in
-from sonyc_ml.cli.flags import parse_outputs
+from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
 from sonyc_ml.errors import UserMistakes
 
 OK = 0
@@ -23,7 +23,8 @@ examples:
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
 A bundle is NAME.tflite with its manifest NAME.json, which holds the SHA-256 of every file, and a golden vector that
-proves the numbers on any machine. A pickle is loaded only if its SHA-256 is the one in the manifest."""
+proves the numbers on any machine. A pickle or class that was not made on this machine runs only after `bundle trust`
+(as root: for every user and service of the machine), or where the manifest is signed by a trusted key."""
 
 
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
@@ -36,11 +37,12 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     )
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make(actions)
-    _add(actions, "trust", _trust, "accept the files as they are now, and write their SHA-256 to the manifest")
+    _add(actions, "trust", _trust, "accept the files as they are now, and let their code run")
     sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
     sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
     verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
     verify.add_argument("--trusted-keys", type=Path, metavar="FILE", help="public keys, one per line")
+    add_trust_owner(verify)
     verify.add_argument("--json", action="store_true", help="for programs")
     info = _add(actions, "info", _info, "show the manifest as a card")
     info.add_argument("--json", action="store_true", help="for programs")
@@ -116,12 +118,18 @@ def _make(parsed: argparse.Namespace) -> int:
 
 
 def _trust(parsed: argparse.Namespace) -> int:
-    from sonyc_ml.authoring.make import trust  # noqa: PLC0415
+    from sonyc_ml.authoring.make import accept_files  # noqa: PLC0415
 
-    manifest = trust(parsed.path)
-    for name, digest in manifest.files.items():
+    trusted = accept_files(parsed.path)
+    for name, digest in trusted.manifest.files.items():
         print(f"{digest}  {name}")
-    print(f"trusted: {parsed.path.with_suffix('.json')} holds their SHA-256 now; if it was signed, sign it again")
+    manifest = parsed.path.with_suffix(".json")
+    if trusted.was_written:
+        print(f"trusted: {manifest} holds their SHA-256 now; if it was signed, sign it again")
+    else:
+        print(f"trusted: {manifest} held their SHA-256 already")
+    for what in trusted.code:
+        print(f"may run: {what}, by {trusted.record}")
     return OK
 
 
@@ -135,7 +143,8 @@ def _sign(parsed: argparse.Namespace) -> int:
 def _verify(parsed: argparse.Namespace) -> int:
     from sonyc_ml.authoring.make import verify  # noqa: PLC0415
 
-    bundle, differences = verify(parsed.path, parsed.trusted_keys)
+    with UserMistakes(ValueError):
+        bundle, differences = verify(parsed.path, parsed.trusted_keys, parsed.trust_owners or ())
     if parsed.json:
         print(json.dumps({"bundle": bundle.name, "sha256": bundle.sha256, "golden": differences}))
         return OK
@@ -151,7 +160,8 @@ def _info(parsed: argparse.Namespace) -> int:
     from sonyc_ml.authoring.describe import card  # noqa: PLC0415
 
     text, table = card(parsed.path)
-    print(json.dumps(table, indent=2) if parsed.json else text)
+    with until_reader_leaves():
+        print(json.dumps(table, indent=2) if parsed.json else text, flush=True)
     return OK
 
 

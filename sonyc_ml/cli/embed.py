@@ -92,6 +92,7 @@ def _add_work_flags(parser: argparse.ArgumentParser) -> None:
 def _run(parsed: argparse.Namespace) -> int:
     batch = _batch(parsed)
 
+    from sonyc_ml.base.human import shown  # noqa: PLC0415
     from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
 
@@ -104,7 +105,7 @@ def _run(parsed: argparse.Namespace) -> int:
             return SIGNALLED + stop.number
         except SonycMLError as error:
             progress.close()
-            print(f"sonyc-ml: error: {error}", file=sys.stderr)
+            print(f"sonyc-ml: error: {shown(str(error))}", file=sys.stderr)
             return SOME_FAILED if progress.n_good else NOTHING_DONE
     if not progress.n_failed:
         return OK
@@ -114,14 +115,15 @@ def _run(parsed: argparse.Namespace) -> int:
 def _batch(parsed: argparse.Namespace) -> Batch:
     if parsed.workers is not None and parsed.workers < 1:
         raise ConfigError(f"--workers must be at least 1, not {parsed.workers}")
-    if parsed.partition is not None and parsed.format != "parquet":
-        raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
 
     from sonyc_ml.batch.job import Job  # noqa: PLC0415
     from sonyc_ml.batch.partitions import parse_keys  # noqa: PLC0415
     from sonyc_ml.batch.run import Batch  # noqa: PLC0415  imports numpy
     from sonyc_ml.sound.start_time import PATTERNS  # noqa: PLC0415
 
+    partition = parse_keys(parsed.partition or "day")
+    if parsed.partition is not None and parsed.format != "parquet":
+        raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
     patterns = tuple(parsed.start_pattern or PATTERNS)
     parameters = model_parameters(parsed)
     return Batch(
@@ -129,7 +131,7 @@ def _batch(parsed: argparse.Namespace) -> Batch:
         job=Job(str(parsed.model), parameters, parsed.salvage, patterns, parsed.time_zone),
         folder=parsed.output,
         output_format=parsed.format,
-        partition=parse_keys(parsed.partition or "day"),
+        partition=partition,
         workers=parsed.workers or len(os.sched_getaffinity(0)),
         scheduler=parsed.scheduler,
         strict=parsed.strict,

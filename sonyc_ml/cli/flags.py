@@ -35,6 +35,7 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
     flags.add_argument(
         "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these public keys"
     )
+    add_trust_owner(flags)
     flags.add_argument(
         "--golden",
         choices=("once", "always", "never"),
@@ -51,6 +52,17 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
     _add_runtime_flags(flags)
+
+
+def add_trust_owner(flags: argparse._ActionsContainer) -> None:
+    """Add ``--trust-owner``, for the shared folders of a laboratory."""
+    flags.add_argument(
+        "--trust-owner",
+        action="append",
+        dest="trust_owners",
+        metavar="USER",
+        help="take bundle files that belong to USER too, not only root's and yours; may be given several times",
+    )
 
 
 def _add_runtime_flags(flags: argparse._ArgumentGroup) -> None:
@@ -74,6 +86,7 @@ def _add_runtime_flags(flags: argparse._ArgumentGroup) -> None:
 MODEL_FLAGS = (
     "input_kind",
     "trusted_keys",
+    "trust_owners",
     "golden",
     "hop_size",
     "duration",

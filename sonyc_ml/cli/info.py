@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters, until_reader_leaves
 
 OK = 0
 
@@ -25,8 +25,6 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.authoring.describe import describe, render  # noqa: PLC0415  imports numpy
 
     description = describe(parsed.path, **model_parameters(parsed))
-    if parsed.json:
-        print(json.dumps(description, indent=2))
-    else:
-        print(render(description))
+    with until_reader_leaves():
+        print(json.dumps(description, indent=2) if parsed.json else render(description), flush=True)
     return OK

@@ -59,7 +59,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
 
 def _labels(parsed: argparse.Namespace) -> int:
     from sonyc_ml.analysis.label_files import write_labels, write_one  # noqa: PLC0415  imports numpy
-    from sonyc_ml.base.human import count  # noqa: PLC0415
+    from sonyc_ml.base.human import count, shown  # noqa: PLC0415
 
     with UserMistakes():
         rules = _rules(parsed)
@@ -72,7 +72,7 @@ def _labels(parsed: argparse.Namespace) -> int:
             left_out: list[str] = []
             n = write_labels(outputs, rules, parsed.format, Path(parsed.output), left_out.append)
             for reason in left_out:
-                print(f"sonyc-ml: left out: {reason}", file=sys.stderr)
+                print(f"sonyc-ml: left out: {shown(reason)}", file=sys.stderr)
             told = f", {count(len(left_out))} left out" if left_out else ""
             print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}{told}")
             return 1 if left_out else 0

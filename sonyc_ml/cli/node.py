@@ -16,7 +16,7 @@ from sonyc_ml.errors import ConfigError, UserMistakes
 from sonyc_ml.node.config_file import read_tables, usual_config
 
 if TYPE_CHECKING:
-    from sonyc_ml.node.journal.journal import Journal
+    from sonyc_ml.node.journal.journal import Entry, Journal
     from sonyc_ml.node.operate.retry import Choice
 
 OK, ATTENTION, CANNOT_TELL = 0, 1, 2
@@ -65,6 +65,14 @@ examples:
 
 The daemon tries them within two seconds, or when it is started. A recording that is done is embedded again only after
 its output was removed. Exit status: 0 all of them, 1 some were refused, 2 all were, or it cannot say.""",
+    "forget": """\
+examples:
+  sonyc-ml forget --quarantined --dry-run
+  sonyc-ml forget recordings/2026/a.wav
+
+They are not counted or listed any more; files and outputs stay. What is pending is kept, and so is what still has its
+file, unless it is named: the daemon then finds it as a new recording. Exit status: 0 all of them, 1 some were kept, 2
+all were, or it cannot say.""",
     "reload": """\
 examples:
   sonyc-ml reload
@@ -88,13 +96,14 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     listing.add_argument("state", nargs="?", choices=STATES, help="default: quarantined and shed")
     listing.add_argument("--since", default="", metavar="WHEN", help="24h, 7d, or a time (default: all)")
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many, 0 for all (default 50)")
-    retry = _add(commands, "retry", _retry, texts["retry"])
-    retry.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    retry.add_argument("--quarantined", action="store_true", help="all that are quarantined")
-    retry.add_argument("--shed", action="store_true", help="all that were given up because of overload (state shed)")
-    retry.add_argument("--all", action="store_true", help="all of both")
-    retry.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
-    retry.add_argument("--dry-run", action="store_true", help="only say what would be tried again")
+    for name, run, does in (("retry", _retry, "tried again"), ("forget", _forget, "forgotten")):
+        parser = _add(commands, name, run, texts[name])
+        parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+        parser.add_argument("--quarantined", action="store_true", help="all that are quarantined")
+        parser.add_argument("--shed", action="store_true", help="all given up because of overload (state shed)")
+        parser.add_argument("--all", action="store_true", help="all of both")
+        parser.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
+        parser.add_argument("--dry-run", action="store_true", help=f"only say what would be {does}")
     reload = _add(commands, "reload", _reload, texts["reload"])
     reload.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (default 60)"
@@ -163,46 +172,70 @@ def _list(parsed: argparse.Namespace) -> int:
 
 
 def _retry(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.node.operate.retry import choose_all, choose_files  # noqa: PLC0415
+
+    return _change(parsed, (choose_files, choose_all), "retried", lambda journal, entries: journal.retry(entries))
+
+
+def _forget(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.node.operate.forget import choose_gone, choose_named, forget  # noqa: PLC0415
+
+    return _change(parsed, (choose_named, choose_gone), "forgotten", forget)
+
+
+def _change(
+    parsed: argparse.Namespace,
+    choose: tuple[Callable[..., Choice], Callable[..., Choice]],
+    done: str,
+    change: Callable[[Journal, tuple[Entry, ...]], int],
+) -> int:
+    """Change what the journal has of some recordings, and say of which, and why not of others."""
     with _journal(parsed) as journal:
-        choice = _choice(parsed, journal)
+        choice = _choice(parsed, journal, *choose)
     if choice.entries and not parsed.dry_run:
         with _journal(parsed, read_only=False) as journal:
-            journal.retry(choice.entries)
+            change(journal, choice.entries)
     answer = {
-        "retried": [entry.identity.name for entry in choice.entries],
+        done: [entry.identity.name for entry in choice.entries],
         "refused": [{"name": name, "why": why} for name, why in choice.refused],
         "dry_run": parsed.dry_run,
     }
-    _show(parsed, answer, _retry_text)
+    _show(parsed, answer, lambda answer: _change_text(answer, done))
     if not choice.refused:
         return OK
     return ATTENTION if choice.entries else CANNOT_TELL
 
 
-def _choice(parsed: argparse.Namespace, journal: Journal) -> Choice:
-    from sonyc_ml.node.operate.retry import choose_all, choose_files  # noqa: PLC0415
-
+def _choice(
+    parsed: argparse.Namespace, journal: Journal, choose_files: Callable[..., Choice], choose_all: Callable[..., Choice]
+) -> Choice:
     is_selected = parsed.quarantined or parsed.shed or parsed.all or parsed.reason is not None
     if bool(parsed.files) == is_selected:
-        raise ConfigError("say what to try again: either FILEs, or --quarantined, --shed, --reason WORD or --all")
+        what = "try again" if parsed.run is _retry else "forget"
+        raise ConfigError(f"say what to {what}: either FILEs, or --quarantined, --shed, --reason WORD or --all")
     if parsed.files:
         return choose_files(journal, parsed.files)
     named = [state for state in ("quarantined", "shed") if getattr(parsed, state) or parsed.all]
     return choose_all(journal, named or ("quarantined", "shed"), parsed.reason)
 
 
-def _retry_text(answer: dict[str, Any]) -> str:
+def _change_text(answer: dict[str, Any], done: str) -> str:
     from sonyc_ml.base.human import count  # noqa: PLC0415
     from sonyc_ml.cli.node_text import lines  # noqa: PLC0415
 
-    verb = "would be" if answer["dry_run"] else "will be"
-    n = len(answer["retried"])
+    n = len(answer[done])
+    if done == "retried":
+        happens, nothing = "will be tried again", "nothing to try again"
+    else:
+        happens, nothing = "forgotten", "nothing to forget"
+    if answer["dry_run"]:
+        happens = f"would be {happens.removeprefix('will be ')}"
     parts = [f"not {refused['name']}: {refused['why']}" for refused in answer["refused"][:MAX_REFUSALS]]
     if len(answer["refused"]) > MAX_REFUSALS:
         parts.append(f"not {count(len(answer['refused']) - MAX_REFUSALS)} more; --json lists them all")
     if answer["dry_run"]:
-        parts += answer["retried"]
-    return lines([*parts, f"{count(n)} {verb} tried again" if n else "nothing to try again"])
+        parts += answer[done]
+    return lines([*parts, f"{count(n)} {happens}" if n else nothing])
 
 
 def _reload(parsed: argparse.Namespace) -> int:

@@ -60,15 +60,13 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
 def _log_to_stderr(*, verbose: bool) -> None:
     import logging  # noqa: PLC0415
 
-    from sonyc_ml.node.systemd import journal_handler  # noqa: PLC0415
+    from sonyc_ml.node.systemd import OneLineFormatter, journal_handler  # noqa: PLC0415
 
     handler = journal_handler()  # keeps the fields of each record, and its time
     if sys.stderr.isatty():  # a person sees each recording; a log is short when all is well
         logging.getLogger("sonyc_ml.node.worker").setLevel(logging.DEBUG)
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S%z",
-        handlers=None if handler is None else [handler],
-    )
+    if handler is None:
+        handler = logging.StreamHandler()
+        handler.setFormatter(OneLineFormatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
     logging.getLogger("watchdog").setLevel(logging.WARNING)

@@ -206,8 +206,8 @@ class Model:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.source}: {error}") from error
-        called, times = name or recording.name, start_times or StartTimes()
-        provenance = self._provenance(recording, called, hop_size, times, progress)
+        named_as, times = name or recording.name, start_times or StartTimes()
+        provenance = self._provenance(recording, named_as, hop_size, times, progress)
         return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib
+import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,12 @@ from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import compare, unpack
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
-from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError
+from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.versions import resampler
+
+logger = logging.getLogger(__name__)
 
 GOLDEN_CHOICES = ("once", "always", "never")
 
@@ -34,6 +38,8 @@ def load_model(
     input_kind: str | None = None,
     trusted_keys: str | Path | None = None,
     golden: str = "once",
+    trust_owners: Collection[str] = (),
+    accepted: Collection[str] = (),
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is.
@@ -49,6 +55,9 @@ def load_model(
         Public keys; where given, only a bundle signed by one of them is loaded.
     golden : {"once", "always", "never"}
         When to check the golden vector: once for each bundle, runtime, Python and processor, or at every load.
+    trust_owners, accepted : collection of str
+        Whose files are taken, and which code may run, beside what is so anyway; see
+        :func:`sonyc_ml.bundles.bundle.read_bundle`.
     **parameters
         Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
         :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
@@ -66,7 +75,7 @@ def load_model(
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
     state = MachineState()
-    bundle = read_bundle(path, trusted_keys=trusted_keys, state=state)
+    bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     is_as_made = input_kind is None and RUNNING.issuperset(parameters)
     if golden != "never" and is_as_made and bundle.manifest is not None and bundle.manifest.golden is not None:
@@ -74,10 +83,19 @@ def load_model(
         if golden == "always" or not state.was_golden(key):
             check_golden(model)
             state.remember_golden(key)
+    if trusted_keys is None and bundle.accepted and state.ran(bundle.sha256):
+        _keep_accepted(bundle, state)
     if trusted_keys is not None and bundle.manifest is not None:
         # Only now: a version that does not run here must not stand in the way of the one that did.
         state.remember_version(bundle.manifest.name, bundle.manifest.version)
     return model
+
+
+def _keep_accepted(bundle: Bundle, state: MachineState) -> None:
+    """Write down what runs here since before acceptance was asked for: golden vectors are forgotten some time."""
+    with suppress(StoreError):
+        for digest in bundle.accepted:
+            state.accept(digest, f"{bundle.code[digest]}, which ran here before")
 
 
 def make_described(bundle: Bundle, *, input_kind: str | None = None, **parameters: Any) -> Model:
@@ -155,7 +173,8 @@ def check_golden(model: Model) -> dict[str, float]:
 
 
 def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str, Any]) -> Model:
-    """Import the class that a manifest names; only now, when the files were found to be the manifest's."""
+    """Import the class that a manifest names; only now, and only where somebody has accepted that manifest."""
+    bundle.check_accepted()
     module_name, _, name = manifest.class_.partition(":")
     try:
         found = getattr(importlib.import_module(module_name), name)

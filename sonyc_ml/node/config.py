@@ -25,6 +25,8 @@ PATHS = (
     ("metrics", "textfile"),
     ("mqtt", "password_file"),
     ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
 )
 
 
@@ -34,6 +36,7 @@ class ModelConfig:
 
     path: Path = field(metadata={"flag": "--model NAME.tflite"})
     trusted_keys: Path | None = None
+    trust_owners: tuple[str, ...] = ()
     golden: str = "once"
     input_kind: str | None = None
     duration: float | None = None
@@ -49,7 +52,7 @@ class ModelConfig:
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
-        return {name: value for name, value in values.items() if value not in (None, {})}
+        return {name: value for name, value in values.items() if value not in (None, {}, ())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class SpoolConfig:
     quiet_after_s: float = 900.0
 
     def __post_init__(self) -> None:
+        if not self.extensions:
+            raise ValueError("extensions is empty, so that nothing would be a recording; give one, such as '.wav'")
         for extension in self.extensions:
             if not extension.startswith(".") or extension != extension.lower():
                 raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
@@ -93,12 +98,14 @@ class RecordingsConfig:
     unfinished: str = "salvage"
     abandoned_s: float = 600.0
     max_attempts: int = 3
+    silent_after: int = 6
     start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
         _check_choice(self, unfinished=("salvage", "quarantine"))
         _check_above_zero(self, "abandoned_s", "max_attempts")
+        _check_not_negative(self, "silent_after")
         for key, given in (("start_patterns", (self.start_patterns,)), ("time_zone", ((), self.time_zone))):
             try:
                 StartTimes(*given)
@@ -195,9 +202,17 @@ class MqttConfig:
     topic: str = "sonyc-ml"
     username: str | None = None
     password_file: Path | None = None
+    tls: bool = False
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     every_s: float = 60.0
     max_waiting: int = 1000
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether the connection is encrypted: by the system's certificate authorities, where no others are given."""
+        return self.tls or self.ca_file is not None or self.cert_file is not None
 
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
@@ -206,6 +221,8 @@ class MqttConfig:
             raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
         if (self.password_file is None) != (self.username is None):
             raise ValueError("username and password_file belong together; give both, or neither")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file belongs to a cert_file; give both, or neither")
         _check_above_zero(self, "every_s", "max_waiting")
 
 

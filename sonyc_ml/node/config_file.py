@@ -49,8 +49,7 @@ def read_tables(path: Path) -> dict[str, Any]:
     import tomllib  # noqa: PLC0415  7 ms that a start without a file does not need
 
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors put a mark before the text
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

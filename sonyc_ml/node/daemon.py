@@ -29,7 +29,7 @@ from sonyc_ml.node.reporter import Reporter
 from sonyc_ml.node.retention.proof import proof
 from sonyc_ml.node.retention.thread import RetentionThread
 from sonyc_ml.node.running_bundles import load_guarded
-from sonyc_ml.node.spool.spool import Spool
+from sonyc_ml.node.spool.spool import spool_of
 from sonyc_ml.node.systemd import Notifier
 from sonyc_ml.node.telemetry.exporter import MetricsExporter
 from sonyc_ml.node.telemetry.mqtt import MqttPublisher
@@ -65,10 +65,11 @@ class Daemon:
             self._counts,
             self._notifier,
             quiet_after_s=config.spool.quiet_after_s,
+            silent_after=config.recordings.silent_after,
             summary_s=config.process.summary_s,
         )
         self._listeners: list[Listener] = [self._reporter.on_event]
-        self._spool = _make_spool(config)
+        self._spool = spool_of(config.spool)
         self._stopped = self._reload_wanted = False
         self._stop_at_s = math.inf
         self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
@@ -207,6 +208,7 @@ class Daemon:
         while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:
             self._journal.add(chunk)
         self._reporter.folder_is(self._spool.state)
+        self._reporter.left_out(self._spool.left_out)
         is_busy = False
         if chunk or self._due_s is not None:
             self._worker.shed_excess()
@@ -324,19 +326,6 @@ def _proof(config: Config) -> Callable[[Identity], str]:
         folder=config.spool.folder,
         output_folders=config.output_folders,
         output_format=config.output.format,
-    )
-
-
-def _make_spool(config: Config) -> Spool:
-    settings = config.spool
-    return Spool(
-        settings.folder,
-        settings.extensions,
-        recursive=settings.recursive,
-        settle_s=settings.settle_s,
-        discovery=settings.discovery,
-        rescan_s=settings.rescan_s,
-        poll_s=settings.poll_s,
     )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from sonyc_ml.outputs.output import Output
+
 
 @dataclass(frozen=True, slots=True)
 class OutputPublished:
@@ -57,6 +59,8 @@ class RecordingEnded:
     duration_s : float or None
         Of the recording, where it is known (in seconds).
     salvaged : bool
+    without_sound : bool
+        Whether there is nothing to hear in it, as from a dead microphone.
     """
 
     recording: str
@@ -66,6 +70,7 @@ class RecordingEnded:
     lag_s: float = 0.0
     duration_s: float | None = None
     salvaged: bool = False
+    without_sound: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,3 +96,21 @@ Listener: TypeAlias = Callable[[NodeEvent], None]
 
 def ignore(_event: NodeEvent) -> None:
     """Do nothing."""
+
+
+def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputPublished:
+    """The event of an output that was written."""
+    provenance = output.provenance
+    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
+    return OutputPublished(
+        recording=provenance.recording,
+        bundle=provenance.bundle,
+        output=path,
+        start_time=provenance.start_time,
+        duration_s=provenance.duration_s,
+        hop_size_s=provenance.hop_size_s,
+        n_windows=len(output.timestamps),
+        n_bytes=path.stat().st_size,
+        stages_s=stages_s,
+        scores=dict(zip(output.labels, means, strict=False)),
+    )

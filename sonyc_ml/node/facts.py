@@ -14,7 +14,7 @@ from typing import Any, Final, Self, TypeVar
 T = TypeVar("T")
 
 SCHEMA: Final = 1  # facts without a number are those of versions before there was one; their form is the same
-OK, QUIET = "ok", "quiet"
+OK, QUIET, SILENT = "ok", "quiet", "silent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ class InputFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class SoundFacts:
+    """Whether there is sound in the recordings: ``ok``, or ``silent`` for so many, and since when."""
+
+    word: str = ""
+    since: str = ""
+    recordings: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TroubleFacts:
     """Why nothing can be written, and since when."""
 
@@ -125,6 +134,9 @@ class Facts:
         None where no daemon has run yet.
     folder : FolderFacts or None
     input : InputFacts or None
+    sound : SoundFacts or None
+    left_out : str
+        Files in the spool folder that are no recordings by their names, such as ``3 .mp3``; empty where there are none.
     trouble : TroubleFacts or None
         None while everything can be written.
     reload : ReloadFacts or None
@@ -137,6 +149,8 @@ class Facts:
     daemon: DaemonFacts | None = field(default=None, metadata={"of": DaemonFacts})
     folder: FolderFacts | None = field(default=None, metadata={"of": FolderFacts})
     input: InputFacts | None = field(default=None, metadata={"of": InputFacts})
+    sound: SoundFacts | None = field(default=None, metadata={"of": SoundFacts})
+    left_out: str = ""
     trouble: TroubleFacts | None = field(default=None, metadata={"of": TroubleFacts})
     reload: ReloadFacts | None = field(default=None, metadata={"of": ReloadFacts})
     stopped: str = ""
@@ -163,6 +177,11 @@ class Facts:
     def is_quiet(self) -> bool:
         """Whether no recording has come for long."""
         return self.input is not None and self.input.word == QUIET
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether there has been no sound in the last recordings."""
+        return self.sound is not None and self.sound.word == SILENT
 
     def is_of(self, pid: int | None) -> bool:
         """Whether these are the facts of this process, and not of a daemon before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -15,12 +15,14 @@ from sonyc_ml.node.events import NodeEvent, RecordingEnded
 from sonyc_ml.node.facts import (
     OK,
     QUIET,
+    SILENT,
     BundleFacts,
     DaemonFacts,
     Facts,
     FolderFacts,
     InputFacts,
     ReloadFacts,
+    SoundFacts,
     TroubleFacts,
 )
 from sonyc_ml.node.journal.journal import Journal
@@ -44,6 +46,8 @@ class Reporter:
         Gets a line of what is done.
     quiet_after_s : float
         A silence longer than this is reported (in seconds); 0 for none.
+    silent_after : int
+        So many recordings without sound, one after another, are reported; 0 for none.
     summary_s : float
         Between two lines of what was done (in seconds).
     clock, timer : callable
@@ -57,12 +61,14 @@ class Reporter:
         notifier: Notifier | None = None,
         *,
         quiet_after_s: float = 0.0,
+        silent_after: int = 0,
         summary_s: float = 60.0,
         clock: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._daemon, self._counts, self._clock, self._timer = daemon, counts, clock, timer
-        self._quiet_after_s, self._summary_s = quiet_after_s, summary_s
+        self._quiet_after_s, self._silent_after, self._summary_s = quiet_after_s, silent_after, summary_s
+        self._n_silent, self._silent_since = 0, ""
         self._notifier = notifier or Notifier({})
         self._journal: Journal | None = None
         self._facts = Facts()
@@ -185,6 +191,33 @@ class Reporter:
         """Take note of what was done last."""
         if isinstance(event, RecordingEnded) and event.state == "done":
             self._last, self._lag_s = event.recording, event.lag_s
+            self._sound_is(event.without_sound)
+
+    def _sound_is(self, is_missing: bool) -> None:
+        """Count recordings without sound; a single one may be a quiet night."""
+        if not is_missing:
+            if self._facts.is_silent:
+                logger.warning("there is sound again, after %d recordings without", self._n_silent)
+                self._change(sound=SoundFacts(OK, self._now()))
+            self._n_silent = 0
+            return
+        self._n_silent += 1
+        if self._n_silent == 1:
+            self._silent_since = self._now()
+        if self._silent_after and self._n_silent >= self._silent_after:
+            if self._n_silent == self._silent_after:
+                logger.warning(
+                    "no sound in the last %d recordings, since %s; is the microphone connected?",
+                    self._n_silent,
+                    self._silent_since,
+                )
+            self._change(sound=SoundFacts(SILENT, self._silent_since, self._n_silent))
+
+    def left_out(self, kinds: Mapping[str, int]) -> None:
+        """Files in the folder that are no recordings by their names, so many by each ending; the spool logs them."""
+        text = ", ".join(f"{n:,} {kind}" for kind, n in sorted(kinds.items()))
+        if text != self._facts.left_out:
+            self._change(left_out=text)
 
     def _send_status(self) -> None:
         """Send the service manager a line."""
@@ -194,6 +227,8 @@ class Reporter:
             text = f"waiting for {self._daemon.folder}: {self._folder.detail}"
         elif self._is_quiet:
             text = f"no recording since {iso(self._last_found_s)}"
+        elif self._facts.is_silent:
+            text = f"no sound since {self._silent_since}"
         else:
             last = f", last {self._last}, lag {span(self._lag_s)}" if self._last else ""
             text = f"{self._rate:.3g} recordings a minute{last}"

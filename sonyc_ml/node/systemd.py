@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from sonyc_ml.base.human import shown
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,13 +48,13 @@ class Notifier:
     def ready(self, status: str) -> None:
         """It is watching."""
         self._status = status
-        self._send(f"READY=1\nSTATUS={status}")
+        self._send(f"READY=1\nSTATUS={shown(status)}")
 
     def status(self, status: str) -> None:
         """What it does, in a line."""
         if status != self._status:
             self._status = status
-            self._send(f"STATUS={status}")
+            self._send(f"STATUS={shown(status)}")  # a line for each variable: a name must not set another
 
     def stopping(self) -> None:
         """It finishes the recording that it is at, and ends."""
@@ -73,6 +75,15 @@ class Notifier:
                 self._notify(text)
 
 
+class OneLineFormatter(logging.Formatter):
+    """Shows control characters escaped: the name of a recording makes no line of its own and moves no cursor."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's
+        """The message in one line; what is behind it of an exception has lines of its own."""
+        record.message = shown(record.message)
+        return super().formatMessage(record)
+
+
 def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.environ) -> logging.Handler | None:
     """A handler that keeps the fields of log records, where the output goes to systemd's journal; else None.
 
@@ -86,7 +97,7 @@ def journal_handler(stream: Any = None, environment: Mapping[str, str] = os.envi
     except ImportError:
         return None
     handler: logging.Handler = journal.JournalHandler(SYSLOG_IDENTIFIER="sonyc-ml")
-    handler.setFormatter(logging.Formatter("%(message)s"))  # the journal has the time and the level
+    handler.setFormatter(OneLineFormatter("%(message)s"))  # the journal has the time and the level
     return handler
 
 

@@ -21,7 +21,7 @@ from sonyc_ml.errors import (
     word_for,
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
-from sonyc_ml.node.events import Listener, OutputPublished, RecordingEnded, RecordingPostponed, ignore
+from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, ignore, published
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.rebuild import adopt_outputs, summary_of
 from sonyc_ml.node.overload import Overload
@@ -184,14 +184,21 @@ class Worker:
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
-        duration_s, salvaged = embedded.duration_s, embedded.salvaged
-        self._emit(RecordingEnded(identity.name, "done", lag_s=lag_s, duration_s=duration_s, salvaged=salvaged))
+        ended = RecordingEnded(
+            identity.name,
+            "done",
+            lag_s=lag_s,
+            duration_s=embedded.duration_s,
+            salvaged=embedded.salvaged,
+            without_sound=provenances[0].without_sound,
+        )
+        self._emit(ended)
 
     def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
         """Embed with one bundle and write the output, where there is none; return where it comes from."""
         output_format = self._output.format
-        published = find_output(identity, bundle.output_folder, output_format)
-        provenance = read_provenance(published) if published else None
+        existing = find_output(identity, bundle.output_folder, output_format)
+        provenance = read_provenance(existing) if existing else None
         if provenance is not None:
             logger.debug("%s is embedded already", identity.name)
             return provenance
@@ -215,7 +222,7 @@ class Worker:
         self._clear_up(path.parent)
         write_output(output, path, self._progress)
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
-        self._emit(_published(output, path, stages_s))
+        self._emit(published(output, path, stages_s))
         _log_output(output, path, sum(stages_s.values()))
         return output.provenance
 
@@ -324,23 +331,6 @@ class Worker:
 def _died(n_attempts: int) -> str:
     times = "once" if n_attempts == 1 else f"{n_attempts} times"
     return f"the process was killed {times} while it embedded this recording"
-
-
-def _published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputPublished:
-    provenance = output.provenance
-    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
-    return OutputPublished(
-        recording=provenance.recording,
-        bundle=provenance.bundle,
-        output=path,
-        start_time=provenance.start_time,
-        duration_s=provenance.duration_s,
-        hop_size_s=provenance.hop_size_s,
-        n_windows=len(output.timestamps),
-        n_bytes=path.stat().st_size,
-        stages_s=stages_s,
-        scores=dict(zip(output.labels, means, strict=False)),
-    )
 
 
 def _log_output(output: Output, path: Path, elapsed_s: float) -> None:

@@ -153,7 +153,8 @@ def _output_in_csv(path: Path) -> Output:
     values = np.array([[float(value) for value in row] for row in rows], np.float64).reshape(-1, len(heading))
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
-    columns, labels = split_headings([from_cell(text) for text in heading[1:]])
+    columns, labels = split_headings(heading[1:])
+    labels = tuple(map(from_cell, labels))
     return Output(
         timestamps=values[:, 0],
         labels=labels,
@@ -257,8 +258,9 @@ def _write_csv(file: _Sequential, output: Output) -> None:
         text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
-    headings = (KINDS[name].headings(array.shape[1], output.labels) for name, array in arrays.items())
-    writer.writerow(["timestamp", *map(to_cell, itertools.chain.from_iterable(headings))])
+    labels = tuple(map(to_cell, output.labels))
+    headings = (KINDS[name].headings(array.shape[1], labels) for name, array in arrays.items())
+    writer.writerow(["timestamp", *itertools.chain.from_iterable(headings)])
     columns: list[npt.NDArray[Any]] = [output.timestamps[:, None], *arrays.values()]
     for rows in zip(*map(_row_by_row, columns), strict=True):
         writer.writerow(str(value) for row in rows for value in row)

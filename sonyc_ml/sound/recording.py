@@ -61,13 +61,7 @@ class Recording(Protocol):
         ...
 
     def sha256(self, progress: Callable[[], None] | None = None) -> str:
-        """SHA-256 of the bytes that hold the sound, in hexadecimal; asked for after the blocks.
-
-        Parameters
-        ----------
-        progress : callable, optional
-            Called as the work goes on.
-        """
+        """SHA-256 of the bytes that hold the sound, in hexadecimal; `progress` is called as the work goes on."""
         ...
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:

@@ -6,6 +6,8 @@ import json
 import platform
 import re
 import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring.describe import describe, render
+from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.bundles.bundle import read_bundle
-from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError
 from tests.conftest import require_shared, vouch
 from tests.support import networks
 from tests.support.networks import Spec
@@ -50,6 +53,11 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "bytes": size,
         "operators": 2,
         "xnnpack_operators": 2 if HAS_XNNPACK else 0,
+        "multiplications": 64 * 51 * 5,
+        "not_counted": [],
+        "head": None,
+        "labels": [],
+        "code": [],
         "inputs": [plain_tensor("features", [1, 64, 51, 1])],
         "outputs": [plain_tensor("embedding", [1, 5])],
     }
@@ -111,7 +119,7 @@ def test_a_pickled_extractor_says_what_it_is_and_who_made_it(tiny: Path) -> None
 
 
 def test_a_pickle_without_a_description_is_described(tmp_path: Path) -> None:
-    """A pickle that something else made is used, and said not to describe itself."""
+    """A pickle that something else made is shown, and said not to describe itself."""
     path = tmp_path / "A.tflite"
     path.write_bytes(networks.reshaping(Spec((1, 44100)), Spec((1, 44100))))
     text = "def f(y, sr, hop_size=None):\n    return y[:44100].reshape(1, -1)\n"
@@ -122,17 +130,22 @@ def test_a_pickle_without_a_description_is_described(tmp_path: Path) -> None:
     path.with_suffix(".pkl").write_bytes(dill.dumps(namespace["f"], recurse=True))
     shown = rows(render(describe(vouch(path))))
     assert shown["extractor"] == f"{path.with_suffix('.pkl')}, which does not describe itself"
-    assert shown["sample rate"] == "that of the recording"
+    assert shown["sample rate"] == "8000 Hz"  # the manifest's word: nothing is run to find out
     assert "made by" not in shown
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"),
-    [(b"damaged", "cannot be loaded by Python"), (b"cmodule_of_nobody\nf\n.", "needs the module module_of_nobody")],
+    ("changes", "problem"),
+    [
+        ({"any_python": False, "python": "3.2.1"}, "holds bytecode by Python 3.2.1"),
+        ({"requires": ["module_of_nobody.part"]}, "needs the module module_of_nobody.part"),
+    ],
 )
-def test_trouble_with_an_extractor_is_part_of_the_answer(content: bytes, problem: str, tiny: Path) -> None:
-    """An extractor that cannot be loaded does not hide what the network is."""
-    tiny.with_suffix(".pkl").write_bytes(content)
+def test_trouble_with_an_extractor_is_part_of_the_answer(changes: dict[str, Any], problem: str, tiny: Path) -> None:
+    """An extractor that by its own words cannot be loaded here does not hide what the network is."""
+    description = {"function": "a:f", "parameters": {}, "python": "3.11.1", "dill": "0", "numpy": "2", "requires": []}
+    line = json.dumps({"sonyc_ml_extractor": description | {"any_python": True} | changes})
+    tiny.with_suffix(".pkl").write_bytes(b"damaged\n" + line.encode() + b"\n")
     described = describe(vouch(tiny))
     assert described["operators"] == 2
     shown = rows(render(described))
@@ -165,8 +178,9 @@ def test_a_network_that_needs_a_length_is_described_with_one(tmp_path: Path) -> 
     path = tmp_path / "A.tflite"
     path.write_bytes(networks.reshaping(Spec((1, -1)), Spec((1, 4, -1))))
     assert describe(path, target_sr=8000, duration=0.25)["extractor"]["feature_shape"] == [2000]
-    with pytest.raises(BundleMismatchError, match="the network cannot read"):
-        describe(path)
+    described = describe(path)  # without one, what it reads is shown all the same
+    assert described["xnnpack_operators"] is None
+    assert rows(render(described))["input"] == "tensor_0 [1, any] float32"
 
 
 def test_a_network_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
@@ -174,6 +188,52 @@ def test_a_network_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "A.tflite").write_bytes(b"rubbish")
     with pytest.raises(BundleError, match="the runtime cannot read the network"):
         describe(tmp_path / "A.tflite")
+
+
+@pytest.mark.parametrize("name", ["several inputs", "another type"])
+def test_what_cannot_be_run_is_described(name: str, tmp_path: Path) -> None:
+    """A network with several inputs, or of a type that is not read here, is shown with all its tensors."""
+    path = tmp_path / "A.tflite"
+    path.write_bytes(
+        networks.adding((1, 5), (1, 5))
+        if name == "several inputs"
+        else networks.reshaping(Spec((1, 6), "int32"), Spec((6,), "int32"))
+    )
+    described = describe(path, target_sr=8000)
+    shown = [tensor["text"] for tensor in described["inputs"]]
+    assert [text.partition(" ")[2] for text in shown] == (
+        ["[1, 5] float32", "[1, 5] float32"] if name == "several inputs" else ["[1, 6] int32"]
+    )
+    text = render(described)
+    assert rows(text)["XNNPACK"].startswith("not known")
+    assert rows(text)["extractor"].startswith("none: ")
+    assert all(line in text for line in shown)
+
+
+def test_head_labels_and_multiplications_are_shown(tmp_path: Path) -> None:
+    """What belongs to the bundle is shown, whether its extractor is code or not."""
+    path = tmp_path / "A.tflite"
+    path.write_bytes(networks.dense((1, 64, 51, 1)))
+    (tmp_path / "head.tflite").write_bytes(networks.dense((1, 5), 2))
+    for kind in ("log_mel", "pickled"):
+        exporter.export(path.with_suffix(".pkl"))
+        make_bundle(path, input_kind=kind, head="head.tflite", labels=("dog", "siren"))
+        shown = rows(render(describe(path)))
+        assert shown["scores"] == "of the head: dog, siren"
+        assert shown["head"] == "head.tflite, reads features [1, 5] float32"
+        assert shown["multiplications"] == f"{64 * 51 * 5:,} for one window"
+        assert shown["features"] == "(64, 51) a window"
+
+
+def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:
+    """`info | head` ends quietly."""
+    for command in (("info",), ("info", "--json")):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sonyc_ml", *command, tiny], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.close()
+        assert (process.communicate(timeout=60)[1], process.returncode) == (b"", 0)
 
 
 def test_quantised_tensors_show_their_scale(tmp_path: Path) -> None:

@@ -69,12 +69,12 @@ def test_a_bad_recording_is_reported_and_passed_over(watch: StartWatch) -> None:
 def test_a_signal_finishes_the_recording_at_hand(watch: StartWatch, number: int) -> None:
     """The recording being embedded when the signal comes is embedded, where it takes no second; the next one is not."""
     daemon = watch("--verbose", "--hop_size", "0.005")
-    write_recording(daemon.output.with_name("a.wav"), seconds=10).rename(daemon.folder / "a.wav")
+    write_recording(daemon.output.with_name("a.wav"), seconds=3).rename(daemon.folder / "a.wav")
     daemon.wait(lambda: bool(daemon.ask(Journal.begun)), "a.wav begun")
     write_recording(daemon.folder / "b.wav")
     assert daemon.stop(number) == 0
     with np.load(daemon.output / "a.wav.npz", allow_pickle=False) as output:
-        assert len(output["embedding"]) == 1801
+        assert len(output["embedding"]) == 401
     assert daemon.outputs() == ["a.wav.npz"]
 
 
@@ -101,19 +101,25 @@ def test_csv_and_extensions(watch: StartWatch) -> None:
     assert daemon.outputs() == ["a.flac.csv"]
 
 
-def test_an_output_that_cannot_be_stored_is_tried_again(watch: StartWatch) -> None:
+def test_an_output_that_cannot_be_stored_is_tried_again(watch: StartWatch, tmp_path: Path) -> None:
     """Trouble with the disk is reported once, and again when it has passed; the recording is embedded then."""
-    daemon = watch()
-    (daemon.output / "sub").write_text("a file where the folder should be")
-    write_recording(daemon.folder / "sub" / "a.wav")
-    daemon.wait_for_line("everything waits, and is tried again")
-    daemon.wait(lambda: daemon.ask(Journal.facts).trouble is not None, "a fact")
-    assert daemon.ask(Journal.facts).trouble.detail.endswith("is not a folder")
-    (daemon.output / "sub").unlink()
-    daemon.wait_for_output("sub/a.wav.npz")
-    daemon.wait_for_line("the trouble has passed")
-    assert daemon.stop() == 0
-    assert daemon.log().count("cannot be written: ") <= 3  # by the recording, and by who waits
+    with mounted() as disk:
+        (tmp_path / "out" / "sub").mkdir(parents=True)
+        subprocess.run(["mount", "--bind", disk, tmp_path / "out" / "sub"], check=True)
+        try:
+            ballast = fill(disk)
+            daemon = watch()
+            write_recording(daemon.folder / "sub" / "a.wav")
+            daemon.wait_for_line("everything waits, and is tried again")
+            daemon.wait(lambda: daemon.ask(Journal.facts).trouble is not None, "a fact")
+            assert daemon.ask(Journal.facts).trouble.detail.endswith("No space left on device")
+            ballast.unlink()
+            daemon.wait_for_output("sub/a.wav.npz")
+            daemon.wait_for_line("the trouble has passed")
+            assert daemon.stop() == 0
+            assert daemon.log().count("cannot be written: ") <= 3  # by the recording, and by who waits
+        finally:
+            subprocess.run(["umount", tmp_path / "out" / "sub"], check=True)
 
 
 def test_sonyc_network(watch: StartWatch, sonyc_bundle: Path, street: Path) -> None:

@@ -46,7 +46,7 @@ STUMBLING = re.compile(
 )
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["embed"], ["info"], ["plot"]),
-    *([command] for command in ("status", "explain", "audit", "list", "retry", "reload", "doctor")),
+    *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),

@@ -243,6 +243,39 @@ def test_what_may_be_said(tmp_path: Path, lines: str) -> None:
     _load(tmp_path, _with(head.strip("[]"), rest))
 
 
+@pytest.mark.parametrize(
+    ("tables", "key"),
+    [
+        ({"spool": {"folder": "a\0b"}}, "spool.folder"),
+        ({"output": {"folder": "\0"}}, "output.folder"),
+        ({"mqtt": {"cert_file": "a\0"}}, "mqtt.cert_file"),
+        ({"state": {"folder": "\0x"}}, "state.folder"),
+    ],
+)
+def test_a_path_without_a_file_is_refused(tables: dict[str, dict[str, str]], key: str) -> None:
+    """A zero character in a path is told with its key, before the system is asked for it."""
+    usual = {"spool": {"folder": "in"}, "output": {"folder": "out"}, "model": {"path": "m.tflite"}}
+    with pytest.raises(ConfigError, match=rf"{re.escape(key)} holds a zero character"):
+        load_config(None, usual | tables)
+
+
+def test_no_extension_is_refused() -> None:
+    """Without one nothing would ever be a recording."""
+    with pytest.raises(ConfigError, match=r"spool\.extensions is empty"):
+        load_config(
+            None,
+            {"spool": {"folder": "in", "extensions": []}, "output": {"folder": "out"}, "model": {"path": "m.tflite"}},
+        )
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_mark_before_the_text_is_taken(end: str, tmp_path: Path) -> None:
+    """Some editors put a byte-order mark at the beginning of a file, and ends of lines of their own."""
+    lines = ("[spool]", 'folder = "in"', "[output]", 'folder = "out"', "[model]", 'path = "m.tflite"', "")
+    (tmp_path / "c.toml").write_bytes(b"\xef\xbb\xbf" + end.join(lines).encode())
+    assert load_config(tmp_path / "c.toml", {}).spool.folder == tmp_path / "in"
+
+
 def test_a_file_that_is_no_text_is_a_configuration_error(tmp_path: Path) -> None:
     """Latin-1, say, is not TOML, and nobody sees a traceback for it."""
     (tmp_path / "c.toml").write_bytes("# Stra\u00dfe".encode("latin-1"))

@@ -341,6 +341,30 @@ def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
 # Clients, good and bad
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [(host, 200) for host in (*exposition.HOSTS, "localhost:1", "[::1]:9101", "LOCALHOST", "", socket.gethostname())]
+    + [
+        (host, 421)
+        for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "localhost, evil", "10.0.0.1")
+    ],
+)
+def test_figures_are_of_no_web_page(host: str, status: int, tmp_path: Path) -> None:
+    """A page whose name an attacker lets point to this machine is refused; by the socket any name is taken."""
+    port, path = free_port(), tmp_path / "metrics.sock"
+    config = make_config(tmp_path, port=port, socket=path)
+    request = f"GET /metrics HTTP/1.1\r\nAccept: */*\r\nhOsT:{host}\r\n\r\n".encode()
+    with journal_of(config), exporter_of(config):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(request)
+            assert connection.recv(1000).startswith(f"HTTP/1.1 {status} ".encode())
+        local = UnixConnection(path)
+        local.connect()
+        local.sock.sendall(request)
+        assert local.sock.recv(1000).startswith(b"HTTP/1.1 200 ")
+        local.close()
+
+
 @pytest.mark.timing
 def test_slow_and_broken_clients_hurt_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever says nothing, or something else, or goes away keeps nobody waiting, and is hung up on."""

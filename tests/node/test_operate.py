@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sonyc_ml.cli.node_text import audit_text, explain_text, listing_text, statu
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.node.facts import Facts, ReloadFacts
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
-from sonyc_ml.node.operate import reload, retry
+from sonyc_ml.node.operate import forget, reload, retry
 from sonyc_ml.node.operate import status as answers
 from sonyc_ml.node.operate.audit import audit, find_gaps
 from sonyc_ml.node.operate.explain import explain
@@ -357,7 +358,7 @@ def test_a_recording_that_was_given_up(node: Node) -> None:
     node.run()
     identity = node.add("a b.wav", "quarantined")
     assert "quarantined 2023-11-14T22:13:20+00:00: unreadable: it is not sound" in node.told("a b.wav")
-    assert "sonyc-ml retry 'a b.wav'" in node.told("a b.wav")
+    assert f"sonyc-ml retry '{node.spool}/a b.wav' --state {node.journal.path.parent}" in node.told("a b.wav")
     (node.spool / "a b.wav").write_bytes(b"another")
     assert "another recording now" in node.told("a b.wav")
     assert "retry" not in node.told("a b.wav")
@@ -573,6 +574,55 @@ def test_what_can_be_tried_again(node: Node) -> None:
     assert refusal == ("d.wav", f"it is done; to embed it again, remove its output {published} first")
 
 
+def test_what_can_be_forgotten(node: Node) -> None:
+    """What is named, but for what is pending; of all in a state only what has no file any more."""
+    node.run()
+    for name, state in (("q.wav", "quarantined"), ("gone.wav", "quarantined"), ("s.wav", "shed"), ("p.wav", "pending")):
+        node.add(name, state, NOW_S)
+    (node.spool / "gone.wav").unlink()
+    choice = forget.choose_gone(node.journal, ("quarantined", "shed"))
+    assert chosen(choice) == ["gone.wav"]
+    assert dict(choice.refused).keys() == {"q.wav", "s.wav"}
+    assert forget.choose_gone(node.journal, ("quarantined",), "too old").entries == ()
+    named = forget.choose_named(node.journal, [Path(name) for name in ("q.wav", "p.wav", "x.wav", "q.wav")])
+    assert chosen(named) == ["q.wav"]
+    assert dict(named.refused) == {"p.wav": forget.PENDING, "x.wav": "the journal does not know it"}
+    assert forget.forget(node.journal, (*choice.entries, *named.entries, *node.journal.find("p.wav"))) == 2
+    assert {entry.identity.name for entry in node.journal.entries()} == {"s.wav", "p.wav"}
+
+
+def test_what_was_replaced_and_embedded_is_not_counted_as_quarantined(node: Node) -> None:
+    """A good recording of the same name ends the matter; one that was good before does not."""
+    node.run()
+    node.add("b.wav", "done", NOW_S - 300)
+    node.now_s += 60
+    node.add("a.wav", "quarantined", NOW_S - 200)
+    node.add("b.wav", "quarantined", NOW_S - 200)
+    node.now_s += 60
+    assert sum(node.journal.reasons()["quarantined"].values()) == 2
+    node.add("a.wav", "done", NOW_S - 100)
+    counts = node.journal.reasons()
+    assert (sum(counts["quarantined"].values()), sum(counts["done"].values())) == (1, 2)
+
+
+@pytest.mark.parametrize("name", ["a b.wav", "-rf.wav", "sub/$HOME `x`.wav", "it's.wav"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_command_that_is_printed_works_when_pasted(name: str, is_there: bool, node: Node, tmp_path: Path) -> None:
+    """From any folder, with any name, without a configuration: exit status 0, and it does what it says."""
+    node.run()
+    node.add(name, "quarantined")
+    if not is_there:
+        (node.spool / name).unlink()
+    (line,) = [line for line in explain_text(node.explain(name)).splitlines() if ": sonyc-ml " in line]
+    command = line[line.index("sonyc-ml ") :].rstrip()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    program = f'sonyc-ml() {{ "{sys.executable}" -m sonyc_ml "$@"; }}; {command}'
+    pasted = subprocess.run(["bash", "-c", program], cwd=elsewhere, capture_output=True, text=True, check=False)
+    assert (pasted.returncode, pasted.stderr) == (0, "")
+    assert [entry.state for entry in node.journal.find(name)] == (["pending"] if is_there else [])
+
+
 def test_choosing_by_state_and_reason(node: Node) -> None:
     """All of a state, or those with a reason."""
     node.run()
@@ -644,7 +694,7 @@ def test_a_signal_goes_to_the_daemon_alone(node: Node) -> None:
             assert bystander.poll() is None
         finally:
             bystander.kill()
-    with pytest.raises(ConfigError, match="cannot be told: No such file"):
+    with pytest.raises(ConfigError, match="cannot be signalled: No such file"):
         reload.send_hangup(2**22 + 1, node.journal.path.parent)
 
 

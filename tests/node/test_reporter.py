@@ -16,7 +16,8 @@ from sonyc_ml.base.human import iso
 from sonyc_ml.errors import BundleError, StoreError
 from sonyc_ml.node.config import Config
 from sonyc_ml.node.daemon import facts_of
-from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, ReloadFacts, TroubleFacts
+from sonyc_ml.node.events import RecordingEnded
+from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, ReloadFacts, SoundFacts, TroubleFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.reporter import Reporter, summary
 from sonyc_ml.node.running_bundles import RunningBundles
@@ -261,3 +262,38 @@ def test_a_journal_that_cannot_be_written_stops_nothing(
     assert another.facts().folder_word == MISSING
     assert another.facts().trouble == TroubleFacts(NOON, "the disk is full")
     another.close()
+
+
+def ended(name: str, *, without_sound: bool) -> RecordingEnded:
+    """A recording that is embedded."""
+    return RecordingEnded(name, "done", without_sound=without_sound)
+
+
+def test_a_dead_microphone_is_reported_once(
+    config: Config, counts: Counter[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """After so many recordings without sound, not before, and taken back with the first that has some."""
+    clock = Clock()
+    reporter = Reporter(facts_of(config), counts, silent_after=3, clock=clock, timer=clock)
+    for number in range(2):
+        reporter.on_event(ended(f"{number}.wav", without_sound=True))
+    reporter.on_event(ended("sound.wav", without_sound=False))
+    assert not reporter.facts.is_silent
+    since = iso(clock())
+    for number in range(5):
+        reporter.on_event(ended(f"{number}.wav", without_sound=True))
+        clock.now_s += 10
+    assert reporter.facts.sound == SoundFacts("silent", since, 5)
+    assert caplog.text.count("is the microphone connected?") == 1
+    reporter.on_event(ended("sound.wav", without_sound=False))
+    assert not reporter.facts.is_silent
+    assert "there is sound again, after 5 recordings without" in caplog.text
+
+
+def test_files_that_are_left_alone_are_facts(config: Config, counts: Counter[str]) -> None:
+    """How many of each kind, for as long as they are there."""
+    reporter = Reporter(facts_of(config), counts)
+    reporter.left_out({".mp3": 3, ".flac": 1200})
+    assert reporter.facts.left_out == "1,200 .flac, 3 .mp3"
+    reporter.left_out({})
+    assert reporter.facts.left_out == ""

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
 
 import pytest
 
-from sonyc_ml.node.systemd import Notifier, journal_handler
+from sonyc_ml.node.systemd import Notifier, OneLineFormatter, journal_handler
 from tests.support.journals import Clock
 
 BELOW_SYSTEMD = {"NOTIFY_SOCKET": "/run/systemd/notify", "WATCHDOG_USEC": "8000000"}
@@ -85,3 +86,29 @@ def test_the_journal_is_used_only_where_it_listens() -> None:
         assert journal_handler(None, {"JOURNAL_STREAM": right}) is None
         handler = journal_handler(one, {"JOURNAL_STREAM": right})
         assert handler is None or isinstance(handler, logging.Handler)
+
+
+@pytest.mark.parametrize(
+    "name", ["a\n<3>root logged in.wav", "a\x1b[2J.wav", "a\r.wav", "a\u202e.wav", "a\x9b1m.wav", "\udcff"]
+)
+def test_a_name_makes_no_line_of_its_own(name: str) -> None:
+    """Control characters in the name of a recording are shown escaped; a traceback keeps its lines."""
+    record = logging.LogRecord("sonyc_ml", logging.WARNING, "", 0, "quarantined: %s", (name,), None)
+    line = OneLineFormatter("%(levelname)s %(message)s").format(record)
+    assert line.startswith("WARNING quarantined: ")
+    assert line.isprintable()
+    assert len(line.splitlines()) == 1
+    try:
+        raise ValueError("why")
+    except ValueError:
+        record.exc_info = sys.exc_info()
+    assert OneLineFormatter("%(message)s").format(record).splitlines()[-1] == "ValueError: why"
+
+
+def test_a_name_sets_no_other_variable() -> None:
+    """A status with a recording's name in it is one line for the manager."""
+    told: list[str] = []
+    notifier = Notifier(BELOW_SYSTEMD, notify=told.append)
+    notifier.ready("embedding a\nMAINPID=1.wav")
+    notifier.status("embedding b\nSTOPPING=1.wav")
+    assert told == ["READY=1\nSTATUS=embedding a\\nMAINPID=1.wav", "STATUS=embedding b\\nSTOPPING=1.wav"]

@@ -584,10 +584,21 @@ def test_the_wait_is_doubled_up_to_a_bound(node: Node, tmp_path: Path) -> None:
     assert delays[-1] == pytest.approx(MAX_BACKOFF_S)
 
 
+def test_a_name_that_is_taken_costs_one_recording(node: Node) -> None:
+    """Where a file has the place of an output's folder, that recording is quarantined, and the others go on."""
+    node.write("sub/a.wav")
+    node.write("z.wav")
+    (node.out / "sub").write_text("a file where the folder should be")
+    node.run()
+    entry = node.entry("sub/a.wav")
+    assert (entry.state, entry.reason, entry.n_attempts) == ("quarantined", "output name", 0)
+    assert node.entry("z.wav").state == "done"
+
+
 def test_what_cannot_be_stored_is_kept(node: Node) -> None:
     """The recording stays pending, nobody is blamed, and who runs the worker is told."""
     node.write("sub/a.wav")
-    (node.out / "sub").write_text("a file where the folder should be")
+    (node.out / "sub").symlink_to(node.out / "a disk that is away")
     with pytest.raises(StoreError, match="is not a folder"):
         node.run()
     entry = node.entry("sub/a.wav")

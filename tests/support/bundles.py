@@ -43,11 +43,12 @@ def configure(folder: Path, *models: Path, more: str = "") -> Config:
 
 
 def name_class(bundle: Path, name: str, parameters: dict[str, Any] | None = None) -> Path:
-    """Have the manifest name a class, with parameters, and nothing else that would build a model."""
+    """Have the manifest name a class, with parameters, and nothing else that would build a model; and accept it."""
     manifest = json.loads(bundle.with_suffix(".json").read_text())
     manifest |= {"class": name, "parameters": parameters or {}}
     manifest.pop("golden", None)
     bundle.with_suffix(".json").write_text(json.dumps(manifest))
+    maker.trust(bundle)
     return bundle
 
 

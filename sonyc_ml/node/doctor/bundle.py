@@ -48,10 +48,11 @@ def bundle(
         text = f"{settings.path} was not loaded: without /proc/cpuinfo the runtime crashes on this processor"
         return Finding("bundle", BAD, text, "see processor, above")
     try:
-        read = read_bundle(settings.path, trusted_keys=settings.trusted_keys)
+        read = read_bundle(settings.path, trusted_keys=settings.trusted_keys, trust_owners=settings.trust_owners)
         model = make_described(read, **_parameters(settings))
     except (SonycMLError, ValueError, TypeError) as error:
         keys = f" --trusted-keys {quoted(settings.trusted_keys)}" if settings.trusted_keys else ""
+        keys += "".join(f" --trust-owner {owner}" for owner in settings.trust_owners)
         remedy = f"mend it, and check it with: sonyc-ml bundle verify {quoted(settings.path)}{keys}"
         return Finding("bundle", BAD, str(error), remedy)
     keep(model)
@@ -72,7 +73,11 @@ def _vouched(model: Model, settings: ModelConfig) -> str:
 
 def _parameters(settings: ModelConfig) -> dict[str, Any]:
     """Keywords of the model itself."""
-    return {key: value for key, value in settings.parameters().items() if key not in ("trusted_keys", "golden")}
+    return {
+        key: value
+        for key, value in settings.parameters().items()
+        if key not in ("trusted_keys", "trust_owners", "golden")
+    }
 
 
 def kernels(model: Model, settings: ModelConfig) -> Finding:

@@ -18,6 +18,11 @@ from sonyc_ml.node.journal.file import store_errors
 
 STATES = ("pending", "done", "quarantined", "shed")
 COMPLETE = "complete"  # a row of the facts table that is the journal's own
+# What was quarantined, until another recording of its name was embedded: nobody has to look after it.
+REPLACED = (
+    "state = 'quarantined' AND EXISTS (SELECT 1 FROM recordings AS other WHERE other.name = recordings.name "
+    "AND other.state = 'done' AND other.found_s >= recordings.found_s)"
+)
 THIS = "WHERE name = ? AND mtime_ns = ? AND n_bytes = ?"
 
 
@@ -159,16 +164,21 @@ class JournalView:
         return dict.fromkeys(STATES, 0) | dict(rows)
 
     def reasons(self) -> dict[str, dict[str, int]]:
-        """How many recordings are in each state for each reason; what is done needs none."""
+        """How many recordings are in each state for each reason; what is done needs none.
+
+        What was quarantined and has been replaced by a recording that is done is left out.
+        """
         with store_errors(self.path):
             total = self.connection.execute("SELECT count(*) FROM recordings").fetchone()[0]
             rows = self.connection.execute(
-                "SELECT state, reason, count(*) FROM recordings WHERE state <> 'done' GROUP BY 1, 2 ORDER BY 3 DESC"
+                f"SELECT state, reason, count(*), {REPLACED} FROM recordings WHERE state <> 'done' "
+                "GROUP BY 1, 2, 4 ORDER BY 3 DESC"
             ).fetchall()
         found: dict[str, dict[str, int]] = {state: {} for state in STATES}
-        for state, reason, n in rows:
-            found[state][reason] = n
-        done = total - sum(n for _, _, n in rows)
+        for state, reason, n, is_replaced in rows:
+            if not is_replaced:
+                found[state][reason] = n
+        done = total - sum(row[2] for row in rows)
         return found | {"done": {"": done} if done else {}}
 
     def backlog(self) -> list[tuple[bool, str, int, float, float]]:

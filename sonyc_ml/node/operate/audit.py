@@ -47,8 +47,7 @@ def audit(
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
-    totals = _Totals()
-    covered, unmeasured = _add_recorded(journal, since_s, until_s, totals)
+    totals, covered, unmeasured = _recorded(journal, since_s, until_s)
     days = _days(journal, since_s, until_s, totals)
     first_s, first = _history(journal.begins_s(), days["first"])
     is_whole = first_s <= since_s
@@ -123,8 +122,9 @@ def _share(part: float, whole: float) -> float | None:
     return part / whole if whole else None
 
 
-def _add_recorded(journal: Journal, since_s: float, until_s: float, totals: _Totals) -> tuple[list[Span], list[float]]:
-    """Add what is known by itself; returns the spans that it covers, and the times of files whose span is not known."""
+def _recorded(journal: Journal, since_s: float, until_s: float) -> tuple[_Totals, list[Span], list[float]]:
+    """Totals of what is known by itself, the spans that it covers, and the times of files whose span is not known."""
+    totals = _Totals()
     covered: list[Span] = []
     unmeasured: list[float] = []
     for row in journal.recorded(since_s, until_s):
@@ -134,7 +134,7 @@ def _add_recorded(journal: Journal, since_s: float, until_s: float, totals: _Tot
             covered.append((row.start_s, row.start_s + row.duration_s))
         else:
             unmeasured.append(row.mtime_s)
-    return covered, unmeasured
+    return totals, covered, unmeasured
 
 
 def _days(journal: Journal, since_s: float, until_s: float, totals: _Totals) -> Answer:

@@ -61,8 +61,8 @@ def _recording(journal: Journal, entry: Entry, facts: Facts, pid: int | None, no
     sentences = {
         "pending": lambda: _pending(journal, entry, facts, pid, now_s),
         "done": lambda: _done(entry, outputs),
-        "quarantined": lambda: _given_up(entry, "quarantined", file),
-        "shed": lambda: _given_up(entry, "shed", file),
+        "quarantined": lambda: _given_up(journal, entry, facts, file),
+        "shed": lambda: _given_up(journal, entry, facts, file),
     }[entry.state]()
     if entry.fate:
         sentences.append(f"the recording's file {FATES.get(entry.fate, entry.fate)}")
@@ -110,8 +110,12 @@ def _done(entry: Entry, outputs: list[tuple[Path, Path | None]]) -> list[str]:
     return sentences
 
 
-def _given_up(entry: Entry, word: str, file: str | None) -> list[str]:
-    sentences = [f"{word} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+def _given_up(journal: Journal, entry: Entry, facts: Facts, file: str | None) -> list[str]:
+    sentences = [f"{entry.state} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+    path = Path(facts.daemon.folder if facts.daemon and facts.daemon.folder else "", entry.identity.name)
+    where = f"{shlex.quote(str(path))} --state {shlex.quote(str(journal.path.parent.absolute()))}"  # from any folder
     if file == "there":
-        sentences.append(f"to try it again: sonyc-ml retry {shlex.quote(entry.identity.name)}")
+        sentences.append(f"to try it again: sonyc-ml retry {where}")
+    elif file is not None:
+        sentences.append(f"to count it no more: sonyc-ml forget {where}")
     return sentences

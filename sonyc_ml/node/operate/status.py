@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of, size, span
 from sonyc_ml.base.lock import holder
 from sonyc_ml.base.process import is_clock_synchronised
-from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts
+from sonyc_ml.node.facts import SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
 from sonyc_ml.node.journal.journal import Journal
 
 Answer: TypeAlias = dict[str, Any]
@@ -55,6 +55,8 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "stopped": facts.stopped or None,
         "folder": _folder(daemon, live.folder),
         "input": _plain(live.input),
+        "sound": _plain(live.sound),
+        "left_out": live.left_out,
         "trouble": _plain(live.trouble),
         "backlog": _backlog(journal, now_s),
         "counts": _counts(journal),
@@ -121,6 +123,13 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
         words.append(f"{folder['path']}: {folder['detail']}")
     if answer["word"] != "quiet" and (answer["input"] or {}).get("word") == "quiet" and not words:
         words.append(f"no recording since {answer['input']['since']}; is the recorder running?")
+    if (answer["sound"] or {}).get("word") == SILENT:
+        n, since_text = answer["sound"]["recordings"], answer["sound"]["since"]
+        words.append(f"no sound in the last {n} recordings, since {since_text}; is the microphone connected?")
+    if answer["left_out"]:
+        words.append(
+            f"sound files in {folder['path']} that are no recordings by spool.extensions: {answer['left_out']}"
+        )
     if lag_s > MAX_LAG_S:
         words.append(f"the oldest of the backlog has waited for {span(lag_s)}")
     if is_up and reload and not reload["ok"] and reload["at"] >= since:

@@ -20,6 +20,7 @@ from pathlib import Path
 from sonyc_ml.base.folders import is_left_out, is_path_left_out
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.base.mounts import file_system_of, is_remote
+from sonyc_ml.node.config import SpoolConfig
 from sonyc_ml.node.spool.inotify import OVERFLOW, WAKE, Hint, Hints, Watch, reason
 from sonyc_ml.node.spool.leases import is_being_written
 from sonyc_ml.sound.kinds import skipped_kind
@@ -315,3 +316,16 @@ class Spool:
 def _stamp(status: os.stat_result) -> tuple[int, ...]:
     """What changes with the folder at a path, with its mode, and with the names in it."""
     return status.st_dev, status.st_ino, status.st_ctime_ns
+
+
+def spool_of(settings: SpoolConfig) -> Spool:
+    """The spool that a configuration describes."""
+    return Spool(
+        settings.folder,
+        settings.extensions,
+        recursive=settings.recursive,
+        settle_s=settings.settle_s,
+        discovery=settings.discovery,
+        rescan_s=settings.rescan_s,
+        poll_s=settings.poll_s,
+    )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.base.human import count
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import MqttConfig
+from sonyc_ml.node.telemetry.careful import careful, encrypt
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client
@@ -50,7 +51,7 @@ class Broker:
         self._complaints: set[str] = set()
         self._is_well = self._is_closing = False
         self.is_connected = False
-        self._client = _client(config, will)
+        self._client = _client(config, will, self._on_refused)
         self._client.on_connect = self._on_connect
         self._client.on_connect_fail = self._on_connect_fail
         self._client.on_disconnect = self._on_disconnect
@@ -97,6 +98,9 @@ class Broker:
             did = "went away" if was_connected else "closes the connection"
             self._complain("away", f"{self._name} {did}; {self._patience()}")
 
+    def _on_refused(self) -> None:
+        self._complain("hostile", f"{self._name} sends messages that nobody asked for, and is hung up on")
+
     def _on_publish(self, *_: Any) -> None:
         self._n_acknowledged += 1
         if not self._is_well:  # only now: a broker may let us in and throw us out at the first message
@@ -119,7 +123,7 @@ class Broker:
         return f"trying again, and keeping the last {count(self._max_waiting, 'message')}"
 
 
-def _client(config: MqttConfig, will: tuple[str, bytes]) -> Client:
+def _client(config: MqttConfig, will: tuple[str, bytes], on_refused: Callable[[], None]) -> Client:
     try:
         from paho.mqtt.client import Client  # noqa: PLC0415  an extra, of no use without a broker
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415  which 1.x, Debian 12's, does not have
@@ -127,16 +131,12 @@ def _client(config: MqttConfig, will: tuple[str, bytes]) -> Client:
         raise ConfigError(
             "mqtt.host needs paho-mqtt of version 2, which is not installed: pip install 'sonyc-ml[mqtt]'"
         ) from error
-    client = Client(CallbackAPIVersion.VERSION2, client_id(socket.gethostname()))
+    client = careful(Client, on_refused)(CallbackAPIVersion.VERSION2, client_id(socket.gethostname()))
     client.reconnect_delay_set(1, MAX_RECONNECT_S)
     client.will_set(*will, qos=1, retain=True)
     if config.password_file is not None:
         client.username_pw_set(config.username, _password(config.password_file))
-    if config.ca_file is not None:
-        try:
-            client.tls_set(ca_certs=str(config.ca_file))
-        except OSError as error:
-            raise ConfigError(f"mqtt.ca_file = {config.ca_file} cannot be used: {error.strerror or error}") from error
+    encrypt(client, config)
     client.connect_async(_host(config.host or ""), config.port)
     return client
 

@@ -300,6 +300,12 @@ def _of_facts(facts: Facts) -> list[Family]:
         _by("sonyc_ml_xnnpack_operators", "gauge", "Those that XNNPACK has taken.", "bundle", taken),
         _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", folder_up),
         _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(facts.is_quiet)),
+        _one(
+            "sonyc_ml_silent",
+            "gauge",
+            "1 if there is no sound in the last recordings.",
+            int(facts.is_silent),
+        ),
         _one("sonyc_ml_trouble", "gauge", "1 while nothing can be written.", int(facts.trouble is not None)),
     ]
 

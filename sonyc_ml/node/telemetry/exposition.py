@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 import selectors
 import socket
 import stat
@@ -27,11 +28,12 @@ logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 HOST, PATH = "127.0.0.1", "/metrics"
+HOSTS = ("localhost", HOST, "[::1]")  # and the machine's name: another would be that of a web page
+HOST_LINE = re.compile(r"^host[ \t]*:[ \t]*(.*?)(?::\d*)?[ \t]*\r?$", re.MULTILINE)
 MAX_CLIENTS = 16
 MAX_REQUEST_BYTES = 8192
 REQUEST_S = 5.0  # from the connection to the last byte of the answer
-MAX_PATIENCE_S = 3600.0  # the system takes no larger numbers than it knows
-PAUSE_S = 0.1
+MAX_PATIENCE_S, PAUSE_S = 3600.0, 0.1  # the first: the system takes no larger numbers than it knows
 SOCKET_MODE = 0o660
 
 Labels: TypeAlias = Mapping[str, str]
@@ -278,7 +280,7 @@ class Server:
         if not received:
             self._hang_up(client)
         elif not client.is_asking():
-            client.answer = self._answer(client.request)
+            client.answer = self._answer(client.request, is_local=client.connection.family == socket.AF_UNIX)
             self._selector.modify(client.connection, selectors.EVENT_WRITE, client)
             self._write(client)
 
@@ -287,11 +289,14 @@ class Server:
         if not client.answer:
             self._hang_up(client)
 
-    def _answer(self, request: bytes) -> bytes:
+    def _answer(self, request: bytes, *, is_local: bool = False) -> bytes:
         words = request.split(b"\n", 1)[0].decode("latin-1").split()
         if not _is_whole(request) or len(words) != 3 or not words[2].startswith("HTTP/1."):
             return _response("400 Bad Request", b"this is no request of HTTP\n")
         method, target, _ = words
+        hosts = set(HOST_LINE.findall(request.decode("latin-1").lower()))
+        if not (is_local or hosts <= {*HOSTS, "", socket.gethostname().lower()}):  # a page in a browser here
+            return _response("421 Misdirected Request", b"these figures are of localhost, not of that host\n")
         if method not in ("GET", "HEAD") or target.partition("?")[0] != PATH:
             return _response("404 Not Found", f"there is only GET {PATH}\n".encode())
         try:

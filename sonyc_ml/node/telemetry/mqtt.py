@@ -236,6 +236,7 @@ def state_fields(facts: Facts) -> dict[str, Any]:
         "version": daemon.version,
         "folder": facts.folder_word or None,
         "quiet": facts.is_quiet,
+        "silent": facts.is_silent,
         "trouble": facts.trouble.detail if facts.trouble else None,
         "bundles": [{"name": one.name, "version": one.version, "sha256": one.sha256} for one in daemon.bundles],
     }
