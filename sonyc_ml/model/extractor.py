@@ -48,12 +48,11 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
 
 
 def check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
-    """Refuse keywords that what makes an extractor does not take.
+    """Refuse keywords that a function does not take, by their name.
 
     Raises
     ------
     TypeError
-        Says which, and what a model of this `kind` takes.
     """
     known = inspect.signature(function).parameters
     for name in keywords:
