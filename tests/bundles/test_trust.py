@@ -471,8 +471,9 @@ def test_a_named_owner_does_not_open_folders(elsewhere: Path) -> None:
 # --- info -------------------------------------------------------------------------------------------------------------
 
 
-def test_info_shows_code_without_running_it(attack: Path, mark: Path) -> None:
+def test_info_shows_code_without_running_it(attack: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`info` says what code there is and that nobody has accepted it, and neither unpickles nor imports."""
+    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)  # another test's
     described = describe(attack)
     assert described["code"] == [{"what": next(iter(read_bundle(attack).code.values())), "accepted": False}]
     assert f"is not accepted here; to accept it: sonyc-ml bundle trust {attack}" in render(described)
