@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -44,3 +45,17 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
     for first in range(0, n_windows, STARTS_AT_ONCE):
         numbers = np.arange(first, min(n_windows, first + STARTS_AT_ONCE), dtype=np.int64)
         yield numbers * framing.hop_length - lead
+
+
+def describe_windows(extractor: Extractor) -> str:
+    """What an extractor cuts, in words: the windows' length and distance, and the sample rate."""
+    rate = f"{extractor.sample_rate} Hz" if extractor.sample_rate else "any sample rate"
+    return f"windows of {extractor.window_size_s:g} s every {extractor.hop_size_s:g} s at {rate}"
+
+
+def check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
+    """Refuse keywords that a class's `make_extractor` does not take, with a TypeError that says what it takes."""
+    known = inspect.signature(function).parameters
+    for name in keywords:
+        if name not in known:
+            raise TypeError(f"{kind} takes no {name}; it takes {', '.join(known)}")
