@@ -187,12 +187,15 @@ def csv_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
 
 
 def _later(start_time: str, seconds: float) -> str:
-    """A time in ISO 8601 so much later, to the millisecond, in its own zone."""
+    """A time in ISO 8601 so much later, to the millisecond, in its own zone; empty where there is no such date."""
     if not start_time:
         return ""
     start = datetime.fromisoformat(start_time)
     start = start if start.tzinfo else start.replace(tzinfo=UTC)
-    return (start + timedelta(milliseconds=round(seconds * 1e3))).isoformat(timespec="milliseconds")
+    try:
+        return (start + timedelta(milliseconds=round(seconds * 1e3))).isoformat(timespec="milliseconds")
+    except OverflowError:  # there is no date before the year 1 and after 9999
+        return ""
 
 
 def _tabbed(rows: Iterable[Sequence[str]]) -> bytes:

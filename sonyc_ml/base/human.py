@@ -11,9 +11,17 @@ SPANS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
+FIRST_S, LAST_S = -62135596800.0, 253402300799.0  # the years 1 to 9999, in UTC: before and after there is no date
+
+
+def date_of(time_s: float) -> datetime:
+    """A time in seconds since 1970 as one in UTC; the nearest that there is, as a broken clock may say anything."""
+    return datetime.fromtimestamp(min(max(time_s, FIRST_S), LAST_S), UTC)
+
+
 def iso(time_s: float) -> str:
-    """A time in ISO 8601, to the second, in UTC."""
-    return datetime.fromtimestamp(time_s, UTC).isoformat(timespec="seconds")
+    """A time in ISO 8601, to the second, in UTC; see :func:`date_of`."""
+    return date_of(time_s).isoformat(timespec="seconds")
 
 
 def seconds_of(time: str) -> float:
@@ -68,7 +76,7 @@ def moment(text: str, now_s: float) -> float:
         return max(0.0, now_s - float(ago[1]) * SECONDS[ago[2]])
     try:
         time_s = seconds_of(text.strip())
-        iso(time_s)  # a zone may take it beyond the last year there is
+        datetime.fromtimestamp(time_s, UTC)  # a zone may take it beyond the last year there is
         return time_s  # noqa: TRY300
     except (ValueError, OverflowError) as error:
         raise ValueError(

@@ -1,7 +1,7 @@
 """Content of files, taken strictly.
 
-A table of plain values (TOML, JSON) to frozen dataclasses: every key known, every type checked. Archives of arrays: numbers
-and texts, and nothing that could be code.
+A table of plain values (TOML, JSON) to frozen dataclasses: every key known, every type checked. Archives of arrays:
+numbers and texts, and nothing that could be code.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
-from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.identity import Identity, has_sha256, state_of
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import Ledger, Origin, Row
 from sonyc_ml.outputs.files import output_path, read_output, read_provenance
@@ -23,8 +23,11 @@ class Destination(Protocol):
     or `take` returned or was given its output, or it was `skip`-ped.
     """
 
-    def find(self, number: int, identity: Identity) -> Row | None:
-        """The output of just this recording, made in just this way, if it is there."""
+    def find(self, number: int, identity: Identity, recording: str | None = None) -> Row | None:
+        """The output of just this recording, made in just this way, if it is there.
+
+        `recording` is its path where it can be read here: with the same bytes and another time it is the same.
+        """
 
     def origin(self, name: str) -> Origin | None:
         """Which recording the output of this name is of, if it is there."""
@@ -58,7 +61,7 @@ class Files:
         self._folder, self._format, self._fingerprint, self._ledger = folder, output_format, fingerprint, ledger
         clear_up(folder)
 
-    def find(self, number: int, identity: Identity) -> Row | None:  # noqa: ARG002  files have no order
+    def find(self, number: int, identity: Identity, recording: str | None = None) -> Row | None:  # noqa: ARG002  files have no order
         """See :class:`Destination`."""
         path = self.path(identity.name)
         try:
@@ -71,7 +74,14 @@ class Files:
             if row is None or row.name != identity.name:
                 return None
             self._ledger.put(row)
-        return row if row.made_of == (*identity[1:], self._fingerprint) else None
+        if row.made_of == (*identity[1:], self._fingerprint):
+            return row
+        if recording is None or row.made_of != (identity.n_bytes, row.mtime_ns, self._fingerprint):
+            return None
+        provenance = read_provenance(path)
+        if provenance is None or not has_sha256(recording, identity[1:], provenance.recording_sha256):
+            return None
+        return touched(row, identity, self._ledger)
 
     def origin(self, name: str) -> Origin | None:
         """See :class:`Destination`."""
@@ -109,6 +119,13 @@ class Files:
     def finish(self) -> None:
         """See :class:`Destination`."""
         clear_up(self._folder)
+
+
+def touched(row: Row, identity: Identity, ledger: Ledger) -> Row:
+    """Keep that the recording of an output has another time now."""
+    row = row._replace(mtime_ns=identity.mtime_ns)
+    ledger.put(row)
+    return row
 
 
 def new_row(embedded: RecordingEmbedded, fingerprint: str, partition: str = "") -> Row:

@@ -44,6 +44,8 @@ class RecordingEmbedded:
         Of the recording (in seconds).
     elapsed_s : float
         From opening the recording until its output was on the disk (in seconds).
+    start_time_source, start_time_doubt : str
+        See :class:`sonyc_ml.sound.start_time.StartTime`.
     marks : tuple of str
         What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
     recording_sha256 : str
@@ -62,6 +64,8 @@ class RecordingEmbedded:
     elapsed_s: float
     marks: tuple[str, ...] = ()
     recording_sha256: str = ""
+    start_time_source: str = ""
+    start_time_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,8 @@ class BatchEnded:
         Recordings that got their time into their name, as it was another recording's.
     n_replaced : int
         Outputs that were made anew: of a recording that has changed, or in another way.
+    start_time_sources, start_time_doubts : dict of str to int
+        Of those embedded, how many start times have each source, and how many each doubt.
     """
 
     kind: ClassVar[str] = "ended"
@@ -122,6 +128,8 @@ class BatchEnded:
     marks: Mapping[str, int] = field(default_factory=dict)
     n_apart: int = 0
     n_replaced: int = 0
+    start_time_sources: Mapping[str, int] = field(default_factory=dict)
+    start_time_doubts: Mapping[str, int] = field(default_factory=dict)
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed

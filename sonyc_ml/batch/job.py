@@ -142,6 +142,8 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
         elapsed_s=time.perf_counter() - start_s,
         marks=provenance.marks,
         recording_sha256=provenance.recording_sha256,
+        start_time_source=provenance.start_time_source,
+        start_time_doubt=provenance.start_time_doubt,
     )
 
 

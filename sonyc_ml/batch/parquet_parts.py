@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.identity import Identity, has_sha256, state_of
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.names import checked_name
-from sonyc_ml.batch.destination import clear_up, new_row, row_of
+from sonyc_ml.batch.destination import clear_up, new_row, row_of, touched
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
@@ -67,6 +67,7 @@ class Parts:
         self._part_bytes = part_bytes
         self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
         self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
+        self._hashes: tuple[str, dict[str, str]] = "", {}  # of the recordings of a part
         self._next = 0
         self._early: dict[int, Row | None] = {}  # those before them are not done yet
         self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their partition
@@ -74,13 +75,17 @@ class Parts:
         self._reconcile()
         self._check_partition()
 
-    def find(self, number: int, identity: Identity) -> Row | None:
+    def find(self, number: int, identity: Identity, recording: str | None = None) -> Row | None:
         """See :class:`Destination`."""
         row = self._ledger.get(identity.name)
         if row is None or (row.is_waiting and row.output_state != self._waiting_state(row.name)):
             row = self._found_waiting(identity.name)
-        if row is None or row.made_of != (*identity[1:], self._fingerprint):
+        if row is None or row.made_of != (identity.n_bytes, row.mtime_ns, self._fingerprint):
             return None
+        if row.mtime_ns != identity.mtime_ns:
+            if recording is None or not has_sha256(recording, identity[1:], self._sha256(row)):
+                return None
+            row = touched(row, identity, self._ledger)
         self._put_in_order(number, row if row.is_waiting else None)
         return row
 
@@ -90,6 +95,17 @@ class Parts:
         if row is None or (row.is_waiting and row.output_state != self._waiting_state(name)):
             return None
         return self._ledger.origin(row)
+
+    def _sha256(self, row: Row) -> str:
+        """Of the recording of an output; empty where the output is damaged."""
+        with suppress(parquet.DamagedPartError, OSError):
+            if row.is_waiting:
+                return parquet.read_waiting(self.path(row.name)).provenance.recording_sha256
+            if self._hashes[0] != row.path:  # the recordings of a part follow one another
+                recordings = parquet.read_description(self._folder / row.path).recordings
+                self._hashes = row.path, {found.recording: found.recording_sha256 for found, _ in recordings}
+            return self._hashes[1].get(row.name, "")
+        return ""
 
     def path(self, name: str) -> Path:
         """See :class:`Destination`."""

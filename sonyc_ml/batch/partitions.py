@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from urllib.parse import quote
 
+from sonyc_ml.base.human import date_of, seconds_of
 from sonyc_ml.errors import ConfigError
 
 KEYS = ("day", "node")
@@ -47,7 +47,8 @@ def parse_keys(text: str) -> tuple[str, ...]:
 def _day(start_time: str) -> str:
     if not start_time:
         return UNKNOWN
-    return datetime.fromisoformat(start_time).astimezone(UTC).date().isoformat()
+    # In a zone of its own, the first or the last day that there is may have no date in UTC.
+    return date_of(seconds_of(start_time)).date().isoformat()
 
 
 def _node(name: str) -> str:

@@ -131,6 +131,8 @@ class _Run:
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
         self._start_times = batch.job.start_times()
+        self._sources: Counter[str] = Counter()  # of start times
+        self._doubts: Counter[str] = Counter()
         self._sound_s = 0.0
         self._n_apart = self._n_replaced = 0
 
@@ -142,6 +144,8 @@ class _Run:
             if isinstance(event, RecordingEmbedded):
                 self._sound_s += event.duration_s
                 self._marks.update(event.marks)
+                self._sources[event.start_time_source] += 1
+                self._doubts.update(filter(None, [event.start_time_doubt]))
             yield event
             if isinstance(event, RecordingFailed) and self._batch.strict:
                 return
@@ -159,6 +163,8 @@ class _Run:
             marks=dict(self._marks),
             n_apart=self._n_apart,
             n_replaced=self._n_replaced,
+            start_time_sources=dict(self._sources),
+            start_time_doubts=dict(self._doubts),
         )
 
     def _each(self) -> Iterator[BatchEvent]:
@@ -206,7 +212,8 @@ class _Run:
                 self._destination.path(source.name)  # first: of a bad name nothing is looked up
                 identity = source.identity()
                 name = name_apart(source, identity, self._destination, self._start_times)
-                row = self._destination.find(number, identity._replace(name=name))
+                here = None if source.is_remote else source.path
+                row = self._destination.find(number, identity._replace(name=name), here)
             except RecordingError as error:
                 failed = RecordingFailed(source.name, source.path, word_for(error), f"{source.path}: {error}")
             except OSError as error:

@@ -182,12 +182,9 @@ def read_bundle(
     if os.path.lexists(manifest_path):
         state = state or MachineState()
         bundle = _read_described(path, manifest_path, trusted_keys, state, owner_ids(trust_owners))
-        code = frozenset(bundle.code)
-        if not code:
-            return bundle
-        if trusted_keys is not None or state.ran(bundle.sha256):  # signed; or of a time before acceptance was asked for
-            return replace(bundle, accepted=code)
-        return replace(bundle, accepted=code & (state.accepted() | frozenset(accepted)))
+        return replace(
+            bundle, accepted=_accepted(bundle, state, frozenset(accepted), is_signed=trusted_keys is not None)
+        )
     if trusted_keys is not None:
         raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
     network = read_plain(path)
@@ -197,6 +194,14 @@ def read_bundle(
             f"sonyc-ml bundle trust {quoted(path)}"
         )
     return Bundle(path.stem, path, None, {path.name: network}, hashlib.sha256(network).hexdigest())
+
+
+def _accepted(bundle: Bundle, state: MachineState, named: frozenset[str], *, is_signed: bool) -> frozenset[str]:
+    """Which code of a bundle may run: signed, run here before acceptance was asked for, remembered, or named."""
+    code = frozenset(bundle.code)
+    if not code or is_signed or state.ran(bundle.sha256):
+        return code
+    return code & (state.accepted() | named)
 
 
 def _read_described(

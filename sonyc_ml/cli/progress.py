@@ -15,6 +15,7 @@ from typing import Any, Self
 from sonyc_ml.base.human import count, shown, span
 from sonyc_ml.batch.events import BatchBegun, BatchEnded, BatchEvent, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.sound.kinds import in_words
+from sonyc_ml.sound.start_time.words import in_words as start_times_in_words
 
 LINE_S = 30.0  # between two lines in a log
 RATE_S = 10.0  # nothing is said of what is left before so much time has passed, or a hundredth of the recordings
@@ -155,6 +156,8 @@ class Progress:
         if ended.marks:
             marks = ", ".join(f"{n:,} {mark}" for mark, n in ended.marks.items())
             parts.append(f"{marks} (see note and level_dbfs in the outputs)")
+        if starts := start_times_in_words(ended.start_time_sources, ended.start_time_doubts, "--start-pattern"):
+            parts.append(starts)
         if ended.skipped:
             parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
         return "; ".join(parts)

@@ -194,8 +194,7 @@ class Model:
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
-                f"sr is not given: y is taken to be at {assumed} Hz, the rate of {self.bundle.name}; give the rate of "
-                "y as sr",
+                f"y is taken to be at {assumed} Hz, the rate of {self.bundle.name}: if it is not, give its own as sr",
                 AssumedSampleRateWarning,
                 stacklevel=3,
             )
@@ -246,10 +245,8 @@ class Model:
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.source}: {error}") from error
         times = start_times or StartTimes()
-        settings = self._settings(hop_size, times)
-        provenance = make_provenance(
-            recording, name or recording.name, times, progress, self.bundle, self._versions, settings
-        )
+        made_by = (self.bundle, self._versions, self._settings(hop_size, times))
+        provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
         return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(

@@ -54,7 +54,12 @@ def describe_windows(extractor: Extractor) -> str:
 
 
 def check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
-    """Refuse keywords that a class's `make_extractor` does not take, with a TypeError that says what it takes."""
+    """Refuse keywords that a function does not take, by their name.
+
+    Raises
+    ------
+    TypeError
+    """
     known = inspect.signature(function).parameters
     for name in keywords:
         if name not in known:

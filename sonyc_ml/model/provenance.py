@@ -74,6 +74,7 @@ def make_provenance(
         n_samples=recording.n_samples,
         start_time=start.text,
         start_time_source=start.source,
+        start_time_doubt=start.doubt,
         clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
         salvaged=recording.salvaged,
         **recording.description,

@@ -99,7 +99,7 @@ class RecordingsConfig:
     abandoned_s: float = 600.0
     max_attempts: int = 3
     silent_after: int = 6
-    start_patterns: tuple[str, ...] = ("%Y%m%dT%H%M%S%z", "%Y%m%d_%H%M%S")
+    start_patterns: tuple[str, ...] = ("recorders",)
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:

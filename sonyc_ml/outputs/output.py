@@ -36,7 +36,8 @@ class Provenance:
     start_time : str
         When the recording begins, ISO 8601 with its zone.
     start_time_source : str
-        Where that is from: ``name``, ``audiomoth``, ``bext`` or ``mtime``; see :mod:`sonyc_ml.sound.start_time`.
+        Where that is from: ``name``, ``audiomoth``, ``guano``, ``bext`` or ``mtime``; see
+        :class:`sonyc_ml.sound.start_time.StartTime`.
     clock_synchronised : str
         Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
         ``unknown``.
@@ -62,6 +63,8 @@ class Provenance:
     n_elapsed : int
         Length of the recording in time (in samples), with what a triggered recorder left out; 0 where that is
         `n_samples`.
+    start_time_doubt : str
+        Why `start_time` may be wrong, as in ``before 2000``; empty where nothing speaks against it.
     level_dbfs : float
         Root mean square of the recording without its constant part, in dB of full scale, -200 where nothing is left;
         infinity in outputs from before it was kept.
@@ -92,6 +95,7 @@ class Provenance:
     note: str = ""
     segments: str = ""
     n_elapsed: int = 0
+    start_time_doubt: str = ""
     level_dbfs: float = math.inf
     clipped_share: float = 0.0
     identical_share: float = 0.0

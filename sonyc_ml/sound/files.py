@@ -22,6 +22,7 @@ from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels import Levels, largest_of
 from sonyc_ml.sound.opening import Sound, count_left, open_sound
 from sonyc_ml.sound.start_time import StartTime, StartTimes
+from sonyc_ml.sound.start_time.metadata import read_timestamp
 from sonyc_ml.sound.triggered import Segment
 from sonyc_ml.sound.unfinished import RawSound
 
@@ -109,6 +110,11 @@ class FileRecording:
     def origination(self) -> str:
         """When the header says that the sound begins; see :func:`sonyc_ml.sound.header.read_origination`."""
         return read_origination(self._descriptor, self.n_bytes)
+
+    @property
+    def timestamp(self) -> str:
+        """When GUANO says that the sound begins; see :func:`sonyc_ml.sound.start_time.metadata.read_timestamp`."""
+        return read_timestamp(self._descriptor, self.n_bytes)
 
     @property
     def description(self) -> dict[str, Any]:

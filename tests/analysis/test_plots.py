@@ -20,6 +20,7 @@ pytest.importorskip("matplotlib", reason="pictures are an extra")
 import matplotlib.image
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.text import Text
 
 from sonyc_ml import cli
 from sonyc_ml.analysis.plots import day as plot_day
@@ -174,6 +175,29 @@ def test_a_day_says_what_it_shows(day: Path, tmp_path: Path) -> None:
     assert any(text.startswith("72 recordings") for text in found)
     assert any("hatched: not recorded" in text for text in found)
     assert any(text.startswith("Component 1 (") for text in found)
+
+
+def test_a_day_says_where_its_start_times_come_from() -> None:
+    """The footnote counts the start times of that day that are the file's, and those in doubt, if there are any."""
+    remarks = (("mtime", ""), ("mtime", "before 2000"), ("guano", ""), ("name", ""))
+    outputs = [output_at(NOON + timedelta(minutes=n)) for n in range(4)]
+    others = [output_at(NOON + timedelta(days=1, minutes=n)) for n in range(2)]
+    made = [
+        dataclasses.replace(
+            output,
+            provenance=dataclasses.replace(output.provenance, start_time_source=source, start_time_doubt=doubt),
+        )
+        for output, (source, doubt) in zip(outputs, remarks, strict=True)
+    ]
+    view = plot_day.look_at(lambda: [*made, *others], UTC, NOON.date())
+    assert view.note_on_starts == (
+        "start times: 1 by name, 1 by metadata, 2 by the file's time; see start_time_source in the outputs; "
+        "start times in doubt: 1 before 2000 (see start_time_doubt in the outputs)"
+    )
+    with drawing.style():
+        footnote = " ".join(text.get_text() for text in plot_day.draw(view).findobj(Text)).replace("\n", " ")
+    assert "start times: 1 by name, 1 by metadata, 2 by the file's time" in footnote
+    assert plot_day.look_at(lambda: [*made, *others], UTC, others[0].times()[0].item().date()).note_on_starts == ""
 
 
 def test_nothing_is_drawn_where_nothing_was_recorded(day: Path) -> None:

@@ -205,6 +205,31 @@ def test_partitions(text: str, partition: str) -> None:
     assert Partition(("node", "day"))("a.wav", "") == "node=unknown/day=unknown"
 
 
+@pytest.mark.parametrize(
+    ("start_time", "day"),
+    [
+        ("0001-01-01T00:00:00+14:00", "0001-01-01"),
+        ("0001-01-01T00:00:00-12:00", "0001-01-01"),
+        ("9999-12-31T23:59:59.500+00:00", "9999-12-31"),
+        ("9999-12-31T23:59:59-12:00", "9999-12-31"),
+        ("1970-01-01T00:05:54+00:00", "1970-01-01"),
+    ],
+)
+def test_the_ends_of_time(start_time: str, day: str) -> None:
+    """The first and the last day that there are have a partition in every zone."""
+    assert Partition()("a.wav", start_time) == f"day={day}"
+
+
+def test_a_batch_with_the_ends_of_time(batch: Batch, tmp_path: Path) -> None:
+    """Recordings of the years 1 and 9999, east and west of Greenwich, are embedded with the others."""
+    for name in ("00010101_000000.wav", "99991231_235959.wav"):
+        write_recording(tmp_path / "in" / name, seconds=1)
+    for time_zone in ("Asia/Tokyo", "America/New_York"):
+        made = replace(batch, folder=batch.folder / time_zone, job=replace(batch.job, time_zone=time_zone))
+        assert len([event for event in run(made) if isinstance(event, RecordingEmbedded)]) == 8
+        assert len(list(iter_outputs(made.folder))) == 8
+
+
 def test_wrong_places() -> None:
     """A partition that there is not is refused."""
     for text in ("week", "day,day", ""):

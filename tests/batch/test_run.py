@@ -400,3 +400,33 @@ def is_alive(pid: int) -> bool:
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return False
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_another_time_is_not_another_recording(output_format: str, batch: Batch, tmp_path: Path) -> None:
+    """Recordings whose times were shifted, rounded or set anew are kept; one with as many other bytes is embedded."""
+    batch = replace(batch, output_format=output_format)
+    run(batch)
+    before = outputs(batch.folder)
+    paths = sorted((tmp_path / "in").rglob("*.wav"))
+    for path, shift_ns in zip(paths, (3600 * 10**9, -1_234_567_891, 7, 400 * 86400 * 10**9), strict=False):
+        mtime_ns = path.stat().st_mtime_ns + shift_ns
+        os.utime(path, ns=(mtime_ns, mtime_ns))
+    assert named(run(batch), RecordingEmbedded) == []
+    assert outputs(batch.folder) == before
+    forget(batch)  # the outputs alone know as much
+    assert named(run(batch), RecordingEmbedded) == []
+    content = bytearray(paths[0].read_bytes())
+    content[-1] ^= 1
+    paths[0].write_bytes(content)
+    assert named(run(batch), RecordingEmbedded) == [paths[0].relative_to(tmp_path / "in").as_posix()]
+
+
+def test_nothing_is_read_again_where_times_hold(batch: Batch, tmp_path: Path) -> None:
+    """What is done is known by size and time alone: recordings that could not be read any more are kept."""
+    run(batch)
+    for path in (tmp_path / "in").rglob("*.wav"):
+        status = path.stat()
+        path.write_bytes(bytes(status.st_size))
+        os.utime(path, ns=(status.st_mtime_ns, status.st_mtime_ns))
+    assert len(named(run(batch), RecordingKept)) == 12

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonyc_ml.outputs.reading import iter_outputs
 from tests.conftest import PATIENCE_S, write_recording
+from tests.support import wavs
 
 
 def command(*arguments: object) -> list[str]:
@@ -38,11 +40,42 @@ def test_a_folder_becomes_a_folder(tmp_path: Path, tiny_bundle: Path) -> None:
     arguments = (tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out", "--workers", 2)
     result = embed(*arguments)
     assert (result.returncode, result.stdout) == (0, "")
-    assert re.fullmatch(r"embedded 2 of 2 recordings; 2 s of sound in .*, [\d,]+ x real time\n", result.stderr)
+    starts = "start times: 2 by the file's time; see --start-pattern"
+    assert re.fullmatch(
+        rf"embedded 2 of 2 recordings; 2 s of sound in .*, [\d,]+ x real time; {starts}\n", result.stderr
+    )
     for name in ("a.wav.npz", "sub/b.flac.npz"):
         with np.load(tmp_path / "out" / name, allow_pickle=False) as output:
             assert output["embedding"].shape == (1, 5)
     assert embed(*arguments).stderr == "embedded 0 of 2 recordings; 2 were embedded already\n"
+
+
+def test_where_start_times_come_from(tmp_path: Path, tiny_bundle: Path) -> None:
+    """The last line says how many start times are the file's, and which are in doubt; the outputs say which."""
+    names = ("20240501_063000.wav", "20240501T063000+1000.wav", "19700101_000554.WAV", "night1.wav", "b/night2.wav")
+    for name in names:
+        write_recording(tmp_path / "in" / name)
+    with (tmp_path / "in" / "night1.wav").open("ab") as file:
+        file.write(wavs.chunk(b"guan", wavs.guano("2024-05-01T06:30:00+02:00")))
+    for name in names:
+        os.utime(tmp_path / "in" / name, (1714545001, 1714545001))
+    arguments = (tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out")
+    line = embed(*arguments).stderr.splitlines()[-1]
+    assert "; start times: 3 by name, 1 by metadata, 1 by the file's time; see --start-pattern; " in line
+    assert "; start times in doubt: 1 before 2000 (see start_time_doubt in the outputs)" in line
+    outputs = {output.provenance.recording: output.provenance for output in iter_outputs(tmp_path / "out")}
+    assert outputs["night1.wav"].start_time == "2024-05-01T06:30:00+02:00"
+    assert outputs["19700101_000554.WAV"].start_time_doubt == "before 2000"
+    assert {name for name in names if outputs[name].start_time_doubt} == {"19700101_000554.WAV"}
+
+
+def test_start_times_that_are_well(tmp_path: Path, tiny_bundle: Path) -> None:
+    """Nothing is said of start times where names say all of them."""
+    for i in range(3):
+        write_recording(tmp_path / "in" / f"20240501_06300{i}.wav")
+        os.utime(tmp_path / "in" / f"20240501_06300{i}.wav", (1714545001, 1714545001))
+    result = embed(tmp_path / "in", "--model", tiny_bundle, "--output", tmp_path / "out")
+    assert "start time" not in result.stderr
 
 
 def test_quiet_and_verbose(tmp_path: Path, tiny_bundle: Path) -> None:

@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from sonyc_ml.base.process import STA_UNSYNC, TIME_ERROR, is_clock_synchronised
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import PATTERNS, StartTime, StartTimes
+from sonyc_ml.sound.start_time.names import NamePatterns
 from tests.support import wavs
+from tests.support.said import Said
 from tests.support.wavs import bext, info
 
 SOUND = bytes(range(200)) * 80  # half a second of 16 bits at 16 kHz
@@ -42,9 +44,10 @@ def start_of(
 
 
 def named(name: str, *patterns: str, time_zone: str = "UTC") -> str:
-    """What a name says, without looking at the recording."""
-    time = StartTimes(patterns or PATTERNS, time_zone)._in_name(name)
-    return StartTime(time, "name").text if time else ""
+    """What a name says; empty where it says nothing."""
+    silent: Any = Said()
+    start = StartTimes(patterns or PATTERNS, time_zone)(silent, name)
+    return start.text if start.source == "name" else ""
 
 
 def commented(comment: str, folder: Path) -> StartTime:
@@ -110,15 +113,17 @@ def test_patterns(pattern: str, name: str, text: str) -> None:
 def test_patterns_round_trip(time: datetime, zone: timezone, pattern: str, before: str, behind: str) -> None:
     """A time that strftime writes into a name is the time that is read from it, whatever stands round it."""
     time = time.replace(microsecond=time.microsecond if "%f" in pattern else 0, tzinfo=zone)
-    assert StartTimes((pattern,))._in_name(before + time.strftime(pattern) + behind) == time
+    shown = NamePatterns((pattern,))(before + time.strftime(pattern) + behind)
+    assert shown is not None
+    assert shown.wall.replace(tzinfo=shown.zone) == time
 
 
 @given(st.integers(10**8, 10**10 - 1), others, others)
 def test_seconds_round_trip(seconds: int, before: str, behind: str) -> None:
     """Seconds since 1970 in a name are the time that they count to."""
-    time = StartTimes(("%s",))._in_name(f"{before}{seconds}{behind}")
-    assert time is not None
-    assert time.timestamp() == seconds
+    shown = NamePatterns(("%s",))(f"{before}{seconds}{behind}")
+    assert shown is not None
+    assert shown.wall.timestamp() == seconds
 
 
 @given(st.text(), st.sampled_from([*PATTERNS, "%s", "%y%j", "%d.%m.%Y %f"]), st.sampled_from(["UTC", "Asia/Kathmandu"]))
@@ -251,11 +256,7 @@ def test_the_files_time(tmp_path: Path) -> None:
 @pytest.mark.parametrize("year", [-300_000, 300_000])
 def test_a_time_beyond_all_dates(year: int) -> None:
     """A file may have any time; the nearest date that there is stands for it."""
-
-    class Distant:
-        comment, origination, mtime_ns, duration_s = "", "", year * 31_557_600 * 10**9, 1.0
-
-    distant: Any = Distant()
+    distant: Any = Said(mtime_ns=year * 31_557_600 * 10**9)
     assert StartTimes()(distant, "a.wav").text[:4] == ("0001" if year < 0 else "9999")
 
 

@@ -101,6 +101,11 @@ def info(comment: str) -> bytes:
     return b"INFO" + chunk(b"ICMT", comment.encode() + b"\0")
 
 
+def guano(timestamp: str) -> bytes:
+    """What stands in a ``guan`` chunk that says when the sound begins."""
+    return f"GUANO|Version: 1.0\nMake: Example\nTimestamp: {timestamp}\nModel: X\n".encode()
+
+
 SYNTHETIC = {
     "pcm8.wav": ("WAV", "PCM_U8"),
     "pcm16.wav": ("WAV", "PCM_16"),

@@ -7,6 +7,7 @@ here.
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.analysis.plots.components import Floats, Indices, Numbers, Reservoir
-from sonyc_ml.base.human import seconds_of
+from sonyc_ml.base.human import FIRST_S, LAST_S, seconds_of
 from sonyc_ml.outputs.output import Output
+from sonyc_ml.sound.start_time.words import in_words
 
 BIN_WIDTHS_S = (60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 MOST_BINS = 288  # five minutes each in a day
@@ -41,6 +43,8 @@ class Timetable:
         SHA-256 of each bundle.
     hop_size_s : float
         The longest distance between windows (in seconds).
+    sources, doubts : tuple of str
+        Of each start time; see :class:`sonyc_ml.sound.start_time.StartTime`.
     """
 
     starts_s: Numbers
@@ -48,6 +52,14 @@ class Timetable:
     bundle: Indices
     bundles: tuple[str, ...]
     hop_size_s: float
+    sources: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+
+    def note_on_starts(self, there: npt.NDArray[np.bool_]) -> str:
+        """What is to be said of the start times of some recordings; empty where all is well."""
+        chosen = np.flatnonzero(there).tolist()
+        sources, doubts = (Counter(words[i] for i in chosen) for words in (self.sources, self.doubts))
+        return in_words(sources, doubts, "start_time_source in the outputs")
 
     def within(self, start_s: float, end_s: float) -> npt.NDArray[np.bool_]:
         """Which recordings have some sound in a span, `(n_recordings,)`."""
@@ -55,12 +67,16 @@ class Timetable:
 
     def days(self, zone: tzinfo) -> Counter[date]:
         """How many recordings begin on each day of a time zone."""
-        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in self.starts_s.tolist())
+        # The first and the last day that there are have no date in some zones.
+        starts_s = np.clip(self.starts_s, FIRST_S + 86400, LAST_S - 86400)
+        return Counter(datetime.fromtimestamp(start_s, zone).date() for start_s in starts_s.tolist())
 
 
 def read_timetable(outputs: Iterable[Output]) -> Timetable:
     """When the recordings of some outputs were made."""
     starts_s, ends_s, numbers = [], [], []
+    sources: list[str] = []
+    doubts: list[str] = []
     bundles: dict[str, int] = {}
     hop_size_s = 0.0
     for output in outputs:
@@ -69,9 +85,11 @@ def read_timetable(outputs: Iterable[Output]) -> Timetable:
         ends_s.append(end_s)
         numbers.append(bundles.setdefault(output.provenance.bundle_sha256, len(bundles)))
         hop_size_s = max(hop_size_s, output.provenance.hop_size_s)
+        sources.append(sys.intern(output.provenance.start_time_source))
+        doubts.append(sys.intern(output.provenance.start_time_doubt))
     return Timetable(
         np.array(starts_s, np.float64), np.array(ends_s, np.float64), np.array(numbers, np.intp), tuple(bundles),
-        hop_size_s,
+        hop_size_s, tuple(sources), tuple(doubts),
     )  # fmt: skip
 
 

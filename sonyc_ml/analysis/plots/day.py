@@ -58,6 +58,8 @@ class DayView:
         Of the scores.
     provenance : Provenance
         Of one of the outputs, for the names of what made them.
+    note_on_starts : str
+        What is to be said of where the start times come from; empty where all is well.
     """
 
     start_s: float
@@ -70,6 +72,7 @@ class DayView:
     n_others: int
     labels: tuple[str, ...]
     provenance: Provenance
+    note_on_starts: str = ""
 
 
 def look_at(
@@ -114,6 +117,7 @@ def look_at(
         n_others=int((there & ~chosen).sum()),
         labels=last.labels,
         provenance=last.provenance,
+        note_on_starts=timetable.note_on_starts(chosen),
     )
 
 
@@ -279,4 +283,6 @@ def _footnote(span_: DayView, heat: Heat) -> list[str]:
     ]
     if span_.n_others:
         parts.append(f"without {count(span_.n_others)} of other bundles")
+    if span_.note_on_starts:
+        parts += span_.note_on_starts.split("; ")
     return parts

@@ -179,8 +179,9 @@ def draw(view: View, width_inch: float = drawing.WIDTH_INCH, height_inch: float 
     bottom.set_xlim(view.timeline.start_s, view.timeline.end_s)
     drawing.seconds_axis(bottom, view.timeline.end_s)
     provenance = view.output.provenance
-    sources = {"name": "", "mtime": " (by the file's time)"}
-    begins = provenance.start_time + sources.get(provenance.start_time_source, "")
+    remarks = ["by the file's time"] if provenance.start_time_source == "mtime" else []
+    remarks += [f"in doubt: {provenance.start_time_doubt}"] if provenance.start_time_doubt else []
+    begins = provenance.start_time + (f" ({', '.join(remarks)})" if remarks else "")
     drawing.with_heading(figure, provenance.recording, begins, _footnote(view))
     return figure
 

@@ -43,9 +43,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
     now_s = time.time() if now_s is None else now_s
     facts, pid = journal.facts(), holder(journal.path.parent)
     daemon = facts.daemon or DaemonFacts()
-    # Until it has loaded its bundles, the facts are those of the daemon before it.
-    is_up = facts.is_of(pid)
-    live = facts if is_up else Facts()
+    is_up = facts.is_of(pid)  # until it has loaded its bundles, the facts are those of the daemon before it
     answer: Answer = {
         "running": pid is not None,
         "pid": pid,
@@ -53,11 +51,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "version": daemon.version or None,
         "recording": recording_at_work(journal, daemon) if is_up else None,
         "stopped": facts.stopped or None,
-        "folder": _folder(daemon, live.folder),
-        "input": _plain(live.input),
-        "sound": _plain(live.sound),
-        "left_out": live.left_out,
-        "trouble": _plain(live.trouble),
+        **_of_facts(daemon, facts if is_up else Facts()),
         "backlog": _backlog(journal, now_s),
         "counts": _counts(journal),
         "last_output": _last_output(journal, now_s),
@@ -70,6 +64,17 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
     answer["word"], answer["text"] = _doing(answer, facts.daemon, now_s, is_up=is_up)
     answer["attention"] = _attention(answer, is_up=is_up, since=daemon.since)
     return answer
+
+
+def _of_facts(daemon: DaemonFacts, live: Facts) -> Answer:
+    """What the daemon that runs says of its folder, its recordings and its disk."""
+    return {
+        "folder": _folder(daemon, live.folder),
+        "input": _plain(live.input),
+        "sound": _plain(live.sound),
+        "left_out": live.left_out,
+        "trouble": _plain(live.trouble),
+    }
 
 
 def recording_at_work(journal: Journal, daemon: DaemonFacts) -> Answer | None:
