@@ -1,4 +1,18 @@
-"""Recordings of acoustic sensor nodes into embeddings, on the node."""
+"""Recordings of acoustic sensor nodes into embeddings, on the node.
+
+::
+
+    import sonyc_ml
+
+    model = sonyc_ml.load_model("models/NAME.tflite")  # with NAME.json and NAME.pkl beside it, where there are some
+    y, sr = sonyc_ml.read_recording("a.wav")
+    embedding = model.get_embedding(y, sr)  # (n_windows, n_dims)
+    outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has
+    model.process_file("a.wav", "a.npz")  # the same, written to a file; memory does not grow with the recording
+    table = sonyc_ml.read_embeddings("outputs/").to_pandas()
+
+What can go wrong is in `sonyc_ml.errors`. The command ``sonyc-ml --help`` lists what there is for the shell.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +20,7 @@ TYPE_CHECKING = False  # typing takes longer to import than the rest of `sonyc-m
 if TYPE_CHECKING:
     from typing import Any
 
+    from sonyc_ml import errors
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.loading import load_model
@@ -16,6 +31,7 @@ __all__ = [
     "AudioModel",
     "PCMModel",
     "SpecModel",
+    "errors",
     "get_features",
     "iter_outputs",
     "load_model",
@@ -39,4 +55,11 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module  # noqa: PLC0415
 
+    if name == "errors":
+        return import_module(f"{__name__}.errors")
     return getattr(import_module(f"{__name__}.{_HOMES.get(name, 'model')}"), name)
+
+
+def __dir__() -> list[str]:
+    """List what there is to use: names that are imported later are not among the globals yet."""
+    return sorted({*__all__, "__all__", "__doc__", "__file__", "__name__", "__path__", "__spec__", "__version__"})

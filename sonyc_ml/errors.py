@@ -4,26 +4,35 @@
 
     SonycMLError
     ├── ConfigError                  exit 2, says which key
+    │   └── MissingOutputsError      there is no such folder; a FileNotFoundError too
     ├── BundleError                  refuse to start, or keep the old bundle
     │   ├── BundleIntegrityError     digest, signature, owner or mode
-    │   └── BundleMismatchError      shapes, dtypes, versions, golden vector
+    │   ├── BundleMismatchError      shapes, dtypes, versions, golden vector
+    │   └── MissingBundleError       a file of it is not there; a FileNotFoundError too
     ├── RecordingError               this recording is refused with its reason; carry on
     │   ├── UnreadableRecordingError
     │   │   └── UnfinishedRecordingError  leave it alone; salvage it or give it up once it is old
     │   ├── EmptyRecordingError
     │   └── OutputNameError
     ├── UnavailableRecordingError    keep the recording, try again later: no permission, I/O error
-    │   └── VanishedRecordingError   it is gone
+    │   └── VanishedRecordingError   it is gone; a FileNotFoundError too
     ├── StoreError                   keep the recording, back off, try again
     │   └── JournalDamagedError      make it again from the folder and the outputs
     ├── ClusterError                 end; what is finished stays
     └── CrashError                   exit 70: to start again would be to crash again
+
+    UserWarning
+    └── SonycMLWarning               the work goes on, by what the warning says
+        ├── AssumedSampleRateWarning
+        └── OwnFunctionWarning
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``. Where the call is
 what a user asked for, :class:`UserMistakes` makes a ``ConfigError`` of it.
 """
 
 from __future__ import annotations
+
+import errno
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
@@ -34,8 +43,26 @@ class SonycMLError(Exception):
     """Anything this package refuses; its text is one sentence for the user."""
 
 
+class MissingFileError(FileNotFoundError):
+    """What errors about a missing file have in common: ``except FileNotFoundError`` catches them.
+
+    Made of one sentence, as every error here, so that it can be pickled; the number and text of the system are those
+    of every missing file.
+    """
+
+    errno = errno.ENOENT
+    strerror = "No such file or directory"
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
 class ConfigError(SonycMLError):
     """A configuration that cannot be meant as written."""
+
+
+class MissingOutputsError(ConfigError, MissingFileError):
+    """A folder of outputs, or an output, that is not there."""
 
 
 class UserMistakes:
@@ -76,6 +103,10 @@ class BundleMismatchError(BundleError):
     """A bundle whose parts do not fit each other, or not this machine."""
 
 
+class MissingBundleError(BundleError, MissingFileError):
+    """A bundle that is not there, or lacks one of its files."""
+
+
 class RecordingError(SonycMLError):
     """One recording that cannot be embedded; the others can."""
 
@@ -100,7 +131,7 @@ class UnavailableRecordingError(SonycMLError):
     """A recording that cannot be read for now: no permission, an I/O error, too many open files."""
 
 
-class VanishedRecordingError(UnavailableRecordingError):
+class VanishedRecordingError(UnavailableRecordingError, MissingFileError):
     """A recording that is not there any more."""
 
 
@@ -118,6 +149,18 @@ class ClusterError(SonycMLError):
 
 class CrashError(SonycMLError):
     """What is to be loaded would kill the process."""
+
+
+class SonycMLWarning(UserWarning):
+    """Something was taken to be so that nobody said."""
+
+
+class AssumedSampleRateWarning(SonycMLWarning):
+    """Samples came without their sample rate."""
+
+
+class OwnFunctionWarning(SonycMLWarning):
+    """A function of the user's own gives other features for long recordings than for short ones."""
 
 
 # What a recording is refused for, in a word or two to count by; the first that fits.

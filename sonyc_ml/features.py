@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
 
 AMIN = np.float32(1e-10)  # the smallest mel magnitude that has a level
+LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
 TOP_DB = np.float32(80)  # how far below its loudest point a window is still looked at, dB
 N_FRAMES_AT_ONCE = 64  # half a megabyte of float64 spectra: stays in the cache
 BLOCK_S = 30.0  # a block of windows spans about so long …
@@ -650,24 +651,48 @@ def _import_soxr(res_type: str) -> Any:
 
 
 def checked_samples(y: Floats) -> Floats:
-    """Return `y` as float32 `(n_samples,)`, or say what is wrong with it."""
-    y = np.asarray(y)
+    """Return `y` as float32 `(n_samples,)`, or say what is wrong with it.
+
+    Raises
+    ------
+    TypeError
+        It is no array of floating point numbers.
+    ValueError
+        It is not mono, is empty, or holds NaN, infinity or what is far beyond full scale.
+    """
+    try:
+        y = np.asarray(y)
+    except (ValueError, TypeError) as error:
+        raise TypeError(f"y must be an array of samples, and cannot be made one: it is a {type(y).__name__}") from error
+    if y.dtype.kind not in "fiub":
+        raise TypeError(f"y must be an array of floating point samples in [-1, 1], not of {y.dtype}")
     if y.dtype.kind != "f":
         raise TypeError(
             f"y must be floating point in [-1, 1], not {y.dtype}; divide integer samples by their full scale"
         )
     if y.ndim != 1:
         raise ValueError(f"y must be mono, shape (n_samples,), not {y.shape}")
+    if not len(y):
+        raise ValueError("y is empty: there is not a single sample")
+    if not (y.min() >= -LOUDEST and y.max() <= LOUDEST):  # NaN is neither
+        kind = "samples as large as no sound is; full scale is 1" if np.isfinite(y).all() else "NaN or infinity"
+        raise ValueError(f"y holds {kind}")
     return np.ascontiguousarray(y, np.float32)
 
 
+def checked_sample_rate(sr: float) -> int:
+    """Return a sample rate (in Hz) as a whole number, or say what is wrong with it, with a ValueError."""
+    return _positive_int("sr", sr)
+
+
 def _positive(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float, np.integer, np.floating)) and 0 < value < math.inf):
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not (is_number and 0 < value < math.inf):
         raise ValueError(f"{name} must be a number above 0, not {value!r}")
     return float(value)
 
 
-def _positive_int(name: str, value: int) -> int:
+def _positive_int(name: str, value: float) -> int:
     if _positive(name, value) != int(value):
         raise ValueError(f"{name} must be a whole number, not {value!r}")
     return int(value)

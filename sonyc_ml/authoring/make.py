@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,9 @@ from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_descr
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
-from sonyc_ml.errors import BundleError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
 from sonyc_ml.model import Model
+from sonyc_ml.model.function_extractor import FunctionExtractor
 from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
 
 
@@ -62,6 +64,11 @@ def make_bundle(
     -------
     Manifest
 
+    Warns
+    -----
+    OwnFunctionWarning
+        A function of your own gives other features where a recording is so long that it is embedded in blocks.
+
     Raises
     ------
     BundleError
@@ -93,10 +100,19 @@ def make_bundle(
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
     model = make_model(bundle)
     check_repeats(model)
+    _warn_of_blocks(model)
     manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
+
+
+def _warn_of_blocks(model: Model) -> None:
+    """Warn whoever called :func:`make_bundle` of a function that gives other features where a recording is long."""
+    if isinstance(model.extractor, FunctionExtractor):
+        sentence = model.extractor.difference_in_blocks()
+        if sentence:
+            warnings.warn(sentence, OwnFunctionWarning, stacklevel=3)
 
 
 def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
@@ -227,10 +243,15 @@ def check_repeats(model: Model) -> None:
             )
 
 
+def _without_times(outputs: dict[str, Any]) -> dict[str, Any]:
+    """What the network says; when its windows begin follows from the manifest."""
+    return {name: rows for name, rows in outputs.items() if name != "timestamps"}
+
+
 def _golden_vector(model: Model, reference: Model) -> tuple[bytes, dict[str, float]]:
     """The golden vector and the tolerances that it needs; with outputs of both kinds of kernels if they differ."""
     y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    outputs, others = model.get_outputs(y, sr), reference.get_outputs(y, sr)
+    outputs, others = (_without_times(one.get_outputs(y, sr)) for one in (model, reference))
     wider = golden.default_tolerances(outputs, others)
     vector = golden.pack(y, sr, model.get_features(y, sr), outputs, others if wider else None)
     return vector, wider

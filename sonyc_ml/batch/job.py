@@ -172,6 +172,7 @@ def _embed(task: Task, job: Job, model: Model, progress: Callable[[], None] | No
             salvage=job.salvage,
             start_times=_start_times(job.start_patterns, job.time_zone),
             progress=progress,
+            scratch=task.output.parent,
         )
     finally:
         if local is not None:

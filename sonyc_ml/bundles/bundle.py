@@ -21,7 +21,7 @@ from sonyc_ml.bundles.integrity import check_signature, owner_ids, quoted, read_
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.own_extractor import is_own_extractor
-from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, MissingBundleError
 
 # The last line of an exported pickle, behind the pickle's own end: readable without running anything.
 DESCRIPTION_KEY = "sonyc_ml_extractor"
@@ -268,7 +268,7 @@ def load_extractor(bundle: Bundle) -> Callable[..., Any]:
             f"sonyc-ml bundle make --input-kind pickled {quoted(bundle.path)}"
         )
     if bundle.pickle is None:
-        raise BundleError(f"{bundle.pickle_path} does not exist; make it with `sonyc-ml features export`")
+        raise MissingBundleError(f"{bundle.pickle_path} does not exist; make it with `sonyc-ml features export`")
     bundle.check_accepted(bundle.pickle)
     check_description(bundle)
     description = bundle.description

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.strict import open_npz
 from sonyc_ml.bundles.manifest import LARGEST_TOLERANCE, LOWEST_COSINE, USUAL_COSINE, USUAL_SCORES, Golden
 from sonyc_ml.errors import BundleMismatchError
 
@@ -71,7 +72,7 @@ def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
     """
     try:
         _refuse_bomb(content)
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        with open_npz(io.BytesIO(content)) as arrays:
             named = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # a damaged file fails in a dozen ways
         raise BundleMismatchError(f"{source} is not an .npz of arrays: {error}") from error

@@ -12,7 +12,7 @@ import subprocess
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from sonyc_ml.errors import BundleError, BundleIntegrityError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, MissingBundleError
 
 NAMESPACE = "sonyc-ml-bundle"
 SIGNER = "sonyc-ml"
@@ -39,7 +39,12 @@ def read_plain(path: Path) -> bytes:
             _check_kind(path, os.fstat(descriptor))
             return file.read(MAX_FILE_SIZE)
     except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> BundleError:
+    kind = MissingBundleError if isinstance(error, FileNotFoundError) else BundleError
+    return kind(f"{path}: {error.strerror}")
 
 
 def read_own(path: Path) -> bytes:
@@ -115,7 +120,7 @@ def read_guarded(path: Path, owners: frozenset[int] = frozenset()) -> bytes:
         finally:
             os.close(descriptor)
     except OSError as error:
-        raise BundleError(f"{path}: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     if len(content) != status.st_size:
         raise BundleIntegrityError(f"{path} was written to while it was read: try again when that is done")
     return content

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.base.human import names_in
+from sonyc_ml.base.human import names_in, shown
 from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
-from sonyc_ml.errors import UserMistakes
+from sonyc_ml.errors import SonycMLWarning, UserMistakes
 
 OK = 0
 
@@ -99,7 +102,7 @@ def _make(parsed: argparse.Namespace) -> int:
         "cosine": parsed.tolerance_cosine,
         "scores": parsed.tolerance_scores,
     }
-    with UserMistakes(ValueError, TypeError):
+    with UserMistakes(ValueError, TypeError), _warnings_as_lines():
         manifest = make_bundle(
             parsed.path,
             version=parsed.version,
@@ -119,10 +122,28 @@ def _make(parsed: argparse.Namespace) -> int:
     return OK
 
 
+@contextmanager
+def _warnings_as_lines() -> Iterator[None]:
+    """Say our own warnings as the command says errors, without the line of code that Python would show."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", SonycMLWarning)
+        show = warnings.showwarning
+
+        def say(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, SonycMLWarning):
+                print(f"sonyc-ml: warning: {shown(str(message))}", file=sys.stderr)
+            else:
+                show(message, category, *where, **more)
+
+        warnings.showwarning = say
+        yield
+
+
 def _trust(parsed: argparse.Namespace) -> int:
     from sonyc_ml.authoring.make import accept_files  # noqa: PLC0415
 
-    trusted = accept_files(parsed.path)
+    with _warnings_as_lines():
+        trusted = accept_files(parsed.path)
     for name, digest in trusted.manifest.files.items():
         print(f"{digest}  {name}")
     manifest = parsed.path.with_suffix(".json")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.human import count, shown
 from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
-from sonyc_ml.errors import ConfigError, UserMistakes
+from sonyc_ml.errors import ConfigError, SonycMLError, UserMistakes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -163,6 +163,8 @@ def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -
     try:
         with UserMistakes(ValueError):
             output = read_output(parsed.input) if is_output or model is None else model.embed_file(parsed.input)
+    except SonycMLError:
+        raise
     except OSError as error:
         raise ConfigError(f"{parsed.input}: {error.strerror}") from error
     return draw(look_at(output, recording, model), size[0] or WIDTH_INCH, size[1])

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.blas import one_blas_thread
-from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
-from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, UnreadableRecordingError
-from sonyc_ml.features import checked_samples
-from sonyc_ml.model.extractor import Extractor, check_keywords, window_starts
+from sonyc_ml.errors import (
+    AssumedSampleRateWarning,
+    BundleError,
+    BundleMismatchError,
+    RecordingError,
+    UnreadableRecordingError,
+)
+from sonyc_ml.features import checked_sample_rate, checked_samples
+from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
+from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
-from sonyc_ml.outputs.output import Output, Provenance, fingerprint_of
+from sonyc_ml.outputs.output import Output, fingerprint_of
 from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
@@ -31,8 +37,6 @@ Floats = npt.NDArray[np.float32]
 
 WARM_UP_SAMPLE_RATE = 8000  # for an extractor that takes any
 WINDOWS_BETWEEN_PROGRESS = 32  # a tenth of a second of a node's time
-RECORDED_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
-CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
 class Model:
@@ -88,6 +92,7 @@ class Model:
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
+        self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
 
     def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
@@ -103,12 +108,20 @@ class Model:
         return head
 
     def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        shapes = self.head.row_shapes if self.head else self.interpreter.row_shapes
-        number = 0 if self.head else self.outputs.get("scores")
-        n_scores = math.prod(shapes[number]) if number is not None else 0
+        n_scores = self._widths().get("scores", 0)
         if labels and len(labels) != n_scores:
             raise BundleMismatchError(f"the manifest has {len(labels)} labels for {n_scores} scores")
         return labels
+
+    def _widths(self) -> dict[str, int]:
+        shapes = {kind: self.interpreter.row_shapes[number] for kind, number in self.outputs.items()}
+        if self.head is not None:
+            shapes["scores"] = self.head.row_shapes[0]
+        return {kind: math.prod(shape) for kind, shape in shapes.items()}
+
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{kind} ({width})" for kind, width in self._widths().items())
+        return f"<{type(self).__name__} {self.bundle.name}: {describe_windows(self.extractor)}; {columns}>"
 
     def get_features(self, y: Floats, sr: int, hop_size: float | None = None) -> Floats:
         """Return what the network reads.
@@ -126,7 +139,7 @@ class Model:
         -------
         np.ndarray [shape=(n_windows, …), dtype=float32]
         """
-        y = checked_samples(y)
+        y, sr = checked_samples(y), checked_sample_rate(sr)
         with one_blas_thread():
             return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
 
@@ -136,7 +149,8 @@ class Model:
         Parameters
         ----------
         y, sr, hop_size
-            As for :meth:`get_features`; without `sr`, `y` is at the extractor's own sample rate.
+            As for :meth:`get_features`; without `sr`, `y` is taken to be at the extractor's own sample rate, and a
+            warning says so, once.
 
         Returns
         -------
@@ -147,21 +161,45 @@ class Model:
         ValueError
             The network has no embedding among its outputs; see :meth:`get_outputs`.
         """
-        outputs = self.get_outputs(y, sr, hop_size)
-        if "embedding" not in outputs:
-            raise ValueError(f"{self.bundle.name} has no embedding, only {', '.join(outputs)}: use get_outputs")
-        return outputs["embedding"]
+        if "embedding" not in self.outputs:
+            raise ValueError(f"{self.bundle.name} has no embedding, only {', '.join(self.outputs)}: use get_outputs")
+        return self.get_outputs(y, self._rate_of_samples(sr), hop_size)["embedding"]
 
-    def get_outputs(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> dict[str, Floats]:
-        """Return every named output of samples: ``embedding`` and ``scores``, `(n_windows, n)` float32 each.
+    def get_outputs(
+        self, y: Floats, sr: int | None = None, hop_size: float | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return everything that samples become.
 
-        Parameters are those of :meth:`get_embedding`.
+        Parameters
+        ----------
+        y, sr, hop_size
+            Those of :meth:`get_embedding`.
+
+        Returns
+        -------
+        dict of str to np.ndarray
+            ``timestamps``, where each window begins (in seconds from the first sample), `(n_windows,)` float64; each of
+            ``embedding`` and ``scores`` that the network has, `(n_windows, n)` float32.
         """
-        sr = sr or self.extractor.sample_rate
-        if not sr:
+        sr, y = self._rate_of_samples(sr), checked_samples(y)
+        timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
+        return {"timestamps": timestamps, **outputs}
+
+    def _rate_of_samples(self, sr: int | None) -> int:
+        """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""
+        if sr is not None:
+            return checked_sample_rate(sr)
+        assumed = self.extractor.sample_rate
+        if not assumed:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
-        y = checked_samples(y)
-        return self._run([(Segment(0, len(y)), [y])], sr, hop_size)[1]
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"y is taken to be at {assumed} Hz, the rate of {self.bundle.name}: if it is not, give its own as sr",
+                AssumedSampleRateWarning,
+                stacklevel=3,
+            )
+        return assumed
 
     def embed(
         self,
@@ -207,8 +245,9 @@ class Model:
             raise
         except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
             raise RecordingError(f"{recording.source}: {error}") from error
-        named_as, times = name or recording.name, start_times or StartTimes()
-        provenance = self._provenance(recording, named_as, hop_size, times, progress)
+        times = start_times or StartTimes()
+        made_by = (self.bundle, self._versions, self._settings(hop_size, times))
+        provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
         return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
 
     def embed_file(
@@ -240,45 +279,8 @@ class Model:
         with open_recording(path, self.channel, salvage=salvage) as recording:
             return self.embed(recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch)
 
-    def _provenance(
-        self,
-        recording: Recording,
-        name: str,
-        hop_size: float | None,
-        start_times: StartTimes,
-        progress: Callable[[], None] | None,
-    ) -> Provenance:
-        start = recording.start_time(name, start_times)
-        return Provenance(
-            recording=name,
-            recording_sha256=recording.sha256(progress),
-            recording_bytes=recording.n_bytes,
-            recording_mtime_ns=recording.mtime_ns,
-            sample_rate=recording.sample_rate,
-            n_samples=recording.n_samples,
-            start_time=start.text,
-            start_time_source=start.source,
-            start_time_doubt=start.doubt,
-            clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
-            salvaged=recording.salvaged,
-            **recording.description,
-            bundle=self.bundle.name,
-            bundle_sha256=self.bundle.sha256,
-            versions=self._versions,
-            **self._settings(hop_size, start_times),
-        )
-
     def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
-        """What decides the numbers beside the bundle, as an output records it."""
-        given = {**self._parameters, **start_times.settings}
-        names = [name for name in given if given[name] is not None and name not in RECORDED_ELSEWHERE]
-        recorded = {name: given[name] for name in names}
-        return {
-            "window_size_s": self.extractor.window_size_s,
-            "hop_size_s": self.extractor.hop_size_s if hop_size is None else hop_size,
-            "res_type": self.extractor.res_type,
-            "parameters": json.dumps(recorded, sort_keys=True, default=str) if recorded else "",
-        }
+        return make_settings(self.extractor, hop_size, {**self._parameters, **start_times.settings})
 
     def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:
         """What the outputs made this way have in common; see :attr:`sonyc_ml.outputs.output.Provenance.fingerprint`."""

@@ -47,6 +47,12 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
         yield numbers * framing.hop_length - lead
 
 
+def describe_windows(extractor: Extractor) -> str:
+    """What an extractor cuts, in words: the windows' length and distance, and the sample rate."""
+    rate = f"{extractor.sample_rate} Hz" if extractor.sample_rate else "any sample rate"
+    return f"windows of {extractor.window_size_s:g} s every {extractor.hop_size_s:g} s at {rate}"
+
+
 def check_keywords(kind: str, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
     """Refuse keywords that a function does not take, by their name.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -14,6 +15,8 @@ from sonyc_ml.errors import BundleMismatchError, RecordingError
 from sonyc_ml.features import Framing, frame, overlapping
 
 Floats = npt.NDArray[np.float32]
+
+TOLERANCE = 1e-4  # of the largest feature; rounding, and a resampler at the ends of a block
 
 
 class FunctionExtractor:
@@ -34,8 +37,15 @@ class FunctionExtractor:
     ) -> None:
         self._function, self._source = function, bundle.pickle_path
         described = bundle.description.parameters if bundle.description else {}
-        self.window_size_s = _seconds("duration", duration, described.get("duration"), 1.0)
-        self.hop_size_s = _seconds("hop_size", hop_size, described.get("hop_size"), 0.1)
+        manifest = bundle.manifest  # zero while it is being made; says what the outputs until now were made with
+        made_with = (manifest.window_size_s, manifest.hop_size_s) if manifest else (0.0, 0.0)
+        own = _defaults(function)
+        self.window_size_s = _seconds(
+            "duration", duration, described.get("duration"), made_with[0] or None, own.get("duration"), 1.0
+        )
+        self.hop_size_s = _seconds(
+            "hop_size", hop_size, described.get("hop_size"), made_with[1] or None, own.get("hop_size"), 0.1
+        )
         self.sample_rate = int(described.get("target_sr") or 0)  # 0: not known, windows are counted in the recording's
         self.res_type = ""
         self.feature_shape: tuple[int, ...] = ()
@@ -49,15 +59,20 @@ class FunctionExtractor:
         if n_samples <= self.WHOLE_S * sr:
             yield self._call(np.concatenate(list(blocks)), sr, hop_size)
             return
+        yield from self._in_blocks(blocks, sr, n_samples, hop_size, self.N_WINDOWS)
+
+    def _in_blocks(
+        self, blocks: Iterable[Floats], sr: int, n_samples: int, hop_size: float, n_at_once: int
+    ) -> Iterator[Floats]:
         window_length, hop_length = round(self.window_size_s * sr), max(1, round(hop_size * sr))
-        step = self.N_WINDOWS * hop_length
+        step = n_at_once * hop_length
         n_windows = max(1, 1 + (n_samples - window_length) // hop_length)
         n_left = n_samples
-        for piece in overlapping(blocks, step - hop_length + window_length, step, -(-n_windows // self.N_WINDOWS)):
+        for piece in overlapping(blocks, step - hop_length + window_length, step, -(-n_windows // n_at_once)):
             features = self._call(piece[:n_left], sr, hop_size)
-            if n_left > len(piece) and len(features) != self.N_WINDOWS:
+            if n_left > len(piece) and len(features) != n_at_once:
                 raise BundleMismatchError(
-                    f"{self._source} gave {len(features)} windows for a block of {self.N_WINDOWS}: a long recording "
+                    f"{self._source} gave {len(features)} windows for a block of {n_at_once}: a long recording "
                     f"is embedded in blocks of windows of {self.window_size_s:g} s every {hop_size:g} s; say the "
                     "extractor's own with duration and hop_size"
                 )
@@ -86,6 +101,39 @@ class FunctionExtractor:
             raise RecordingError(f"the extractor {self._source} returned NaN or infinity")
         return features
 
+    def difference_in_blocks(self) -> str:
+        """Try what a long recording becomes in blocks, against the same in one piece.
+
+        Returns
+        -------
+        str
+            What differs, as a sentence; empty where nothing does.
+        """
+        sr, hop_size = self.sample_rate or self.TRIAL_SAMPLE_RATE, self.hop_size_s
+        n_at_once = 1 + math.ceil(self.WHOLE_S / hop_size) // 3
+        window_length, hop_length = round(self.window_size_s * sr), max(1, round(hop_size * sr))
+        y = _uneven(window_length + (3 * n_at_once - 1) * hop_length + 1)  # three blocks, and a sample that is left
+        beginning = f"{self._source}: recordings of more than {self.WHOLE_S:g} s are embedded in blocks, and"
+        try:
+            whole = self._call(y, sr, hop_size)
+        except RecordingError as error:
+            return f"{beginning} in one piece the function fails on one: {error}"
+        try:
+            pieces = list(self._in_blocks([y], sr, len(y), hop_size, n_at_once))
+        except (BundleMismatchError, RecordingError) as error:
+            return f"{beginning} will be refused: {error}"
+        parts = np.concatenate(pieces)
+        if len(parts) != len(whole):
+            return f"{beginning} have {len(parts)} windows where the function alone gives {len(whole)}"
+        largest = float(np.abs(whole).max())
+        n_different = int((np.abs(parts - whole).reshape(len(whole), -1).max(axis=1) > TOLERANCE * largest).sum())
+        if n_different:
+            return (
+                f"{beginning} the function gives other features there, in {n_different} of {len(whole)} windows: it "
+                "looks further than a window (it pads, or normalises over the recording)"
+            )
+        return ""
+
     def _try(self) -> tuple[int, ...]:
         """Shape of a window's features, from a window of faint noise."""
         sr = self.sample_rate or self.TRIAL_SAMPLE_RATE
@@ -94,6 +142,29 @@ class FunctionExtractor:
             return self._call(noise, sr, self.hop_size_s).shape[1:]
         except RecordingError as error:
             raise BundleMismatchError(str(error)) from error
+
+
+def _defaults(function: Callable[..., Any]) -> dict[str, float]:
+    """The defaults of a function's keywords that are times."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (ValueError, TypeError):  # written in another language
+        return {}
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    return {name: value for name, value in defaults.items() if _is_time(value)}
+
+
+def _is_time(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _uneven(n_samples: int) -> Floats:
+    """Noise that is ten times louder at either end than in the middle: no third of it has the levels of the whole."""
+    rng = np.random.default_rng(0)
+    level = 0.01 + 0.09 * np.abs(np.linspace(-1, 1, n_samples, dtype=np.float32))
+    y: Floats = rng.standard_normal(n_samples, dtype=np.float32)
+    y *= level
+    return y
 
 
 def _seconds(name: str, *values: float | None) -> float:

@@ -20,6 +20,7 @@ from sonyc_ml.base.cells import from_cell, from_comment, to_cell, to_comment
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.strict import open_npz
 from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
@@ -132,7 +133,7 @@ def read_output(path: Path) -> Output:
 
 
 def _output_in_npz(path: Path) -> Output:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+    with path.open("rb") as file, open_npz(file) as archive:
         arrays = {name: archive[name] for name in archive.files}
     return Output(
         timestamps=arrays["timestamps"],
@@ -164,7 +165,7 @@ def _output_in_csv(path: Path) -> Output:
 
 
 def _provenance_in_npz(path: Path) -> Provenance:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with path.open("rb") as file, open_npz(file) as arrays:
         return provenance_of(lambda name: arrays[name].item(), arrays.files)
 
 
@@ -185,7 +186,7 @@ def is_output_of(path: Path, recording_bytes: int, recording_mtime_ns: int) -> b
 
 
 def _identity_in_npz(path: Path) -> tuple[int, int]:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+    with path.open("rb") as file, open_npz(file) as arrays:
         return int(arrays["recording_bytes"]), int(arrays["recording_mtime_ns"])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any
 
@@ -102,6 +102,13 @@ class Provenance:
     without_sound: bool = False
     format_version: int = FORMAT_VERSION
 
+    def __repr__(self) -> str:
+        marks = "".join(f", {mark}" for mark in self.marks)
+        start = f" from {self.start_time}" if self.start_time else ""
+        sound = f"{self.duration_s:g} s at {self.sample_rate} Hz{start}{marks}"
+        made_by = f"{self.bundle} {self.bundle_sha256[:12]}"
+        return f"<Provenance of {self.recording!r}: {sound}; by {made_by} every {self.hop_size_s:g} s>"
+
     @property
     def duration_s(self) -> float:
         """Length of the recording in time, in seconds; of a triggered one with what was not recorded."""
@@ -144,6 +151,11 @@ def fingerprint_of(bundle_sha256: str, window_size_s: float, hop_size_s: float, 
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
+def describe_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The shapes of arrays, for a `repr`: ``, embedding (91, 256), scores (91, 3)``; empty where there are none."""
+    return "".join(f", {name} {array.shape}" for name, array in arrays.items())
+
+
 def provenance_of(value: Callable[[str], Any], names: Collection[str]) -> Provenance:
     """Put a provenance together from what a file holds; what was not kept yet when it was written has its default.
 
@@ -184,6 +196,10 @@ class Output:
     scores: npt.NDArray[np.float32] | None = None
     labels: tuple[str, ...] = ()
     provenance: Provenance
+
+    def __repr__(self) -> str:
+        shapes = describe_arrays(self.by_kind())
+        return f"<Output of {self.provenance.recording!r}: {len(self.timestamps)} windows{shapes}>"
 
     def by_kind(self) -> dict[str, npt.NDArray[np.float32]]:
         """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""

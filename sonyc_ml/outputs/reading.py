@@ -9,15 +9,19 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, MissingOutputsError
 from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance
 from sonyc_ml.outputs.kinds import KINDS
-from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.outputs.output import Output, Provenance, describe_arrays
 from sonyc_ml.outputs.parquet import read_part
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
@@ -57,11 +61,49 @@ class Embeddings:
     def __len__(self) -> int:
         return len(self.start_s)
 
+    def __repr__(self) -> str:
+        arrays = {name: array for name in KINDS if (array := getattr(self, name)) is not None}
+        labels = f" of {len(self.labels)} labels" if self.labels else ""
+        described = f"{len(self)} windows{describe_arrays(arrays)}{labels}"
+        return f"<Embeddings of {len(self.provenances)} recordings: {described}>"
+
     @property
     def recording(self) -> npt.NDArray[np.object_]:
         """The name of each window's recording, `(n_windows,)`."""
         names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
         return names[self.number]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Put everything into one table of the package pandas, which is imported only here.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row per window, with the columns ``recording``, ``time`` (in UTC, NaT where nobody knows), ``start_s``,
+            ``embedding_0`` and so on, and one for each score: its label, or ``scores_0`` and so on. A label that is
+            also the name of a column before it has ``scores_`` before it, as in ``scores_time``.
+
+        Raises
+        ------
+        ConfigError
+            There is no pandas.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415  most who read outputs do without
+        except ImportError as error:
+            raise ConfigError("a table needs pandas: pip install pandas") from error
+        columns: dict[str, Any] = {
+            "recording": pd.Series(self.recording, dtype=object),
+            "time": pd.Series(self.time).dt.tz_localize("UTC"),
+            "start_s": self.start_s,
+        }
+        for name, kind in KINDS.items():
+            array = getattr(self, name)
+            if array is not None:
+                headings = kind.headings(array.shape[1], self.labels)
+                named = (f"{name}_{heading}" if heading in columns else heading for heading in headings)
+                columns |= dict(zip(named, array.T, strict=True))
+        return pd.DataFrame(columns)
 
 
 def read_embeddings(folder: str | Path) -> Embeddings:
@@ -112,7 +154,8 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
     Raises
     ------
     ConfigError
-        There is no such folder, or it holds Parquet and there is no pyarrow.
+        There is no such folder (MissingOutputsError, a FileNotFoundError too), or it holds Parquet and there is no
+        pyarrow.
     ValueError, OSError
         An output is damaged, or cannot be read.
     """
@@ -121,7 +164,7 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
         yield from _outputs_in(root)
         return
     if not root.is_dir():
-        raise ConfigError(f"{root} does not exist; give a folder of outputs, or one output")
+        raise MissingOutputsError(f"{root} does not exist; give a folder of outputs, or one output")
     seen: set[bytes] = set()
     for path in _paths(root):
         try:

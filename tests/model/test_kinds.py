@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.errors import (
+    AssumedSampleRateWarning,
     BundleError,
     BundleMismatchError,
     EmptyRecordingError,
@@ -136,7 +137,7 @@ def test_reference_kernels_give_the_oracles_embedding(names: Sequence[str], sony
 def test_default_kernels_give_almost_the_oracles_embedding(name: str, sonyc_bundle: Path) -> None:
     """With XNNPACK, every window of the oracle's samples has a cosine of 0.999 to the oracle's embedding."""
     expected = oracle(name)
-    assert lowest_cosine(AudioModel(sonyc_bundle).get_embedding(expected["y"]), expected["embedding"]) >= 0.999
+    assert lowest_cosine(AudioModel(sonyc_bundle).get_embedding(expected["y"], 8000), expected["embedding"]) >= 0.999
 
 
 @pytest.mark.parametrize("reference_kernels", [False, True])
@@ -214,7 +215,11 @@ def test_yamnets_other_output_is_named_by_number_or_name() -> None:
     path = require_shared("models/yamnet.tflite")
     named = PCMModel(path, outputs={"scores": "Identity", "embedding": 1}, target_sr=16000)
     outputs = named.get_outputs(noise(20_000), 16000)
-    assert {kind: rows.shape for kind, rows in outputs.items()} == {"scores": (4, 521), "embedding": (4, 96 * 64)}
+    assert {kind: rows.shape for kind, rows in outputs.items()} == {
+        "timestamps": (4,),
+        "scores": (4, 521),
+        "embedding": (4, 96 * 64),
+    }
 
 
 # --- the three kinds --------------------------------------------------------------------------------------------------
@@ -236,9 +241,11 @@ def test_get_features_is_what_the_network_reads(tiny: Path) -> None:
 
 
 def test_without_a_rate_samples_are_at_the_extractors(tiny: Path) -> None:
-    """`get_embedding(y)` takes `y` to be at the extractor's sample rate."""
+    """`get_embedding(y)` takes `y` to be at the extractor's sample rate, and says so."""
     model, y = SpecModel(tiny), noise(20_000)
-    np.testing.assert_array_equal(model.get_embedding(y), model.get_embedding(y, 8000))
+    with pytest.warns(AssumedSampleRateWarning, match="y is taken to be at 8000 Hz, the rate of tiny"):
+        assumed = model.get_embedding(y)
+    np.testing.assert_array_equal(assumed, model.get_embedding(y, 8000))
 
 
 def test_samples_pass_through_a_pcm_model(waveform: Path) -> None:
@@ -262,7 +269,7 @@ def test_a_pcm_models_window_is_its_input(
     model = load_model(path, target_sr=8000, hop_size=0.25, **parameters)
     assert isinstance(model, PCMModel)
     assert model.extractor.window_size_s == 0.25
-    np.testing.assert_array_equal(model.get_embedding(noise(14_000)), noise(14_000).reshape(7, 2000))
+    np.testing.assert_array_equal(model.get_embedding(noise(14_000), 8000), noise(14_000).reshape(7, 2000))
 
 
 def test_load_model_tells_the_kinds_apart(tiny: Path, tiny_with_pickle: Path, waveform: Path) -> None:
@@ -426,7 +433,7 @@ def test_what_an_extractor_does_not_take_is_refused(
     with pytest.raises(error, match=re.escape(sentence)):
         load_model(tiny_with_pickle, **parameters)
     model = load_model(tiny_with_pickle, duration=1, hop_size=0.5)
-    assert model.get_embedding(noise(16000)).shape == (3, 5)
+    assert model.get_embedding(noise(16000), 8000).shape == (3, 5)
 
 
 def test_several_outputs_must_be_named(tmp_path: Path) -> None:
@@ -441,7 +448,8 @@ def test_several_outputs_must_be_named(tmp_path: Path) -> None:
         load_model(path, target_sr=100)
     model = load_model(path, target_sr=100, outputs={"embedding": "second", "scores": 0})
     y = noise(9)
-    assert {kind: rows.tolist() for kind, rows in model.get_outputs(y).items()} == {
+    assert {kind: rows.tolist() for kind, rows in model.get_outputs(y, 100).items()} == {
+        "timestamps": [0.0],
         "embedding": [y.tolist()],
         "scores": [y.tolist()],
     }
@@ -459,7 +467,7 @@ def test_a_model_without_an_embedding_says_what_it_has(waveform: Path) -> None:
     """Asking scores for an embedding names what there is."""
     model = load_model(waveform, target_sr=8000, outputs={"scores": 0})
     with pytest.raises(ValueError, match="waveform has no embedding, only scores: use get_outputs"):
-        model.get_embedding(noise(2000))
+        model.get_embedding(noise(2000), 8000)
 
 
 @pytest.mark.parametrize("method", ["get_features", "get_embedding", "get_outputs"])
@@ -648,7 +656,7 @@ def test_a_function_of_the_users_own_becomes_a_model(users_bundle: Path, tmp_pat
     assert output.embedding is not None
     np.testing.assert_array_equal(output.embedding[3], y[12000:14000])
     np.testing.assert_array_equal(output.timestamps, np.arange(20) * 0.5)
-    np.testing.assert_array_equal(model.get_embedding(y), output.embedding)
+    np.testing.assert_array_equal(model.get_embedding(y, 8000), output.embedding)
 
 
 def test_a_function_that_fails_names_the_recording(users_bundle: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_a_class_of_the_users_own_is_the_model(bundle: Path) -> None:
     assert (model.parameters.gain, model.parameters.n_taps) == (2.0, 1)
     assert isinstance(model.parameters.gain, float)
     y = np.linspace(-0.4, 0.4, 4000, dtype=np.float32)
-    np.testing.assert_array_equal(model.get_embedding(y), y.reshape(2, 2000) * 2)
+    np.testing.assert_array_equal(model.get_embedding(y, 8000), y.reshape(2, 2000) * 2)
 
 
 def test_keywords_reach_the_class(bundle: Path) -> None:
