@@ -48,6 +48,7 @@ SLOW = {
     "analysis/test_plots.py",
     "batch/test_dask.py",
     "batch/test_remote.py",
+    "batch/test_run.py",
     "node/test_mqtt.py",
 }
 SLOW_MARKS = ("timing", "librosa", "long", "x86")
