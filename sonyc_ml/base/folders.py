@@ -19,7 +19,7 @@ def is_left_out(name: str) -> bool:
 
 def is_path_left_out(path: str) -> bool:
     """Whether any part of a relative path is left alone."""
-    return any(is_left_out(part) for part in path.split("/"))
+    return any(is_left_out(part) for part in path.split("/") if part not in (".", ".."))  # those two are no names
 
 
 def walk(root: str) -> Iterator[tuple[str, list[str]]]:

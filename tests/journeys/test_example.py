@@ -12,6 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from sonyc_ml.authoring.make import trust
 from sonyc_ml.bundles.manifest import Input, Manifest, parse_manifest
 from tests.conftest import ROOT, write_recording
 from tests.support import networks
@@ -33,6 +34,7 @@ def _write_bundle(folder: Path, parameters: dict[str, object]) -> None:
     manifest = Manifest(1, "octaves", "1.0.0", 8000, 1.0, 0.5, Input("log_mel"), files)
     own = dataclasses.replace(manifest, class_="my_library.models:OctaveModel", parameters=parameters)
     (folder / "octaves.json").write_text(own.text())
+    trust(network)
 
 
 @pytest.fixture(scope="module")

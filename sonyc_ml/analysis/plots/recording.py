@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from sonyc_ml.analysis.plots import style as drawing
 from sonyc_ml.analysis.plots.columns import Floats, MelScale, Spectrogram, Timeline, envelope, shown_values
 from sonyc_ml.analysis.plots.components import order_of_likeness, varying
+from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
@@ -151,9 +152,10 @@ def _features(output: Output, sound: FileRecording, model: Model, timeline: Time
         first_s=first_s,
         step_s=step_s,
     )
-    for segment, blocks in sound.segment_blocks():
-        for block in model.extractor.stream(blocks, sound.sample_rate, segment.n_samples, provenance.hop_size_s):
-            spectrogram.add(block.reshape(len(block), n_bands, n_frames))
+    with one_blas_thread():  # as the model computes them, or the last bits differ
+        for segment, blocks in sound.segment_blocks():
+            for block in model.extractor.stream(blocks, sound.sample_rate, segment.n_samples, provenance.hop_size_s):
+                spectrogram.add(block.reshape(len(block), n_bands, n_frames))
     return {"features": spectrogram.levels(), "mel_scale": mel_scale}
 
 
