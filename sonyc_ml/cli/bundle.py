@@ -133,7 +133,7 @@ def _warnings_as_lines() -> Iterator[None]:
             else:
                 show(message, category, *where, **more)
 
-        warnings.showwarning = say  # type: ignore[assignment]
+        warnings.showwarning = say
         yield
 
 
