@@ -38,7 +38,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     bundle = read_bundle(path, **guards)
     network = describe_network(bundle.network, parameters.get("backend"))
     manifest = bundle.manifest
-    interpreter, extractor = _try_to_run(bundle, parameters)
+    interpreter, extractor, assumed_kind = _try_to_run(bundle, parameters)
     return {
         "name": bundle.name,
         "path": str(bundle.path),
@@ -49,6 +49,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "xnnpack_operators": interpreter.delegated()[0] if interpreter else None,
         "multiplications": network.n_multiplications,
         "not_counted": list(network.uncounted),
+        "assumed_kind": "" if "input_kind" in parameters else assumed_kind,
         "inputs": [_tensor(tensor) for tensor in network.inputs],
         "outputs": [_tensor(tensor) for tensor in network.outputs],
         "head": _head(bundle),
@@ -58,22 +59,22 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     }
 
 
-def _try_to_run(bundle: Bundle, parameters: dict[str, Any]) -> tuple[Interpreter | None, dict[str, Any]]:
-    """The network as it would run, and the extractor; code is read about, not run."""
+def _try_to_run(bundle: Bundle, parameters: dict[str, Any]) -> tuple[Interpreter | None, dict[str, Any], str]:
+    """The network as it would run, the extractor, the kind that was guessed; code is read about, not run."""
     manifest = bundle.manifest
     kind = parameters.get("input_kind") or (manifest.input.kind if manifest else "")
     is_code = kind == "pickled" or (manifest is not None and manifest.class_ and not parameters.get("input_kind"))
     try:
         if not is_code:
             model = make_described(bundle, **parameters)
-            return model.interpreter, _extractor(model)
+            return model.interpreter, _extractor(model), model.bundle.assumed_kind
         extractor = _by_its_manifest(bundle, parameters)
     except (SonycMLError, ValueError, TypeError) as error:
         extractor = {"problem": str(error)}
     try:
-        return _interpreter(bundle.network, parameters), extractor
+        return _interpreter(bundle.network, parameters), extractor, ""
     except BundleError:
-        return None, extractor
+        return None, extractor, ""
 
 
 def render(description: dict[str, Any]) -> str:
@@ -87,6 +88,8 @@ def render(description: dict[str, Any]) -> str:
         *(("input", tensor["text"]) for tensor in description["inputs"]),
         *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
     ]
+    if description["assumed_kind"]:
+        rows.append(("taken for", f"{description['assumed_kind']}, by its input; nothing says it (--input-kind)"))
     extractor, head, labels = description["extractor"], description["head"], ", ".join(description["labels"])
     if "problem" in extractor:
         rows.append(("extractor", f"none: {extractor['problem']}"))

@@ -21,7 +21,7 @@ from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manif
 from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
 from sonyc_ml.model import Model
 from sonyc_ml.model.function_extractor import FunctionExtractor
-from sonyc_ml.model.loading import check_golden, make_described, make_model
+from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
 
 
 def make_bundle(
@@ -46,7 +46,8 @@ def make_bundle(
     version, description, licence : str
         For the manifest.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
-        What the network reads; ``pickled`` where there is a ``NAME.pkl`` and this is not given.
+        What the network reads. Where not given: ``pickled`` if there is a ``NAME.pkl``, else what is recognised by its
+        input; see :func:`sonyc_ml.model.loading.recognised_kind`.
     outputs : mapping, optional
         Which output of the network is what; see :class:`~sonyc_ml.model.Model`.
     head : str
@@ -54,7 +55,8 @@ def make_bundle(
     labels : tuple of str
         Of the scores.
     tolerances : mapping, optional
-        ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`.
+        ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
+        enough for the runtime's two kinds of kernels.
     **parameters
         Of the extractor: those of ``LogMel`` or ``PCMWindows``.
 
@@ -73,7 +75,8 @@ def make_bundle(
         The parts do not fit each other.
     """
     path = _network_path(path)
-    kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "log_mel")
+    kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
+    kind = kind or recognised_kind(read_plain(path), str(path), parameters)
     names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
     files = {name: read_plain(path.with_name(name)) for name in names}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
@@ -98,7 +101,7 @@ def make_bundle(
     model = make_model(bundle)
     check_repeats(model)
     _warn_of_blocks(model)
-    manifest = _complete(draft, model, tolerances or {})
+    manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
@@ -112,10 +115,10 @@ def _warn_of_blocks(model: Model) -> None:
             warnings.warn(sentence, OwnFunctionWarning, stacklevel=3)
 
 
-def _complete(draft: Manifest, model: Model, tolerances: Mapping[str, float]) -> Manifest:
-    """Fill in what only the model knows, and write the golden vector."""
+def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
+    """Fill in what only the model knows, and write the golden vector, with the outputs of either kind of kernels."""
     golden_path = model.bundle.path.with_suffix(".golden.npz")
-    vector = _golden_vector(model)
+    vector, wider = _golden_vector(model, reference)
     write_atomically(golden_path, vector)
     return dataclasses.replace(
         draft,
@@ -124,7 +127,7 @@ def _complete(draft: Manifest, model: Model, tolerances: Mapping[str, float]) ->
         hop_size_s=model.extractor.hop_size_s,
         outputs=dict(model.outputs),
         files=draft.files | {golden_path.name: hashlib.sha256(vector).hexdigest()},
-        golden=Golden(golden_path.name, **tolerances),
+        golden=Golden(golden_path.name, **{**wider, **tolerances}),
     )
 
 
@@ -240,11 +243,18 @@ def check_repeats(model: Model) -> None:
             )
 
 
-def _golden_vector(model: Model) -> bytes:
+def _without_times(outputs: dict[str, Any]) -> dict[str, Any]:
+    """What the network says; when its windows begin follows from the manifest."""
+    return {name: rows for name, rows in outputs.items() if name != "timestamps"}
+
+
+def _golden_vector(model: Model, reference: Model) -> tuple[bytes, dict[str, float]]:
+    """The golden vector and the tolerances that it needs; with outputs of both kinds of kernels if they differ."""
     y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    outputs = model.get_outputs(y, sr)
-    outputs.pop("timestamps", None)  # they follow from the manifest
-    return golden.pack(y, sr, model.get_features(y, sr), outputs)
+    outputs, others = (_without_times(one.get_outputs(y, sr)) for one in (model, reference))
+    wider = golden.default_tolerances(outputs, others)
+    vector = golden.pack(y, sr, model.get_features(y, sr), outputs, others if wider else None)
+    return vector, wider
 
 
 def _versions(extractor: Description) -> dict[str, str]:

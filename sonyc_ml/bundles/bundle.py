@@ -185,6 +185,11 @@ def read_bundle(
         return replace(
             bundle, accepted=_accepted(bundle, state, frozenset(accepted), is_signed=trusted_keys is not None)
         )
+    return _read_lone(path, trusted_keys)
+
+
+def _read_lone(path: Path, trusted_keys: str | Path | None) -> Bundle:
+    """A network without a manifest."""
     if trusted_keys is not None:
         raise BundleIntegrityError(f"{path} has no manifest, and only signed bundles are trusted here ({trusted_keys})")
     network = read_plain(path)

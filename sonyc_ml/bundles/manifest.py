@@ -10,13 +10,17 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S, check_numbers
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 INPUT_KINDS = ("pickled", "log_mel", "pcm")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
-CLASS = re.compile(r"\w+(\.\w+)*:\w+")
+CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+LARGEST_TOLERANCE = {"features_db": 1.0, "scores": 0.5}
+LOWEST_COSINE = 0.9
+USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,10 @@ class Input:
     def __post_init__(self) -> None:
         if self.kind not in INPUT_KINDS:
             raise ValueError(f"kind must be one of {', '.join(INPUT_KINDS)}, not {self.kind!r}")
+        try:
+            check_numbers(self.parameters)
+        except ValueError as error:
+            raise ValueError(f"parameters.{error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +55,27 @@ class Golden:
     file : str
         ``.npz`` with ``y``, ``sample_rate``, ``features`` and the outputs by name.
     features_db : float
-        Largest difference of a feature, in its own unit: dB for log-mel.
+        Largest difference of a feature, in its own unit: dB for log-mel; at most 1.
     cosine : float
-        Lowest cosine between an embedding and its golden one.
+        Lowest cosine between an embedding and its golden one; at least 0.9.
     scores : float
-        Largest difference of a score.
+        Largest difference of a score; at most 0.5.
     """
 
     file: str
     features_db: float = 5e-3
-    cosine: float = 0.9997
-    scores: float = 0.05
+    cosine: float = USUAL_COSINE
+    scores: float = USUAL_SCORES
 
     def __post_init__(self) -> None:
         for name in ("features_db", "cosine", "scores"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
+        for name, largest in LARGEST_TOLERANCE.items():
+            if not 0 <= getattr(self, name) <= largest:
+                raise ValueError(f"{name} must be from 0 to {largest:g}: more proves nothing")
+        if not LOWEST_COSINE <= self.cosine <= 1:
+            raise ValueError(f"cosine must be from {LOWEST_COSINE:g} to 1: less proves nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +134,7 @@ class Manifest:
             raise ValueError("name must not be empty: outputs name their bundle by it")
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
-        for key in ("sample_rate", "window_size_s", "hop_size_s"):
-            if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"{key} must be a number of 0 or more, not {getattr(self, key)}")
+        self._check_windows()
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():
@@ -135,6 +146,20 @@ class Manifest:
         for what, name in (("head.network", head_file), ("golden.file", golden_file)):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
+
+    def _check_windows(self) -> None:
+        for key in ("sample_rate", "window_size_s", "hop_size_s"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key} must be a number of 0 or more, not {getattr(self, key)}")
+        for key, largest in (
+            ("sample_rate", MAX_SAMPLE_RATE),
+            ("window_size_s", MAX_SECONDS),
+            ("hop_size_s", 24 * MAX_SECONDS),
+        ):
+            if getattr(self, key) > largest:
+                raise ValueError(f"{key} must be at most {largest:g}")
+        if 0 < self.hop_size_s < MIN_HOP_S:
+            raise ValueError(f"hop_size_s must be at least {MIN_HOP_S:g}, not {self.hop_size_s!r}")
 
     @property
     def version_numbers(self) -> tuple[int, ...]:
@@ -163,7 +188,7 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
         Says which key, and what it takes.
     """
     try:
-        table = json.loads(content, parse_constant=_refuse_constant)
+        table = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
         json.dumps(table, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown, or name a file
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{source} is not JSON: {_printable(error)}") from error
@@ -178,6 +203,15 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
 def version_numbers(version: str) -> tuple[int, ...]:
     """A version for comparing: 1.10.0 is newer than 1.9.0."""
     return tuple(int(number) for number in version.split("."))
+
+
+def _without_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys are there once: which of two counts would be a matter of who reads it."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return table
 
 
 def _refuse_constant(name: str) -> None:

@@ -116,6 +116,8 @@ def _make(parsed: argparse.Namespace) -> int:
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
     path = parsed.path.with_suffix(".json")
+    if parsed.input_kind is None and manifest.input.kind != "pickled":
+        print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
     return OK
 

@@ -37,6 +37,8 @@ def status_text(answer: Answer) -> str:
             rows.append((f"disk, {name}", _disk(disk)))
     rows.append(("journal", f"{answer['journal']['path']}, {size(answer['journal']['bytes'])}"))
     rows.append(("clock", CLOCK[answer["clock_synchronised"]]))
+    if answer["start_times"]:
+        rows.append(("start times", answer["start_times"].removeprefix("start times: ")))
     rows += _listed("attention", answer["attention"] or ["nothing"])
     return table(rows)
 

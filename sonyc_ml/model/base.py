@@ -87,7 +87,8 @@ class Model:
         check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self.interpreter.fit(self.extractor.feature_shape)
-        self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), **parameters}
+        kind = self.bundle.assumed_kind or None
+        self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
         self.head = self._make_head(self.bundle.head, kernels)
         self.labels = self._checked_labels(manifest.labels if manifest else ())
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"

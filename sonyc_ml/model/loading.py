@@ -6,9 +6,11 @@ import dataclasses
 import hashlib
 import importlib
 import logging
+import math
 import platform
 from collections.abc import Collection, Mapping
 from contextlib import suppress
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from sonyc_ml.bundles.golden import compare, unpack
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
+from sonyc_ml.features import LogMel
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.versions import resampler
@@ -27,6 +30,9 @@ from sonyc_ml.model.versions import resampler
 logger = logging.getLogger(__name__)
 
 GOLDEN_CHOICES = ("once", "always", "never")
+
+LOG_MEL = frozenset(signature(LogMel).parameters)
+LOG_MEL_ALONE = LOG_MEL - {"duration", "hop_size", "target_sr", "res_type"}  # keywords of nothing but log-mel features
 
 # Keywords that say how a network runs, and not what it computes: the golden vector holds with any of them.
 RUNNING = frozenset({"num_threads", "batch_size", "backend", "reference_kernels", "channel", "hop_size"})
@@ -49,8 +55,8 @@ def load_model(
     path : str or Path
         ``NAME.tflite``.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
-        What the network reads. Where not given: what the manifest says; without one, samples if the input is a row of
-        numbers, else the built-in log-mel features.
+        What the network reads. Where not given: what the manifest says; without one, what its input fits alone, see
+        :func:`recognised_kind`.
     trusted_keys : str or Path, optional
         Public keys; where given, only a bundle signed by one of them is loaded.
     golden : {"once", "always", "never"}
@@ -77,6 +83,13 @@ def load_model(
     state = MachineState()
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
+    if input_kind is None and model.bundle.assumed_kind:
+        logger.warning(
+            "nothing says what %s reads; by its input, %s, it was taken for %s",
+            path,
+            model.interpreter.inputs[0],
+            model.bundle.assumed_kind,
+        )
     is_as_made = input_kind is None and RUNNING.issuperset(parameters)
     if golden != "never" and is_as_made and bundle.manifest is not None and bundle.manifest.golden is not None:
         key = golden_key(model)
@@ -113,10 +126,37 @@ def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: A
     manifest = bundle.manifest
     if manifest is not None and manifest.class_ and input_kind is None:
         return _make_own_model(bundle, manifest, parameters)
-    kind = input_kind or (manifest.input.kind if manifest else _kind_by_shape(bundle, parameters.get("backend")))
+    kind = input_kind or (manifest.input.kind if manifest else "")
+    kind = kind or recognised_kind(bundle.network, str(bundle.path), parameters, parameters.get("backend"))
+    if manifest is None or kind != manifest.input.kind:
+        bundle = dataclasses.replace(bundle, assumed_kind=kind)
     from_manifest: Mapping[str, Any] = manifest.input.parameters if manifest and kind == manifest.input.kind else {}
     kinds: dict[str, type[Model]] = {"pickled": AudioModel, "log_mel": SpecModel, "pcm": PCMModel}
-    return kinds[kind](bundle, **{**from_manifest, **parameters})
+    model = kinds[kind](bundle, **{**from_manifest, **parameters})
+    if manifest is not None and kind == manifest.input.kind and RUNNING.issuperset(parameters):
+        different = _differences(manifest, model, parameters)
+        if different:
+            raise BundleMismatchError(
+                f"{bundle.path.with_suffix('.json')} is not of this extractor: {different}; make the bundle again with "
+                f"`sonyc-ml bundle make`"
+            )
+    return model
+
+
+def _differences(manifest: Manifest, model: Model, parameters: Mapping[str, Any]) -> str:
+    """Where a manifest says something else of the windows than the extractor; what either does not know is left out."""
+    extractor = model.extractor
+    pairs = [
+        ("sample_rate", manifest.sample_rate, extractor.sample_rate, "Hz"),
+        ("window_size_s", manifest.window_size_s, extractor.window_size_s, "s"),
+    ]
+    if "hop_size" not in parameters:
+        pairs.append(("hop_size_s", manifest.hop_size_s, extractor.hop_size_s, "s"))
+    return ", ".join(
+        f"{name} is {said:g} {unit} there and {found:g} {unit} in the extractor"
+        for name, said, found, unit in pairs
+        if said and found and not math.isclose(said, found, rel_tol=1e-6)
+    )
 
 
 def golden_key(model: Model) -> str:
@@ -198,9 +238,50 @@ def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str,
             raise BundleError(f"{bundle.path.with_suffix('.json')}: {error}") from error
     elif manifest.parameters:
         raise BundleError(f"{bundle.name} has parameters, and {manifest.class_} has no dataclass Parameters for them")
-    return found(bundle, **own, **parameters)
+    model: Model = found(bundle, **own, **parameters)
+    different = _differences(manifest, model, parameters)
+    if different:  # a manifest that was written by hand: its class decides, and goes on
+        logger.warning("%s: %s; the extractor's counts", bundle.path.with_suffix(".json"), different)
+    return model
 
 
-def _kind_by_shape(bundle: Bundle, backend: str | None) -> str:
-    shape = Interpreter(bundle.network, backend=backend).inputs[0].shape
-    return "pcm" if sum(size != 1 for size in shape[1:] or shape) == 1 else "log_mel"
+def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], backend: str | None = None) -> str:
+    """What a network reads of which nothing says it, where its input fits one kind alone.
+
+    Samples are a row of numbers: ``[1, n]``, ``[n]``, ``[1, n, 1]``. Log-mel features are of exactly the shape that the
+    parameters make, which without any is `(64, 51)`.
+
+    Parameters
+    ----------
+    network : bytes
+    source : str
+        Its path, for messages.
+    parameters : mapping
+        What was said of the extractor.
+    backend : str, optional
+
+    Returns
+    -------
+    {"pcm", "log_mel"}
+
+    Raises
+    ------
+    BundleError
+        Nothing fits; asks for it.
+    """
+    if LOG_MEL_ALONE.intersection(parameters):
+        return "log_mel"
+    tensor = Interpreter(network, backend=backend).inputs[0]
+    shape = tuple(size for size in tensor.shape[1:] or tensor.shape if size != 1)
+    if len(shape) == 1:
+        return "pcm"
+    try:
+        log_mel = LogMel(**{name: parameters[name] for name in LOG_MEL & set(parameters)}).feature_shape
+    except (ValueError, TypeError):  # said better where they are used
+        return "log_mel"
+    if shape != log_mel:
+        raise BundleError(
+            f"{source} reads {tensor}, and nothing says what that is: give --input-kind log_mel with the parameters of "
+            "the features (--n-mels, --n-fft, --mel-hop-len, --duration, --target-sr), or --input-kind pcm for samples"
+        )
+    return "log_mel"

@@ -233,7 +233,7 @@ class Daemon:
         jump_s = offset_s - self._clock_offset_s
         if abs(jump_s) > CLOCK_JUMP_S:
             with suppress(StoreError):  # again at the next turn
-                self._journal.shift(jump_s)
+                self._worker.work_time.clock_was_set(jump_s)
                 self._clock_offset_s = offset_s
                 self._reporter.clock_was_set(jump_s)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from sonyc_ml.outputs.output import Output
+from sonyc_ml.outputs.output import Output, Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,8 @@ class RecordingEnded:
     salvaged : bool
     without_sound : bool
         Whether there is nothing to hear in it, as from a dead microphone.
+    start_time_source, start_time_doubt : str
+        See :class:`sonyc_ml.sound.start_time.StartTime`.
     """
 
     recording: str
@@ -71,6 +73,8 @@ class RecordingEnded:
     duration_s: float | None = None
     salvaged: bool = False
     without_sound: bool = False
+    start_time_source: str = ""
+    start_time_doubt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +100,20 @@ Listener: TypeAlias = Callable[[NodeEvent], None]
 
 def ignore(_event: NodeEvent) -> None:
     """Do nothing."""
+
+
+def done(recording: str, provenance: Provenance, lag_s: float) -> RecordingEnded:
+    """The event of a recording whose outputs are all written, by where the first of them comes from."""
+    return RecordingEnded(
+        recording,
+        "done",
+        lag_s=lag_s,
+        duration_s=provenance.duration_s,
+        salvaged=provenance.salvaged,
+        without_sound=provenance.without_sound,
+        start_time_source=provenance.start_time_source,
+        start_time_doubt=provenance.start_time_doubt,
+    )
 
 
 def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputPublished:

@@ -137,6 +137,8 @@ class Facts:
     sound : SoundFacts or None
     left_out : str
         Files in the spool folder that are no recordings by their names, such as ``3 .mp3``; empty where there are none.
+    start_times : str
+        Where start times come from since the daemon began, and which are in doubt; empty where all is well.
     trouble : TroubleFacts or None
         None while everything can be written.
     reload : ReloadFacts or None
@@ -151,6 +153,7 @@ class Facts:
     input: InputFacts | None = field(default=None, metadata={"of": InputFacts})
     sound: SoundFacts | None = field(default=None, metadata={"of": SoundFacts})
     left_out: str = ""
+    start_times: str = ""
     trouble: TroubleFacts | None = field(default=None, metadata={"of": TroubleFacts})
     reload: ReloadFacts | None = field(default=None, metadata={"of": ReloadFacts})
     stopped: str = ""

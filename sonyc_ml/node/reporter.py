@@ -29,8 +29,11 @@ from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.running_bundles import LoadedBundle, RunningBundles
 from sonyc_ml.node.spool.spool import FolderState
 from sonyc_ml.node.systemd import Notifier
+from sonyc_ml.sound.start_time.words import in_words
 
 logger = logging.getLogger(__name__)
+
+PATTERNS_KEY = "recordings.start_patterns"
 
 
 class Reporter:
@@ -69,6 +72,7 @@ class Reporter:
         self._daemon, self._counts, self._clock, self._timer = daemon, counts, clock, timer
         self._quiet_after_s, self._silent_after, self._summary_s = quiet_after_s, silent_after, summary_s
         self._n_silent, self._silent_since = 0, ""
+        self._start_sources, self._start_doubts = Counter[str](), Counter[str]()
         self._notifier = notifier or Notifier({})
         self._journal: Journal | None = None
         self._facts = Facts()
@@ -183,6 +187,7 @@ class Reporter:
         before, self._counted = self._counted, Counter(self._counts)
         done = self._counted - before
         self._rate = done["embedded"] * 60 / self._summary_s
+        self._publish_start_times()
         self._send_status()
         if done:
             logger.info("in %s: %s", span(self._summary_s), summary(done), extra={"LAG_S": round(self._lag_s)})
@@ -192,6 +197,29 @@ class Reporter:
         if isinstance(event, RecordingEnded) and event.state == "done":
             self._last, self._lag_s = event.recording, event.lag_s
             self._sound_is(event.without_sound)
+            self._start_time_is(event)
+
+    def _start_time_is(self, event: RecordingEnded) -> None:
+        """Count where start times come from; log the first of each kind that may be wrong."""
+        source, doubt = event.start_time_source, event.start_time_doubt
+        self._start_sources[source] += 1
+        self._start_doubts[doubt] += 1
+        is_new = False
+        if source == "mtime" and self._start_sources[source] == 1:
+            is_new = True
+            logger.warning(
+                "%s: its name says no start time, the file's time does; see %s", event.recording, PATTERNS_KEY
+            )
+        if doubt and self._start_doubts[doubt] == 1:
+            is_new = True
+            logger.warning("%s: its start time is in doubt: %s", event.recording, doubt)
+        if is_new:
+            self._publish_start_times()
+
+    def _publish_start_times(self) -> None:
+        text = in_words(self._start_sources, self._start_doubts, PATTERNS_KEY)
+        if text != self._facts.start_times:
+            self._change(start_times=text)
 
     def _sound_is(self, is_missing: bool) -> None:
         """Count recordings without sound; a single one may be a quiet night."""

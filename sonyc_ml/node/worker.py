@@ -21,9 +21,11 @@ from sonyc_ml.errors import (
     word_for,
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
-from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, ignore, published
+from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore, published
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.rebuild import adopt_outputs, summary_of
+from sonyc_ml.node.journal.touched import is_touched
+from sonyc_ml.node.journal.work_time import WorkTime
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.running_bundles import LoadedBundle, RunningBundles
 from sonyc_ml.outputs.files import find_output, free_path, read_provenance, write_output
@@ -85,6 +87,7 @@ class Worker:
         self._output, self._recordings = output, recordings or RecordingsConfig()
         self._emit, self._progress = emit, progress
         self._overload = Overload(overload or OverloadConfig(), journal, clock)
+        self.work_time = WorkTime(journal, clock)  # nothing grows older while nobody works
         self._start_times = StartTimes(self._recordings.start_patterns, self._recordings.time_zone)
         self._unwritten: Callable[[], object] | None = None
         self._clean: set[Path] = set()  # folders without anything that a killed process was writing
@@ -92,6 +95,7 @@ class Worker:
 
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
+        self.work_time.resume()
         self._journal.begin_anew()
         if not self._journal.is_complete():
             folders = [bundle.output_folder for bundle in self._bundles]
@@ -131,6 +135,7 @@ class Worker:
         ------
         StoreError
         """
+        self.work_time.mark()
         for entry, reason, detail in self._overload.excess():
             self._shed(entry, reason, detail)
 
@@ -177,22 +182,15 @@ class Worker:
 
     def _embed(self, entry: Entry, *, salvage: bool) -> None:
         identity = entry.identity
-        if self._is_replaced(entry):
+        folders = [bundle.output_folder for bundle in self._bundles]
+        if self._is_replaced(entry) or is_touched(self._journal, identity, self._folder, folders, self._output.format):
             return
         provenances = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
         embedded = summary_of(provenances[0])
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
-        ended = RecordingEnded(
-            identity.name,
-            "done",
-            lag_s=lag_s,
-            duration_s=embedded.duration_s,
-            salvaged=embedded.salvaged,
-            without_sound=provenances[0].without_sound,
-        )
-        self._emit(ended)
+        self._emit(done(identity.name, provenances[0], lag_s))
 
     def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
         """Embed with one bundle and write the output, where there is none; return where it comes from."""

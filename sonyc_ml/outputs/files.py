@@ -251,7 +251,7 @@ class _Sequential(io.RawIOBase):
 
 
 def _write_csv(file: _Sequential, output: Output) -> None:
-    """One row for each window, behind the provenance in lines that begin with #."""
+    """One row per window, behind the provenance in lines that begin with #."""
     # A recording's name need not be UTF-8.
     text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="surrogateescape", newline="")
     held = output.arrays()

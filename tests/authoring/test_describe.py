@@ -55,6 +55,7 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "xnnpack_operators": 2 if HAS_XNNPACK else 0,
         "multiplications": 64 * 51 * 5,
         "not_counted": [],
+        "assumed_kind": "log_mel",
         "head": None,
         "labels": [],
         "code": [],
@@ -222,7 +223,7 @@ def test_head_labels_and_multiplications_are_shown(tmp_path: Path) -> None:
         assert shown["scores"] == "of the head: dog, siren"
         assert shown["head"] == "head.tflite, reads features [1, 5] float32"
         assert shown["multiplications"] == f"{64 * 51 * 5:,} for one window"
-        assert shown["features"] == "(64, 51) a window"
+        assert shown["features"] == "(64, 51) per window"
 
 
 def test_a_reader_that_leaves_is_no_error(tiny: Path) -> None:

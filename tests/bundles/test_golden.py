@@ -19,7 +19,7 @@ from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.bundles.golden import N_SAMPLES, SAMPLE_RATE, golden_signal
 from sonyc_ml.errors import BundleMismatchError
 from sonyc_ml.model.loading import GOLDEN_CHOICES, check_golden, load_model
-from tests.conftest import needs
+from tests.conftest import needs, require_shared
 from tests.support import networks
 
 pytestmark = pytest.mark.numeric
@@ -336,6 +336,20 @@ def test_what_is_no_npz_is_refused(bundle: Path, content: bytes, message: str) -
     assert message in refusal(bundle)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda arrays: arrays.update(y=np.zeros(61 * SAMPLE_RATE, np.float32)), "are more than a minute of sound"),
+        (lambda arrays: arrays.update(sample_rate=np.array(10**12)), "are more than a minute of sound"),
+        (lambda arrays: arrays.update(y=np.zeros((1 << 28) + 1, np.int8)), "it would unpack to 268,"),
+    ],
+)
+def test_a_golden_vector_is_short(bundle: Path, change: Callable[[Arrays], object], message: str) -> None:
+    """A few bytes that would unpack to more than memory holds, or to hours of sound, are not computed."""
+    change_golden(bundle, change)
+    assert message in refusal(bundle)
+
+
 def test_a_lone_array_is_refused(bundle: Path) -> None:
     """One array is not a golden vector, though numpy reads it."""
     with bundle.with_suffix(".golden.npz").open("wb") as file:
@@ -389,3 +403,38 @@ def test_silence_is_like_silence(bundle: Path, tmp_path: Path) -> None:
         path, lambda arrays: arrays.update({name: arrays[name] * 0 for name in ("y", "features", "embedding")})
     )
     assert check_golden(load_model(path))["cosine"] == 1
+
+
+# --- two kinds of kernels ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("makers_kernels", [False, True])
+def test_a_network_of_dynamic_range_is_right_on_both_kinds_of_kernels(tmp_path: Path, makers_kernels: bool) -> None:
+    """YAMNet rounds otherwise on each kind of kernels: its golden vector holds both, and either is right."""
+    path = Path(shutil.copy(require_shared("models/yamnet.tflite"), tmp_path))
+    made = maker.make_bundle(path, input_kind="pcm", target_sr=16000, hop_size=0.48, outputs={"scores": 0})
+    assert made.golden is not None
+    with np.load(path.with_suffix(".golden.npz")) as stored:
+        arrays = dict(stored)
+    difference = np.abs(arrays["scores"] - arrays["scores_reference"]).max()
+    assert difference > 0.05
+    assert made.golden.scores == pytest.approx(min(0.5, max(0.05, difference / 2)))
+    assert check_golden(load_model(path, reference_kernels=makers_kernels))["scores"] <= made.golden.scores
+    for name in ("scores", "scores_reference"):
+        change_golden(path, add(name, 5.0))
+    assert "scores differ by up to" in refusal(path)
+
+
+def test_explicit_tolerances_win(tmp_path: Path) -> None:
+    """A tolerance that was given is not widened."""
+    path = Path(shutil.copy(require_shared("models/yamnet.tflite"), tmp_path))
+    keywords: dict[str, Any] = {"input_kind": "pcm", "target_sr": 16000, "hop_size": 0.48, "outputs": {"scores": 0}}
+    made = maker.make_bundle(path, tolerances={"scores": 0.01}, **keywords)
+    assert made.golden is not None
+    assert made.golden.scores == 0.01
+
+
+def test_a_usual_network_has_one_golden_output(bundle: Path) -> None:
+    """Where both kinds of kernels agree within the usual tolerance, it stays, and one of them is enough."""
+    with np.load(bundle.with_suffix(".golden.npz")) as arrays:
+        assert not [name for name in arrays.files if name.endswith("_reference")]

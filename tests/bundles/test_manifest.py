@@ -108,6 +108,10 @@ def test_a_text_is_plain_json() -> None:
         ({"outputs": {"scores": 0.5}}, "a.json: outputs.scores must be a whole number or a string, not 0.5"),
         ({"pickle": {"dill": 4}}, "a.json: pickle.dill must be a string, not 4"),
         ({"class": "my_library"}, "a.json: class must be like 'my_library.models:MyModel', not 'my_library'"),
+        ({"class": "1a:B"}, "a.json: class must be like"),
+        ({"class": "a.b:C.d"}, "a.json: class must be like"),
+        ({"class": "a.b:C()"}, "a.json: class must be like"),
+        ({"class": "a b:C"}, "a.json: class must be like"),
         ({"class": ".models:A"}, "a.json: class must be like"),
         ({"class": ":A"}, "a.json: class must be like"),
         ({"schema_version": 2}, "schema_version must be 1, not 2; a newer sonyc-ml may know it"),
@@ -161,6 +165,75 @@ def test_a_file_lies_in_the_manifests_own_folder(name: str) -> None:
 def test_what_is_no_manifest_is_refused(content: bytes, message: str) -> None:
     """Whatever a file holds, the refusal is one printable line."""
     assert message in complaint(content)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_mels": 10**9}, "input.parameters.n_mels must be at most 16384, not 1000000000"),
+        ({"n_fft": 2**40}, "input.parameters.n_fft must be at most 1.04858e+06"),
+        ({"n_fft": 10**400}, "input.parameters.n_fft must be at most"),
+        ({"n_fft": -(2**40)}, "input.parameters.n_fft must be at most"),
+        ({"n_fft": 1e300}, "input.parameters.n_fft must be at most"),
+        ({"target_sr": 10**12}, "input.parameters.target_sr must be at most 1e+07"),
+        ({"duration": 1e9}, "input.parameters.duration must be at most 3600"),
+        ({"hop_size": 1e-9}, "input.parameters.hop_size must be at least 0.0005 s"),
+        ({"n_fft": 2**20, "n_mels": 2**14}, "n_fft and n_mels: the mel bands would have"),
+        ({"duration": 3600, "target_sr": 192_000}, "duration and target_sr: a window would have"),
+        ({"duration": 600, "mel_hop_len": 1}, "the features of a window would have"),
+        ({"mel_hop_len": 1, "n_fft": 2**16}, "the spectra of a window would have"),
+    ],
+    ids=str,
+)
+def test_the_numbers_of_an_extractor_have_bounds(parameters: dict[str, Any], message: str) -> None:
+    """What would take more time or memory than there is is refused before anything of it is computed."""
+    assert message in complaint(table(input={"kind": "log_mel", "parameters": parameters}))
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"target_sr": 384_000, "duration": 5, "n_fft": 4096, "n_mels": 512, "mel_hop_len": 1024},
+        {"target_sr": 16_000, "duration": 60.0, "n_fft": 2048, "n_mels": 256, "mel_hop_len": 160},
+        {"target_sr": 48_000, "hop_size": 0.001},
+        {"n_mels": "many", "fmax": None},
+    ],
+    ids=str,
+)
+def test_bounds_leave_room_for_what_people_use(parameters: dict[str, Any]) -> None:
+    """Bats, long windows and short hops are within them; what is no number is the extractor's to refuse."""
+    assert Input("log_mel", parameters).parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_rate": 10**8}, "a.json: sample_rate must be at most 1e+07"),
+        ({"window_size_s": 1e6}, "a.json: window_size_s must be at most 3600"),
+        ({"hop_size_s": 1e7}, "a.json: hop_size_s must be at most 86400"),
+        ({"hop_size_s": 1e-9}, "a.json: hop_size_s must be at least 0.0005"),
+        ({"golden": {"file": "a.tflite", "features_db": 1.01}}, "golden.features_db must be from 0 to 1"),
+        ({"golden": {"file": "a.tflite", "scores": 0.51}}, "golden.scores must be from 0 to 0.5"),
+        ({"golden": {"file": "a.tflite", "cosine": 0.89}}, "golden.cosine must be from 0.9 to 1"),
+        ({"golden": {"file": "a.tflite", "cosine": -2}}, "golden.cosine must be from 0.9 to 1"),
+        ({"golden": {"file": "a.tflite", "scores": -0.1}}, "golden.scores must be from 0 to 0.5"),
+    ],
+    ids=str,
+)
+def test_the_numbers_of_a_manifest_have_bounds(changes: dict[str, Any], message: str) -> None:
+    """A golden vector that anything would pass proves nothing, and no window is longer than an hour."""
+    assert message in complaint(table(**changes))
+
+
+@pytest.mark.parametrize("place", ["", "input", "files"])
+def test_a_key_that_is_there_twice_is_refused(place: str) -> None:
+    """Readers of JSON differ in which of two counts, so neither does, however deep it lies."""
+    text = json.dumps(table())
+    key, value = {"": ("version", "2.0.0"), "input": ("kind", "pcm"), "files": ("a.tflite", "1" * 64)}[place]
+    begin = text.index("{", text.index(f'"{place}"')) + 1 if place else 1
+    assert f"a.json is not JSON: the key '{key}' is there twice" in complaint(
+        f'{text[:begin]}"{key}": "{value}", {text[begin:]}'.encode()
+    )
 
 
 @pytest.mark.parametrize("name", ["features_db", "cosine", "scores"])

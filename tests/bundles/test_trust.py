@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +26,7 @@ from sonyc_ml.bundles.integrity import read_guarded
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Input, Manifest
 from sonyc_ml.bundles.own_extractor import BUILD, is_own_extractor
-from sonyc_ml.errors import BundleError, BundleIntegrityError, StoreError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, StoreError
 from sonyc_ml.model import AudioModel
 from sonyc_ml.model.loading import load_model
 from tests.conftest import ROOT, write_recording
@@ -99,7 +100,7 @@ def foreign_class(tmp_path: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "foreign_module.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
     monkeypatch.syspath_prepend(tmp_path / "site")
-    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)
+    sys.modules.pop("foreign_module", None)
     network = tmp_path / "models" / "b.tflite"
     network.parent.mkdir(exist_ok=True)
     network.write_bytes(networks.dense((1, 64, 51, 1)))
@@ -468,16 +469,50 @@ def test_a_named_owner_does_not_open_folders(elsewhere: Path) -> None:
         read_guarded(elsewhere, frozenset({12345}))
 
 
+# --- what is not a file, what does not fit --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["a.tflite", "a.pkl", "a.json"])
+def test_a_pipe_is_not_waited_for(foreign: Path, name: str) -> None:
+    """A pipe in the place of any file, also of a network that lies alone, is refused at once."""
+    for path in foreign.parent.glob("a.*") if name == "a.tflite" else [foreign.with_name(name)]:
+        path.unlink()
+    os.mkfifo(foreign.with_name(name))
+    for command in (("info",), ("bundle", "make"), ("bundle", "trust"), ("bundle", "info")):
+        result = sonyc_ml(*command, foreign)
+        assert result.returncode == 2 or (name, *command) in {("a.pkl", "bundle", "info"), ("a.json", "bundle", "make")}
+        assert len(result.stderr.splitlines()) == (result.returncode == 2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sample_rate": 16000}, "sample_rate is 16000 Hz there and 8000 Hz in the extractor"),
+        ({"hop_size_s": 0.5}, "hop_size_s is 0.5 s there and 0.1 s in the extractor"),
+        ({"window_size_s": 2.0}, "window_size_s is 2 s there and 1 s in the extractor"),
+    ],
+)
+def test_a_manifest_of_another_extractor_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    """What a manifest says of the windows is what the extractor cuts, or nobody could rely on either."""
+    network = tmp_path / "a.tflite"
+    network.write_bytes(networks.dense((1, 64, 51, 1)))
+    make_bundle(network, input_kind="log_mel")
+    manifest = json.loads(network.with_suffix(".json").read_text())
+    network.with_suffix(".json").write_text(json.dumps(manifest | changes))
+    with pytest.raises(BundleMismatchError, match=re.escape(message)):
+        load_model(network)
+
+
 # --- info -------------------------------------------------------------------------------------------------------------
 
 
-def test_info_shows_code_without_running_it(attack: Path, mark: Path) -> None:
+def test_info_shows_code_without_running_it(attack: Path, mark: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`info` says what code there is and that nobody has accepted it, and neither unpickles nor imports."""
+    monkeypatch.delitem(sys.modules, "foreign_module", raising=False)  # another test's
     described = describe(attack)
     assert described["code"] == [{"what": next(iter(read_bundle(attack).code.values())), "accepted": False}]
     assert f"is not accepted here; to accept it: sonyc-ml bundle trust {attack}" in render(described)
     trust(attack)
     assert describe(attack)["code"][0]["accepted"]
     assert not mark.exists()
-    assert "foreign_module" not in sys.modules
     importlib.invalidate_caches()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -91,7 +92,7 @@ def test_status_keys(ask: Ask, output: Path) -> None:
     assert set(answer.json()) == {
         *("running", "pid", "since", "version", "recording", "stopped", "folder", "input", "trouble", "backlog"),
         *("counts", "last_output", "bundles", "reload", "disk", "journal", "clock_synchronised", "word", "text"),
-        "attention",
+        *("attention", "sound", "left_out", "start_times"),
     }
     assert set(answer.json()["backlog"]) == {"recordings", "oldest", "lag_s", "late_s", "waiting"}
     assert set(answer.json()["disk"]["spool"]) == {"folder", "free_bytes", "total_bytes", "free_share", "problem"}
@@ -336,6 +337,9 @@ def test_a_running_daemon(ask: Ask, daemon: Daemon) -> None:
     answer = ask("status", "--config", daemon.config, "--json")
     told = answer.json()
     assert (answer.status, told["word"], told["pid"]) == (0, "waiting", daemon.process.pid)
+    assert told["start_times"] == "start times: 1 by the file's time; see recordings.start_patterns"
+    shown = ask("status", "--config", daemon.config).out
+    assert re.search(r"^start times +1 by the file's time; see recordings.start_patterns$", shown, re.MULTILINE)
     assert (told["last_output"]["recording"], told["folder"]["word"]) == ("a.wav", "watched")
     (bundle,) = told["bundles"]
     assert (bundle["name"], bundle["version"], bundle["operators"] > 0) == ("tiny", "1.0.0", True)

@@ -353,6 +353,7 @@ def test_a_bundle_that_kills_the_process_is_told_once(node: Node) -> None:
     deadly.parent.mkdir(exist_ok=True)
     make_deadly(deadly)
     name = f"/opt/sonyc-ml/bundles/{deadly.name}"
+    node.machine.run("/usr/local/bin/sonyc-ml", "bundle", "trust", name)  # by root: for the service too
     with node.configured(lambda text: re.sub(rf'"{CURRENT}/bundle/.*"', f'"{name}"', text)):
         node.machine.systemctl("restart", UNIT, check=False)
         node.machine.wait_for(lambda: node.machine.show(UNIT, "ActiveState") == "failed", "end of the restarts")

@@ -31,8 +31,8 @@ def windowed(y: Floats, sr: int, hop_size: float | None = None) -> Floats:
 
 def less_the_mean(y: Floats, sr: int, hop_size: float | None = None) -> Floats:
     features = windowed(y, sr, hop_size)
-    centred_on_zero: Floats = features - features.mean(axis=0)
-    return centred_on_zero
+    centred: Floats = np.subtract(features, features.mean(axis=0), dtype=np.float32)
+    return centred
 
 
 def by_the_peak(y: Floats, sr: int, hop_size: float | None = None) -> Floats:

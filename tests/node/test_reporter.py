@@ -297,3 +297,22 @@ def test_files_that_are_left_alone_are_facts(config: Config, counts: Counter[str
     assert reporter.facts.left_out == "1,200 .flac, 3 .mp3"
     reporter.left_out({})
     assert reporter.facts.left_out == ""
+
+
+def test_start_times_that_may_be_wrong(reporter: Reporter, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    """The first of each kind is logged and kept at once; how many there are is brought up to date now and then."""
+    ended = RecordingEnded("a.wav", "done", start_time_source="name")
+    reporter.on_event(ended)
+    assert (reporter.facts.start_times, caplog.text) == ("", "")
+    for doubt in ("", "before 2000", "before 2000", "in the future"):
+        reporter.on_event(replace(ended, recording="b.wav", start_time_source="mtime", start_time_doubt=doubt))
+    assert caplog.text.count("b.wav: its name says no start time") == 1
+    assert caplog.text.count("b.wav: its start time is in doubt: before 2000") == 1
+    assert caplog.text.count("b.wav: its start time is in doubt: in the future") == 1
+    reporter.on_event(replace(ended, start_time_source="mtime"))
+    clock.now_s += 3600.0
+    reporter.summarise()
+    assert reporter.facts.start_times == (
+        "start times: 1 by name, 5 by the file's time; see recordings.start_patterns; "
+        "start times in doubt: 2 before 2000, 1 in the future (see start_time_doubt in the outputs)"
+    )

@@ -21,6 +21,7 @@ from sonyc_ml.errors import StoreError
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
 from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
+from sonyc_ml.node.retention.proof import proof
 from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.worker import BACKOFF_S, MAX_BACKOFF_S, Worker
 from sonyc_ml.outputs.files import read_output, read_provenance, write_output
@@ -798,3 +799,149 @@ def test_what_a_killed_process_left_is_cleared_up(node: Node, tmp_path: Path) ->
     node.journal.take()
     node.restart()
     assert not living.exists()
+
+
+# --- another time is not another recording ----------------------------------------------------------------------------
+
+
+def set_time(node: Node, name: str, shift_ns: int) -> Identity:
+    """Change the time of a recording's file alone."""
+    path = node.recordings / name
+    mtime_ns = path.stat().st_mtime_ns + shift_ns
+    os.utime(path, ns=(mtime_ns, mtime_ns))
+    return node.identity(name)
+
+
+@pytest.mark.parametrize("output_format", ["npz", "csv"])
+@pytest.mark.parametrize("shift_ns", [3600 * 10**9, -3600 * 10**9, -1_234_567_891, 7, 400 * 86400 * 10**9])
+def test_a_touched_recording_is_the_same(shift_ns: int, output_format: str, make_node: MakeNode) -> None:
+    """It is not embedded or counted again, and its output is proved with the new time; other bytes are another one."""
+    node = make_node(more=f'format = "{output_format}"')
+    for seed, name in enumerate(("a.wav", "b.wav")):
+        node.write(name, seed=seed)
+    node.run()
+    before, embedding = node.outputs(), read_output(node.out / f"a.wav.{output_format}").embedding
+    identity = set_time(node, "a.wav", shift_ns)
+    node.events.clear()
+    node.run()
+    assert (node.entry().identity, node.entry().state) == (identity, "done")
+    assert (node.events, node.outputs(), node.worker.counts["embedded"]) == ([], before, 2)
+    assert proof(identity, node.recordings, [node.out], output_format) == ""
+    np.testing.assert_array_equal(read_output(node.out / f"a.wav.{output_format}").embedding, embedding)
+    content = bytearray((node.recordings / "b.wav").read_bytes())
+    content[-1] ^= 1
+    (node.recordings / "b.wav").write_bytes(content)
+    set_time(node, "b.wav", 10**9)
+    node.run()
+    assert [entry.state for entry in node.journal.find("b.wav")] == ["done", "done"]
+    assert len(node.outputs()) == 3
+
+
+def test_a_touched_recording_of_a_name_that_was_used_again(node: Node) -> None:
+    """It is found among those of its name, and its output keeps its own name's form."""
+    node.write(seed=1)
+    node.run()
+    set_time(node, "a.wav", 0)
+    node.write(seed=2)
+    second = set_time(node, "a.wav", 5 * 10**9)
+    node.run()
+    touched = set_time(node, "a.wav", 3600 * 10**9)
+    node.run()
+    assert {entry.identity for entry in node.journal.find("a.wav")} >= {touched}
+    assert second not in {entry.identity for entry in node.journal.find("a.wav")}
+    assert node.outputs() == [f"a.wav.{touched.stamp}.npz", "a.wav.npz"]
+    assert proof(touched, node.recordings, [node.out], "npz") == ""
+
+
+def test_a_touched_recording_after_a_crash(node: Node) -> None:
+    """Killed when the output had the new time and the journal had not: there is one recording still."""
+    node.write()
+    node.run()
+    identity = set_time(node, "a.wav", 3600 * 10**9)
+    path = node.out / "a.wav.npz"
+    output = read_output(path)
+    provenance = replace(output.provenance, recording_mtime_ns=identity.mtime_ns)
+    write_output(replace(output, provenance=provenance), path)
+    node.restart()
+    node.run()
+    assert (node.entry().identity, node.entry().state) == (identity, "done")
+
+
+# --- time without power is no waiting ---------------------------------------------------------------------------------
+
+DAY_S = 86400.0
+
+
+def wait_with(node: Node, n: int = 3) -> None:
+    """Recordings that wait, because somebody has them open."""
+    names = [node.write(f"{i}.wav").name for i in range(n)]
+    node.writing.update(names)
+    for _ in range(n):
+        node.worker.step(node.found())
+    assert node.journal.counts()["pending"] == n
+
+
+@pytest.mark.parametrize("off_s", [9 * DAY_S, 56 * 365 * DAY_S, -9 * DAY_S])
+def test_time_without_power_is_no_waiting(off_s: float, make_node: MakeNode) -> None:
+    """What waited is as old after a start as before, however long the node was off and whatever its clock says."""
+    node = make_node(more="[overload]\nmax_age_s = 3600.0")
+    wait_with(node)
+    for _ in range(30):  # half an hour of work
+        node.clock.now_s += 60
+        node.worker.shed_excess()
+    node.clock.now_s += off_s
+    node.restart()
+    node.worker.shed_excess()
+    assert node.journal.counts() == {"pending": 3, "done": 0, "quarantined": 0, "shed": 0}
+    (oldest,) = node.journal.oldest_pending()
+    assert node.clock.now_s - oldest.found_s == pytest.approx(1800, abs=120)
+    for _ in range(35):
+        node.clock.now_s += 60
+        node.worker.shed_excess()
+    assert node.journal.counts()["shed"] == 3
+
+
+def test_a_journal_that_does_not_say_when_the_work_ended(make_node: MakeNode) -> None:
+    """Of an earlier version: the work ended with its last change."""
+    node = make_node(more="[overload]\nmax_age_s = 3600.0")
+    wait_with(node)
+    with node.journal.transaction():
+        node.journal.connection.execute("DELETE FROM facts WHERE key = 'at_work_s'")
+    node.clock.now_s += 9 * DAY_S
+    node.restart()
+    node.worker.shed_excess()
+    assert node.journal.counts()["pending"] == 3
+
+
+@pytest.mark.parametrize("by_s", [9 * DAY_S, -9 * DAY_S])
+def test_power_goes_right_after_the_clock_was_set(by_s: float, make_node: MakeNode) -> None:
+    """What was found under the wrong clock is not older for it, also if the node is off before a minute is over."""
+    node = make_node(more="[overload]\nmax_age_s = 3600.0")
+    wait_with(node)
+    node.clock.now_s += by_s
+    node.worker.work_time.clock_was_set(by_s)
+    node.clock.now_s += 5
+    node.restart()
+    node.worker.shed_excess()
+    assert node.journal.counts()["pending"] == 3
+
+
+def test_what_is_tried_again_while_the_daemon_is_off_is_new(make_node: MakeNode) -> None:
+    """It has waited for no time, and is not of the future."""
+    node = make_node()
+    wait_with(node)
+    node.clock.now_s += 9 * DAY_S
+    node.journal.retry(node.journal.find("0.wav"))
+    node.restart()
+    assert node.entry("0.wav").found_s == node.clock.now_s
+
+
+def test_the_time_at_work_is_not_written_every_turn(node: Node) -> None:
+    """A card wears: it is written once a minute at most."""
+    wait_with(node, 1)
+    node.worker.shed_excess()
+    before = node.journal.connection.total_changes
+    for _ in range(50):
+        node.clock.now_s += 1
+        node.worker.shed_excess()
+    assert node.journal.connection.total_changes == before

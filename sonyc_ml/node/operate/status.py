@@ -73,6 +73,7 @@ def _of_facts(daemon: DaemonFacts, live: Facts) -> Answer:
         "input": _plain(live.input),
         "sound": _plain(live.sound),
         "left_out": live.left_out,
+        "start_times": live.start_times,
         "trouble": _plain(live.trouble),
     }
 
