@@ -674,7 +674,7 @@ def checked_samples(y: Floats) -> Floats:
         raise ValueError(f"y must be mono, shape (n_samples,), not {y.shape}")
     if not len(y):
         raise ValueError("y is empty: there is not a single sample")
-    if not (y.min() >= -LOUDEST and y.max() <= LOUDEST):  # NaN is neither
+    if not (float(y.min()) >= -LOUDEST and float(y.max()) <= LOUDEST):  # NaN is neither
         kind = "samples as large as no sound is; full scale is 1" if np.isfinite(y).all() else "NaN or infinity"
         raise ValueError(f"y holds {kind}")
     return np.ascontiguousarray(y, np.float32)
