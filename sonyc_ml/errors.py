@@ -104,7 +104,7 @@ class BundleMismatchError(BundleError):
 
 
 class MissingBundleError(BundleError, MissingFileError):
-    """A bundle that is not there, or lacks one of its files."""
+    """A bundle that is not there, or lacks a file: one of its own, or the keys that it is trusted by."""
 
 
 class RecordingError(SonycMLError):

@@ -22,7 +22,7 @@ from sonyc_ml.bundles.bundle import load_extractor, read_bundle
 from sonyc_ml.bundles.integrity import MAX_FILE_SIZE, NAMESPACE, make_signature, read_guarded
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
-from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError
+from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, MissingBundleError
 from sonyc_ml.model import AudioModel
 from sonyc_ml.model.loading import load_model
 from tests.conftest import write_recording
@@ -188,7 +188,7 @@ def test_a_truncated_file_is_refused(planted: Planted, size: int) -> None:
 def test_a_missing_file_is_refused(planted: Planted, name: str) -> None:
     """A file that is not there cannot be read, which is said by its name."""
     planted.file(name).unlink()
-    assert planted.refusal(BundleError) == f"{planted.file(name)}: No such file or directory"
+    assert planted.refusal(MissingBundleError) == f"{planted.file(name)}: No such file or directory"
 
 
 def test_a_pickle_without_a_manifest_is_refused(planted: Planted) -> None:
@@ -389,7 +389,8 @@ def test_a_link_to_nothing_is_refused(planted: Planted, name: str, leads_to_itse
     """A link to itself or to nothing cannot be read, and is no way round the manifest."""
     planted.file(name).unlink()
     planted.file(name).symlink_to(name if leads_to_itself else "nothing")
-    assert str(planted.file(name)) in planted.refusal(BundleError)
+    kind = BundleError if leads_to_itself else MissingBundleError
+    assert str(planted.file(name)) in planted.refusal(kind)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["FIFO", "folder"])
@@ -519,7 +520,7 @@ def test_a_signature_or_key_that_others_can_write_is_refused(signed: Planted, wh
 def test_keys_that_are_not_there_trust_nobody(signed: Planted) -> None:
     """A file of keys that is missing is an error, not a file of no restrictions."""
     signed.trusted_keys.unlink()
-    message = signed.refusal(BundleError, trusted_keys=signed.trusted_keys)
+    message = signed.refusal(MissingBundleError, trusted_keys=signed.trusted_keys)
     assert message == f"{signed.trusted_keys}: No such file or directory"
 
 
