@@ -145,11 +145,11 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def vouch(network: Path, kind: str = "pickled") -> Path:
+def vouch(network: Path, kind: str = "pickled", window_size_s: float = 1.0) -> Path:
     """Write the least of a manifest for a network and the pickle beside it, and accept them; nothing is run."""
     paths = [path for path in (network, network.with_suffix(".pkl")) if path.exists()]
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
-    manifest = Manifest(1, network.stem, "1.0.0", 8000, 1.0, 0.1, Input(kind), files)
+    manifest = Manifest(1, network.stem, "1.0.0", 8000, window_size_s, 0.1, Input(kind), files)
     network.with_suffix(".json").write_text(manifest.text())
     maker.trust(network)
     return network

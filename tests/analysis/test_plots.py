@@ -341,7 +341,7 @@ def test_bands_of_an_extractor_of_ones_own_have_numbers(tmp_path: Path, monkeypa
     network = tmp_path / "own.tflite"
     network.write_bytes(networks.dense((1, 4, 10)))
     exporter.export_function(network.with_suffix(".pkl"), "plot_test_module:my_bands", duration=0.25)
-    model = load_model(vouch(network), hop_size=0.5)
+    model = load_model(vouch(network, window_size_s=0.25), hop_size=0.5)
     recording = write_recording(tmp_path / "a.wav", seconds=2)
     view = plot_recording.look_at(model.embed_file(recording), recording, model)
     assert view.features is not None

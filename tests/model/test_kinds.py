@@ -644,7 +644,7 @@ def users_bundle(waveform: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = Path(shutil.copy(waveform, tmp_path / "user.tflite"))
     exporter.export_function(path.with_suffix(".pkl"), "model_test_module:my_features", duration=0.25)
     (tmp_path / "model_test_module.py").unlink()
-    return vouch(path)
+    return vouch(path, window_size_s=0.25)
 
 
 def test_a_function_of_the_users_own_becomes_a_model(users_bundle: Path, tmp_path: Path) -> None:
