@@ -519,7 +519,7 @@ def test_a_signature_or_key_that_others_can_write_is_refused(signed: Planted, wh
 def test_keys_that_are_not_there_trust_nobody(signed: Planted) -> None:
     """A file of keys that is missing is an error, not a file of no restrictions."""
     signed.trusted_keys.unlink()
-    message = signed.refusal(BundleError, trusted_keys=signed.trusted_keys)
+    message = signed.refusal(MissingBundleError, trusted_keys=signed.trusted_keys)
     assert message == f"{signed.trusted_keys}: No such file or directory"
 
 
