@@ -21,7 +21,7 @@ def write_in_place() -> None:
     """An output grows at its final path."""
 
     @contextmanager
-    def file(path: Path) -> Iterator[BinaryIO]:
+    def file(path: Path, _root: Path | None = None) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("wb") as opened:
             yield opened
@@ -55,7 +55,7 @@ def flush_nothing() -> None:
         return connection
 
     vars(journal)["connect"] = unflushed
-    os.fsync = lambda fd: None  # noqa: ARG005  its own name
+    os.fsync = os.fdatasync = lambda fd: None  # noqa: ARG005  its own name
 
 
 def finish_first() -> None:
