@@ -175,9 +175,10 @@ def test_a_recorder_that_is_silent_is_told_of_once(watch: StartWatch, tmp_path: 
 def test_a_log_says_nothing_of_each_recording(watch: StartWatch) -> None:
     """What goes well leaves two lines: that it runs, and what was done."""
     daemon = watch()
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())  # or the first start time that no name says were logged
     for number in range(5):
-        write_recording(daemon.folder / f"{number}.wav")
-        daemon.wait_for_output(f"{number}.wav.npz")
+        write_recording(daemon.folder / f"street{number}_{stamp}.wav")
+        daemon.wait_for_output(f"street{number}_{stamp}.wav.npz")
     assert daemon.stop() == 0
     lines = [line.split(" ", 2)[1:] for line in daemon.log().splitlines()]
     names = f"watching {daemon.folder} with tiny, writing to {daemon.output}"
