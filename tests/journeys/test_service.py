@@ -399,7 +399,7 @@ def test_a_version_whose_runtime_crashes_is_refused(node: Node, our_wheel: Path)
             "return runtime.Interpreter(", "return (__import__('ctypes').string_at(0), runtime.Interpreter)[1]("
         )
 
-    broken = changed_wheel(our_wheel, node.path("opt/crashing"), {"sonyc_ml/model/interpreter.py": crash})
+    broken = changed_wheel(our_wheel, node.path("opt/crashing"), {"sonyc_ml/model/runtime.py": crash})
     said, _ = recorded_during(node, lambda: node.install("--from", f"/opt/crashing/{broken.name}", check=False))
     assert re.search("was refused.*kills the process on this machine .SIGSEGV.*(mend|fix) it", said, re.DOTALL)
     assert (node.current(), node.pid()) == before

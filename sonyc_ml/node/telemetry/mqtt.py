@@ -20,7 +20,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from sonyc_ml.base.human import count, iso
 from sonyc_ml.base.process import is_clock_synchronised
@@ -29,7 +29,9 @@ from sonyc_ml.node.config import MqttConfig
 from sonyc_ml.node.events import NodeEvent, OutputPublished, RecordingEnded, RecordingPostponed
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.telemetry.broker import Broker
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.telemetry.broker import Broker
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +89,8 @@ class MqttPublisher:
         return self._broker.n_in_flight if self._broker else 0
 
     def _make_broker(self, settings: MqttConfig) -> Broker:
+        from sonyc_ml.node.telemetry.broker import Broker  # noqa: PLC0415  and ssl: 8 ms that most nodes do without
+
         return Broker(settings, (f"{self._topic}/state", encoded(OFFLINE)), self._there, self._wake.set)
 
     def on_event(self, event: NodeEvent) -> None:
