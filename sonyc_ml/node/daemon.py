@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import math
 import os
@@ -120,6 +121,7 @@ class Daemon:
         self._reporter.folder_is(self._spool.state)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
         self._notifier.ready(f"watching {self._spool.folder}")
+        gc.enable()
         logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
 
     def _open_state(self, house: ExitStack) -> None:
