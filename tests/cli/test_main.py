@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -21,7 +22,9 @@ from tests.support.command import sonyc_ml
 def test_help_imports_nothing_that_takes_time(flag: str) -> None:
     """`sonyc-ml --help` imports neither numpy, nor a module of a command, nor the slow ones of the standard library."""
     program = "import sys, sonyc_ml.cli as c\nc.main(sys.argv[1:])\nprint(*sys.modules, sep='\\n')"
-    result = subprocess.run([sys.executable, "-c", program, flag], capture_output=True, text=True, check=True)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    command = [sys.executable, "-c", program, flag]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     imported = set(result.stdout.splitlines())
     ours = {name for name in imported if name.startswith("sonyc_ml.")}
     assert ours == {"sonyc_ml.cli", "sonyc_ml.errors"}
