@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
-from sonyc_ml.bundles.manifest import Input, Manifest
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.bundles.sections import Input
 from tests.support import networks
 from tests.support.command import run_ssh_keygen
 from tests.support.watching import StartWatch, Watch

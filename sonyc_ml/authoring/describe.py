@@ -10,7 +10,8 @@ from sonyc_ml.authoring.network import describe_network
 from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.bundles.integrity import quoted, read_plain
-from sonyc_ml.bundles.manifest import Golden, parse_manifest
+from sonyc_ml.bundles.manifest import parse_manifest
+from sonyc_ml.bundles.sections import Golden
 from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.model.interpreter import Interpreter, Tensor

@@ -17,7 +17,8 @@ from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
-from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest
+from sonyc_ml.bundles.sections import Golden, Head, Input
 from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
 from sonyc_ml.model import Model
 from sonyc_ml.model.function_extractor import FunctionExtractor

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.strict import open_npz
-from sonyc_ml.bundles.manifest import LARGEST_TOLERANCE, LOWEST_COSINE, USUAL_COSINE, USUAL_SCORES, Golden
+from sonyc_ml.bundles.sections import LARGEST_TOLERANCE, LOWEST_COSINE, USUAL_COSINE, USUAL_SCORES, Golden
 from sonyc_ml.errors import BundleMismatchError
 
 REFERENCE = "_reference"  # behind the name of an output: what the reference kernels give

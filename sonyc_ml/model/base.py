@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -15,14 +14,13 @@ from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import (
     AssumedSampleRateWarning,
-    BundleError,
     BundleMismatchError,
     RecordingError,
     UnreadableRecordingError,
 )
 from sonyc_ml.features import checked_sample_rate, checked_samples
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
-from sonyc_ml.model.interpreter import Interpreter, name_outputs
+from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.files import write_output
@@ -80,47 +78,27 @@ class Model:
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
-        self.interpreter = Interpreter(self.bundle.network, batch_size=batch_size, **kernels)
+        self._network = Network(self.bundle, outputs, batch_size, **kernels)
+        self.interpreter, self.outputs = self._network.interpreter, self._network.outputs
         self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
-        manifest = self.bundle.manifest
-        self.outputs = name_outputs(self.interpreter.outputs, outputs or (manifest.outputs if manifest else None))
         check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
-        self.interpreter.fit(self.extractor.feature_shape)
+        self._network.fit(self.extractor.feature_shape)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self.head = self._make_head(self.bundle.head, kernels)
-        self.labels = self._checked_labels(manifest.labels if manifest else ())
+        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
 
-    def _make_head(self, network: bytes | None, kernels: dict[str, Any]) -> Interpreter | None:
-        if network is None:
-            return None
-        if "embedding" not in self.outputs or "scores" in self.outputs:
-            raise BundleMismatchError("a head reads an embedding and gives scores: the network must have the one alone")
-        try:
-            head = Interpreter(network, **kernels)
-            head.fit((math.prod(self.interpreter.row_shapes[self.outputs["embedding"]]),))
-        except BundleError as error:
-            raise type(error)(f"the head of {self.bundle.name}: {error}") from error
-        return head
-
     def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        n_scores = self._widths().get("scores", 0)
+        n_scores = self._network.widths.get("scores", 0)
         if labels and len(labels) != n_scores:
             raise BundleMismatchError(f"the manifest has {len(labels)} labels for {n_scores} scores")
         return labels
 
-    def _widths(self) -> dict[str, int]:
-        shapes = {kind: self.interpreter.row_shapes[number] for kind, number in self.outputs.items()}
-        if self.head is not None:
-            shapes["scores"] = self.head.row_shapes[0]
-        return {kind: math.prod(shape) for kind, shape in shapes.items()}
-
     def __repr__(self) -> str:
-        columns = ", ".join(f"{kind} ({width})" for kind, width in self._widths().items())
+        columns = ", ".join(f"{kind} ({width})" for kind, width in self._network.widths.items())
         return f"<{type(self).__name__} {self.bundle.name}: {describe_windows(self.extractor)}; {columns}>"
 
     def get_features(self, y: Floats, sr: int, hop_size: float | None = None) -> Floats:
@@ -333,7 +311,7 @@ class Model:
                 for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
                     n_windows += len(features)
                     for first in range(0, len(features), self._n_windows_at_once):
-                        results.append(self._run_block(features[first : first + self._n_windows_at_once]))
+                        results.append(self._network(features[first : first + self._n_windows_at_once]))
                         if progress is not None:
                             progress()
                 for starts in window_starts(framing, n_windows):
@@ -341,10 +319,3 @@ class Model:
                     results.append({"timestamps": begins_s + segment.start / sr})
             outputs = results.arrays()
         return outputs.pop("timestamps"), outputs
-
-    def _run_block(self, features: Floats) -> dict[str, Floats]:
-        computed = self.interpreter(features)
-        outputs = {kind: computed[number].reshape(len(features), -1) for kind, number in self.outputs.items()}
-        if self.head is not None:
-            outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
-        return outputs

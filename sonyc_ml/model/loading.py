@@ -20,7 +20,8 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import compare, unpack
 from sonyc_ml.bundles.machine_state import MachineState
-from sonyc_ml.bundles.manifest import INPUT_KINDS, Manifest
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel

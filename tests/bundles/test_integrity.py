@@ -21,7 +21,8 @@ import pytest
 from sonyc_ml.bundles.bundle import load_extractor, read_bundle
 from sonyc_ml.bundles.integrity import MAX_FILE_SIZE, NAMESPACE, make_signature, read_guarded
 from sonyc_ml.bundles.machine_state import MachineState
-from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest
+from sonyc_ml.bundles.sections import Golden, Head, Input
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, MissingBundleError
 from sonyc_ml.model import AudioModel
 from sonyc_ml.model.loading import load_model

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sonyc_ml.bundles.manifest import Golden, Head, Input, Manifest, parse_manifest, version_numbers
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
+from sonyc_ml.bundles.sections import Golden, Head, Input
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
 

@@ -24,8 +24,9 @@ from sonyc_ml.batch.job import Job
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.bundles.integrity import read_guarded
 from sonyc_ml.bundles.machine_state import MachineState
-from sonyc_ml.bundles.manifest import Input, Manifest
+from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.own_extractor import BUILD, is_own_extractor
+from sonyc_ml.bundles.sections import Input
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, StoreError
 from sonyc_ml.model import AudioModel
 from sonyc_ml.model.loading import load_model

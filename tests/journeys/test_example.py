@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 
 from sonyc_ml.authoring.make import trust
-from sonyc_ml.bundles.manifest import Input, Manifest, parse_manifest
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest
+from sonyc_ml.bundles.sections import Input
 from tests.conftest import ROOT, write_recording
 from tests.support import networks
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from sonyc_ml.authoring import export as exporter
-from sonyc_ml.bundles.manifest import Input, Manifest
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.bundles.sections import Input
 from sonyc_ml.model.loading import golden_key, load_model
 from sonyc_ml.outputs.files import read_provenance
 from tests.conftest import vouch, write_recording

@@ -1,0 +1,69 @@
+"""The sections of a manifest: each a table of ``NAME.json`` with keys of its own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from sonyc_ml.bundles.bounds import check_numbers
+
+INPUT_KINDS = ("pickled", "log_mel", "pcm")
+LARGEST_TOLERANCE = {"features_db": 1.0, "scores": 0.5}
+LOWEST_COSINE = 0.9
+USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters."""
+
+    kind: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in INPUT_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(INPUT_KINDS)}, not {self.kind!r}")
+        try:
+            check_numbers(self.parameters)
+        except ValueError as error:
+            raise ValueError(f"parameters.{error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A second network, which reads the embedding and gives the scores."""
+
+    network: str
+
+
+@dataclass(frozen=True, slots=True)
+class Golden:
+    """A short signal and what the bundle makes of it, and how far another machine may be off.
+
+    Attributes
+    ----------
+    file : str
+        ``.npz`` with ``y``, ``sample_rate``, ``features`` and the outputs by name.
+    features_db : float
+        Largest difference of a feature, in its own unit: dB for log-mel; at most 1.
+    cosine : float
+        Lowest cosine between an embedding and its golden one; at least 0.9.
+    scores : float
+        Largest difference of a score; at most 0.5.
+    """
+
+    file: str
+    features_db: float = 5e-3
+    cosine: float = USUAL_COSINE
+    scores: float = USUAL_SCORES
+
+    def __post_init__(self) -> None:
+        for name in ("features_db", "cosine", "scores"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
+        for name, largest in LARGEST_TOLERANCE.items():
+            if not 0 <= getattr(self, name) <= largest:
+                raise ValueError(f"{name} must be from 0 to {largest:g}: more proves nothing")
+        if not LOWEST_COSINE <= self.cosine <= 1:
+            raise ValueError(f"cosine must be from {LOWEST_COSINE:g} to 1: less proves nothing")
