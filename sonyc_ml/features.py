@@ -453,6 +453,7 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # sonyc-project/pi_ml_container, as its evaluation computes them: its filters are made for the recording's rate.
     "sonyc_published": {
+        "res_type": "kaiser_best",
         "mel_sr": 44100,
         "log": "20log10",
         "amin": 1e-5,
@@ -534,6 +535,15 @@ def _with_preset(init: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _signature(init: Callable[..., None]) -> inspect.Signature:
+    """Every keyword of :class:`LogMel`: what is written out there, and the fields of :class:`Spectrum`."""
+    own = [p for p in list(inspect.signature(init).parameters.values())[1:] if p.kind is not p.VAR_KEYWORD]
+    defaults = {"preset": None, **Spectrum._field_defaults}
+    return inspect.Signature(
+        [*own, *(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=of) for name, of in defaults.items())]
+    )
+
+
 class LogMel(WindowExtractor):
     """Log-mel spectra of windows, each as if it were a recording of its own.
 
@@ -597,7 +607,7 @@ class LogMel(WindowExtractor):
         **spectrum: Any,
     ) -> None:
         super().__init__(duration, hop_size, target_sr, res_type, align, lead_s, shortest_s)
-        self.spectrum = Spectrum(**spectrum)
+        self.spectrum = Spectrum(**{name: _none_in_words(name, value) for name, value in spectrum.items()})
         self.spectrum.check()
         self.n_fft = _positive_int("n_fft", n_fft)
         self.n_mels = _positive_int("n_mels", n_mels)
@@ -612,6 +622,8 @@ class LogMel(WindowExtractor):
             )
         self._make_bands(mel_sr)
         self._make_frames()
+
+    __signature__ = _signature(__init__)
 
     def _make_bands(self, mel_sr: int) -> None:
         """Make what turns a frame's magnitudes into its bands."""
@@ -1200,6 +1212,11 @@ def checked_samples(y: Floats) -> Floats:
 def checked_sample_rate(sr: float) -> int:
     """Return a sample rate (in Hz) as a whole number, or say what is wrong with it, with a ValueError."""
     return _positive_int("sr", sr)
+
+
+def _none_in_words(name: str, value: Any) -> Any:
+    """None, as other libraries say it, as the choice "none"."""
+    return "none" if value is None and "none" in CHOICES.get(name, ()) else value
 
 
 def _one_of(name: str, value: Any, known: tuple[Any, ...]) -> None:

@@ -355,7 +355,7 @@ def test_an_extractor_serves_recordings_of_different_rates() -> None:
         ({"n_mels": None}, "n_mels must be a number above 0, not None"),
         ({"fmax": 5000}, "0 <= fmin < fmax <= half of target_sr must hold"),
         ({"fmin": 4000}, "0 <= fmin < fmax <= half of target_sr must hold"),
-        ({"res_type": "soxr_lq"}, "res_type 'soxr_lq' is not known; use one of kaiser_best, soxr_vhq"),
+        ({"res_type": "soxr_lq"}, "res_type 'soxr_lq' is not known; use one of kaiser_best, sinc, soxr_vhq"),
     ],
     ids=str,
 )

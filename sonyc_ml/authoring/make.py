@@ -20,9 +20,11 @@ from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.sections import Golden, Head, Input
 from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
+from sonyc_ml.features import with_preset
 from sonyc_ml.model import Model
 from sonyc_ml.model.function_extractor import FunctionExtractor
 from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
+from sonyc_ml.model.log_mel import usual_res_type
 
 
 def make_bundle(
@@ -90,7 +92,7 @@ def make_bundle(
         sample_rate=0,
         window_size_s=0,
         hop_size_s=0,
-        input=Input(kind, parameters),
+        input=Input(kind, _written_out(kind, parameters)),
         outputs=dict(outputs or {}),
         labels=labels,
         head=Head(head) if head else None,
@@ -100,12 +102,27 @@ def make_bundle(
     bundle = Bundle(path.stem, path, draft, files, "")
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
     model = make_model(bundle)
+    if model.found:
+        draft = dataclasses.replace(draft, input=Input(kind, {**draft.input.parameters, **model.found}))
+        bundle = dataclasses.replace(bundle, manifest=draft)
     check_repeats(model)
     _warn_of_blocks(model)
     manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
+
+
+def _written_out(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with those of their preset, and the resampler that a new bundle has where nothing says it.
+
+    What the manifest says outlives this release's presets and defaults. SONYC's own features mean kaiser_best anyway.
+    """
+    if kind == "pickled":
+        return dict(parameters)
+    res_type = usual_res_type(kind, parameters)
+    is_plain = kind == "log_mel" and res_type == "kaiser_best" and "preset" not in parameters
+    return {**parameters, **with_preset(parameters), **({} if is_plain else {"res_type": res_type})}
 
 
 def _warn_of_blocks(model: Model) -> None:
