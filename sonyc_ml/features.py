@@ -607,6 +607,9 @@ class LogMel(WindowExtractor):
         **spectrum: Any,
     ) -> None:
         super().__init__(duration, hop_size, target_sr, res_type, align, lead_s, shortest_s)
+        for name in spectrum:
+            if name not in Spectrum._fields:
+                raise TypeError(f"LogMel takes no {name}; it takes {', '.join(inspect.signature(LogMel).parameters)}")
         self.spectrum = Spectrum(**{name: _none_in_words(name, value) for name, value in spectrum.items()})
         self.spectrum.check()
         self.n_fft = _positive_int("n_fft", n_fft)
@@ -1115,7 +1118,7 @@ class KaiserBest(Polyphase):
 class Sinc(Polyphase):
     """A windowed sinc at its exact values: within 100 dB of the ideal up to nine tenths of the lower half rate.
 
-    88 zero crossings to either side, times the exponential of a semicircle [3]_, which is nearly a Kaiser window and
+    80 zero crossings to either side, times the exponential of a semicircle [3]_, which is nearly a Kaiser window and
     needs no Bessel function: every weight is computed where it lies, and there is no table to step through.
 
     References
@@ -1124,7 +1127,7 @@ class Sinc(Polyphase):
        'exponential of semicircle' kernel", SIAM J. Sci. Comput. 41, 2019.
     """
 
-    N_ZEROS, BETA, ROLLOFF = 88, 11.8, 0.956  # side lobes of -111 dB; its stop band begins at the half rate
+    N_ZEROS, BETA, ROLLOFF = 80, 11.8, 0.952  # side lobes of -111 dB; its stop band begins at the half rate
 
     def _reach(self) -> int:
         return math.ceil(self.N_ZEROS / self.scale) + 1

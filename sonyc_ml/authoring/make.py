@@ -102,9 +102,8 @@ def make_bundle(
     bundle = Bundle(path.stem, path, draft, files, "")
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
     model = make_model(bundle)
-    if model.found:
-        draft = dataclasses.replace(draft, input=Input(kind, {**draft.input.parameters, **model.found}))
-        bundle = dataclasses.replace(bundle, manifest=draft)
+    draft = _with_layout(draft, model)
+    bundle = dataclasses.replace(bundle, manifest=draft)
     check_repeats(model)
     _warn_of_blocks(model)
     manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
@@ -122,7 +121,17 @@ def _written_out(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         return dict(parameters)
     res_type = usual_res_type(kind, parameters)
     is_plain = kind == "log_mel" and res_type == "kaiser_best" and "preset" not in parameters
-    return {**parameters, **with_preset(parameters), **({} if is_plain else {"res_type": res_type})}
+    written_out = {**parameters, **with_preset(parameters), **({} if is_plain else {"res_type": res_type})}
+    return {name: value for name, value in written_out.items() if name != "layout" or name in parameters}
+
+
+def _with_layout(draft: Manifest, model: Model) -> Manifest:
+    """Write the layout down that the network's shape has decided, and that of a preset."""
+    of_preset = {"layout": model.extractor.spectrum.layout} if "preset" in draft.input.parameters else {}  # type: ignore[attr-defined]
+    found = {**of_preset, **model.found}
+    if not found:
+        return draft
+    return dataclasses.replace(draft, input=Input(draft.input.kind, {**draft.input.parameters, **found}))
 
 
 def _warn_of_blocks(model: Model) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -72,7 +71,7 @@ def fit_log_mel(parameters: Mapping[str, Any], declared: tuple[int, ...]) -> tup
 def _layouts(parameters: Mapping[str, Any], extractor: LogMel) -> Iterator[dict[str, Any]]:
     """What may be said of the layout, the likeliest first: as it is, then turned, then in one row with time first."""
     yield {}
-    if "layout" not in parameters:
+    if "layout" not in parameters:  # a preset's may be another than the network's
         yield {"layout": next(layout for layout in LAYOUTS if layout != extractor.spectrum.layout)}
     if "flat" not in parameters:
         yield {"flat": True} if "layout" in parameters else {"layout": "time_first", "flat": True}
@@ -86,16 +85,18 @@ def near_misses(parameters: Mapping[str, Any], extractor: LogMel, wanted: tuple[
     """Yield which other value of a parameter would give the wanted number of frames or bands, as phrases."""
     given = with_preset(parameters)
     n_frames, n_bands = extractor.n_frames, extractor.n_bands
+    if "layout" in parameters and _fits(wanted, extractor.feature_shape[::-1]):
+        yield f"layout={next(of for of in LAYOUTS if of != extractor.spectrum.layout)} would fit"
     if len(wanted) == 1 and wanted[0] % n_bands == 0:
         wanted = (n_bands, wanted[0] // n_bands)
     if len(wanted) != 2:
         return
-    if n_bands in wanted:
+    if n_bands in wanted and wanted[1 - wanted.index(n_bands)] != n_frames:
         sought = wanted[1 - wanted.index(n_bands)]
-        for changes in _other_frames(given, extractor, sought):
+        for changes in _other_frames(extractor, sought):
             if _n_frames({**given, **changes}) == sought:
                 yield f"{_assignments(changes)} would give {sought} frames instead of {n_frames}"
-    elif n_frames in wanted:
+    elif n_frames in wanted and n_bands not in wanted:
         sought = wanted[1 - wanted.index(n_frames)]
         name = "n_mfcc" if extractor.spectrum.n_mfcc else "n_mels"
         if extractor.spectrum.mel_scale == "none":
@@ -104,9 +105,11 @@ def near_misses(parameters: Mapping[str, Any], extractor: LogMel, wanted: tuple[
             yield f"{name}={sought} would give {wanted[1 - wanted.index(n_frames)]} bands instead of {n_bands}"
 
 
-def _other_frames(given: Mapping[str, Any], extractor: LogMel, sought: int) -> Iterator[dict[str, Any]]:
+def _other_frames(extractor: LogMel, sought: int) -> Iterator[dict[str, Any]]:
     """Changes that may give the frames that are sought, those that people forget most often first."""
     spectrum = extractor.spectrum
+    frame_length = spectrum.win_length or extractor.n_fft if spectrum.win_pad == "end" else extractor.n_fft
+    span = extractor.window_length - (frame_length % 2 if spectrum.center else frame_length)
     yield {"center": not spectrum.center}
     weighted = min(extractor.n_fft, extractor.window_length - (sought - 1) * extractor.mel_hop_len)
     if 0 < weighted < extractor.n_fft:
@@ -114,16 +117,14 @@ def _other_frames(given: Mapping[str, Any], extractor: LogMel, sought: int) -> I
     if spectrum.win_length is not None:
         yield {"win_pad": "end" if spectrum.win_pad == "both" else "both"}
         yield {"win_pad": "end", "center": not spectrum.center}
-    hop, seconds = extractor.mel_hop_len, extractor.window_size_s
     if sought < 2:
         return
-    step = extractor.window_length / (sought - 1)
-    hops = sorted({*range(max(1, math.floor(step) - 2), math.ceil(step) + 3)}, key=lambda other: abs(other - hop))
-    fitting = [other for other in hops if other != hop and _n_frames({**given, "mel_hop_len": other}) == sought]
-    if fitting:
-        yield {"mel_hop_len": fitting[0]}
+    hop = extractor.mel_hop_len
+    hops = range(span // sought + 1, span // (sought - 1) + 1)
+    if hops:
+        yield {"mel_hop_len": min(hops, key=lambda other: (other % 10 != 0, abs(other - hop)))}
     missing = (sought - extractor.n_frames) * hop
-    yield {"duration": round(seconds + missing / extractor.sample_rate, 9)}
+    yield {"duration": round(extractor.window_size_s + missing / extractor.sample_rate, 9)}
 
 
 def _n_frames(parameters: Mapping[str, Any]) -> int:

@@ -64,8 +64,8 @@ def test_every_sample_is_the_published_sum(sr: int, target_sr: int) -> None:
     assert len(ours) == n_resampled(len(y), sr, target_sr)
     for output in (0, 1, 100, len(ours) // 2, len(ours) - 2, len(ours) - 1):
         t = scale * np.abs(output * sr / target_sr - np.arange(len(y)))
-        window = np.where(t < 88, np.exp(11.8 * (np.sqrt(np.maximum(0, 1 - (t / 88) ** 2)) - 1)), 0)
-        weights = scale * 0.956 * np.sinc(0.956 * t) * window
+        window = np.where(t < 80, np.exp(11.8 * (np.sqrt(np.maximum(0, 1 - (t / 80) ** 2)) - 1)), 0)
+        weights = scale * 0.952 * np.sinc(0.952 * t) * window
         assert abs(ours[output] - y.astype(np.float64) @ weights) <= 2e-6
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -15,12 +15,13 @@ import numpy.typing as npt
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
-from sonyc_ml.features import RES_TYPES
+from sonyc_ml.features import RES_TYPES, frame_from_start
 from sonyc_ml.outputs.files import find_output, output_path, read_output
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import FileRecording, open_recording
 
+ROUNDING_S = 0.005  # windows and recordings are rounded to samples, at whatever rate
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
 
@@ -116,15 +117,20 @@ def _covers(timestamps: npt.NDArray[np.float64], duration_s: float, provenance: 
         n_most = 1 + math.ceil(duration_s / hop_s)
         return n_least - 1 <= n_windows <= n_most + 1
     before_s, behind_s = -first_s, last_s + provenance.window_size_s - duration_s
-    begins, window_s = _where_windows_begin(provenance), provenance.window_size_s
-    if begins:
-        lead_s, shortest_s = begins.get("lead_s", 0.0), begins.get("shortest_s")
-        least_s = min(0.0, window_s - hop_s) if shortest_s is None else window_s - hop_s - shortest_s
-        most_s = min(hop_s, window_s) if shortest_s is None else window_s - shortest_s
-        most_s = most_s if n_windows > 1 else window_s
-        return abs(before_s - lead_s) <= slack_s and least_s - slack_s <= behind_s <= most_s + slack_s
+    if begins := _where_windows_begin(provenance):
+        slack_s = min(slack_s, ROUNDING_S)
+        numbers = [_n_from_start(duration_s + s, hop_s, provenance, begins) for s in (-slack_s, slack_s)]
+        return abs(before_s - begins.get("lead_s", 0.0)) <= slack_s and numbers[0] <= n_windows <= numbers[1]
     most_s = hop_s / 2 + slack_s if n_windows > 1 else provenance.window_size_s
     return -slack_s <= before_s <= most_s and -slack_s <= behind_s <= most_s
+
+
+def _n_from_start(duration_s: float, hop_s: float, provenance: Provenance, begins: Mapping[str, Any]) -> int:
+    """How many windows a recording has where they begin at its start."""
+    shortest_s = begins.get("shortest_s")
+    seconds = (duration_s, provenance.window_size_s, hop_s, begins.get("lead_s", 0.0), shortest_s or 0.0)
+    n_samples, window, hop, lead, shortest = (max(0, round(1e9 * value)) for value in seconds)
+    return frame_from_start(max(1, n_samples), window, hop, lead, None if shortest_s is None else shortest).n_windows
 
 
 def _where_windows_begin(provenance: Provenance) -> dict[str, Any]:
