@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import ast
 import re
 import shlex
@@ -46,31 +45,29 @@ def commands_in(text: str) -> Iterator[list[str]]:
             yield line.replace('"', " ").replace("'", " ").split()
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
+def parsers() -> dict[str, Parser]:
     """The parser of each command, and of each action of one, by name."""
-    commands = Parser(prog="sonyc-ml").add_subparsers()
+    program = Parser(prog="sonyc-ml")
+    commands = program.add_subparsers()
     for module, texts in COMMANDS.items():
         import_module(f"sonyc_ml.cli.{module}").add_commands(commands, texts)
-    found: dict[str, argparse.ArgumentParser] = {}
-    for name, parser in commands.choices.items():
-        found[name] = parser
-        for action in parser._actions:
-            if isinstance(action, argparse._SubParsersAction):
-                found |= {f"{name} {inner}": inner_parser for inner, inner_parser in action.choices.items()}
-    return found
+    actions = {
+        f"{name} {action}": found for name, one in program.commands.items() for action, found in one.commands.items()
+    }
+    return {**program.commands, **actions}
 
 
-def mistake(arguments: list[str], known: dict[str, argparse.ArgumentParser]) -> str:
+def mistake(arguments: list[str], known: dict[str, Parser]) -> str:
     """What is wrong with a printed command; empty where nothing is."""
     name = arguments[0] if arguments else ""
     if name not in known:
         return ""  # a sentence about the program, or `features`, which parses its own
     named = arguments[1] if len(arguments) > 1 else ""
     parser = known.get(f"{name} {named}", known[name])
-    if parser is known[name] and any(other.startswith(f"{name} ") for other in known) and re.match(r"[a-z]", named):
+    if parser is known[name] and parser.commands and re.match(r"[a-z]", named):
         return f"{name} has no action {named}"
     flags = [argument.partition("=")[0] for argument in arguments if re.match(r"--?[a-z]", argument)]
-    taken = {flag.replace("_", "-") for flag in parser._option_string_actions}
+    taken = {flag.replace("_", "-") for flag in parser.flags}
     unknown = [flag for flag in flags if flag.rstrip(".,:]").replace("_", "-") not in taken]
     return f"{name} takes no {', '.join(unknown)}" if unknown else ""
 
