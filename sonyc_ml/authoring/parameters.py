@@ -17,7 +17,11 @@ WINDOWS = (
     ("--shortest-s", "SECONDS", "least sound that a window holds, with --align start (default: as few windows as do)"),
 )
 LOG_MEL = (
-    ("--preset", "NAME", "a front end by name, for what is not given: sonyc_published, yamnet, mlperf_kws"),
+    (
+        "--preset",
+        "NAME",
+        "a front end by name, for what is not given: sonyc_published, yamnet, mlperf_kws, micro_speech",
+    ),
     ("--n-fft", "SAMPLES", "length of a transform (default 1024)"),
     ("--n-mels", "N", "number of mel bands (default 64)"),
     ("--mel-hop-len", "SAMPLES", "distance between frames (default 160)"),
@@ -45,6 +49,8 @@ LOG_MEL = (
     ("--normalise", "NAME", "each window: none (default), mean_variance or min_max"),
     ("--mean", "X", "constant that is taken off (default 0)"),
     ("--std", "X", "constant that all is divided by (default 1)"),
+    ("--front-end", "NAME", "float (default), or micro: the integers of TensorFlow Lite Micro"),
+    ("--pcan", "BOOL", "of the latter: whether the gain follows the noise (default true)"),
 )
 
 

@@ -146,7 +146,7 @@ PUBLIC: list[tuple[str, dict[str, Any], tuple[int, ...]]] = [
         (64, 40),
     ),
     ("tflm_micro_speech_lstm", {**FROM_START, "mel_hop_len": 320, "mel_scale": "none"}, (49, 257)),
-    ("tflm_micro_speech_quantized", {**FROM_START, "mel_hop_len": 320, "n_mels": 40}, (1960,)),
+    ("tflm_micro_speech_quantized", {"preset": "micro_speech"}, (1960,)),
 ]
 
 
@@ -171,7 +171,7 @@ def test_a_presets_parameters_are_written_out(tmp_path: Path) -> None:
     parameters = make_bundle(path, input_kind="log_mel", preset="yamnet", hop_size=0.96).input.parameters
     assert (parameters["preset"], parameters["n_fft"], parameters["layout"]) == ("yamnet", 512, "time_first")
     assert (parameters["hop_size"], parameters["align"], parameters["res_type"]) == (0.96, "start", "sinc")
-    with pytest.raises(ValueError, match="preset must be one of sonyc_published, yamnet, mlperf_kws, not 'yamnets'"):
+    with pytest.raises(ValueError, match=r"preset must be one of .*yamnet, mlperf_kws.*, not 'yamnets'"):
         make_bundle(path, input_kind="log_mel", preset="yamnets")
 
 
