@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.human import seconds_of
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.kinds import KINDS
 
 FORMAT_VERSION = 1
@@ -186,15 +187,28 @@ class Output:
         the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
+        Where not the scores of all classes are kept: which have the highest, by their columns among all.
+    top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
+        Their scores, falling.
+    detections : tuple of Detection or None
+        What was heard; None where nobody asked for it.
     labels : tuple of str
-        Of the scores' columns; empty where they have none.
+        Of the scores' columns; of an output without them, of the classes that occur in it. Empty where the bundle has
+        none.
+    label_numbers : tuple of int
+        Of an output without the scores of all classes, which class each label is of.
     provenance : Provenance
     """
 
     timestamps: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32] | None = None
     scores: npt.NDArray[np.float32] | None = None
+    top_classes: npt.NDArray[np.int32] | None = None
+    top_scores: npt.NDArray[np.float32] | None = None
+    detections: tuple[Detection, ...] | None = None
     labels: tuple[str, ...] = ()
+    label_numbers: tuple[int, ...] = ()
     provenance: Provenance
 
     def __repr__(self) -> str:
