@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -102,7 +102,7 @@ class Detector:
             "class": classes.astype(np.int32),
             "score": scores[windows, classes],
         }
-        if self._rules.merge_s is not None:
+        if self._rules.gap_s is not None:
             found["sum"] = self._summed(scores)[windows, classes]
         if len(windows):
             self._rows.append(found)
@@ -130,7 +130,7 @@ class Detector:
         found = self._rows.arrays()
         if not found:
             return ()
-        merge_s = self._rules.merge_s
+        merge_s = self._rules.gap_s
         spans_of = window_spans if merge_s is not None else whole_windows
         starts_s, ends_s = (ends[found["window"]] for ends in spans_of(timestamps, window_size_s, duration_s))
         order = np.argsort(found["class"], kind="stable")  # windows come in their order
@@ -171,6 +171,19 @@ class Detector:
                 )
             )
         return sorted(kept, key=lambda detection: (detection.start_s, detection.end_s))
+
+
+def label_lookup(labels: Sequence[str], numbers: Sequence[int] = ()) -> Callable[[int], str]:
+    """A function from a class's number to its label; to ``scores_0`` where it has none.
+
+    Parameters
+    ----------
+    labels : sequence of str
+    numbers : sequence of int
+        Which classes the labels are of; of all, in their order, where empty.
+    """
+    known = dict(zip(numbers, labels, strict=True)) if numbers else dict(enumerate(labels))
+    return lambda number: known.get(number, f"scores_{number}")
 
 
 def check_classes(rules: DetectionRules, labels: Sequence[str]) -> None:

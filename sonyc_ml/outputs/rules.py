@@ -30,8 +30,8 @@ class DetectionRules:
     top_k : int > 0 or None
         A class counts only in windows where it is among so many with the highest scores, of those that are detected.
     merge_s : float >= 0 or None
-        Detections of a class no further apart become one (in seconds); those that touch always do. None, or False:
-        nothing becomes one, and each window that counts is a detection as long as the window.
+        Detections of a class no further apart become one (in seconds); those that touch always do. None, or False,
+        which becomes None: nothing becomes one, and each window that counts is a detection as long as the window.
     min_duration_s : float >= 0
         What is shorter is left out (in seconds), after merging.
     cool_down_s : float >= 0
@@ -47,7 +47,7 @@ class DetectionRules:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     top_k: int | None = None
-    merge_s: float | None = 0.0
+    merge_s: float | bool | None = 0.0
     min_duration_s: float = 0.0
     cool_down_s: float = 0.0
 
@@ -65,6 +65,11 @@ class DetectionRules:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of seconds that is not below 0, and is {value:g}")
+
+    @property
+    def gap_s(self) -> float | None:
+        """The largest gap that is merged (in seconds); None where nothing is."""
+        return None if self.merge_s is None else float(self.merge_s)
 
     def recorded(self) -> dict[str, Any]:
         """What an output's provenance keeps of them: what is not as it comes, and the threshold always."""
