@@ -83,6 +83,10 @@ class Manifest:
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         self._check_windows()
+        for key in ("detections", "keep"):
+            section = getattr(self, key)
+            if section is not None and not section.given():  # it says nothing, and is not written
+                object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():

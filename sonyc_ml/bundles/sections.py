@@ -60,6 +60,13 @@ class Detections(Section):
     min_duration_s: float | None = None
     cool_down_s: float | None = None
 
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in self.given().items() if isinstance(value, int | float)}
+        numbers |= {f"thresholds.{name}": value for name, value in (self.thresholds or {}).items()}
+        for name, value in numbers.items():  # what else they may be, the rules themselves say
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of 0 or more, not {value}")
+
 
 @dataclass(frozen=True, slots=True)
 class Keep(Section):

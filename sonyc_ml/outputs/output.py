@@ -18,6 +18,7 @@ from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import KINDS
 
 FORMAT_VERSION = 1
+N_IN_LINE = 3  # detections in a line of a log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,6 +253,15 @@ class Output:
         """The label with the highest score of any window, as in ``siren 0.83``; empty where there are no labels."""
         highest = self.highest(1) if self.labels else []
         return f"{highest[0].label} {highest[0].score:.2f}" if highest else ""
+
+    def describe_heard(self) -> str:
+        """What was heard, for a line of a log: the detections with the highest scores, else the likeliest label."""
+        if self.detections is None:
+            return self.likeliest()
+        best = sorted(self.detections, key=lambda one: -one.score_max)[:N_IN_LINE]
+        named = [f"{one.label} {one.score_max:.2f} at {one.start_s:.1f} s" for one in best]
+        more = len(self.detections) - len(best)
+        return ", ".join([*named, f"{count(more, 'more detection')}"] if more else named) or "no detections"
 
     def highest(self, n: int) -> list[Highest]:
         """The classes with the highest scores of any window, the highest first, at most so many.
