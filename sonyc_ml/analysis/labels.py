@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detections import (
@@ -18,22 +18,25 @@ from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.rows import chunks
 from sonyc_ml.outputs.rules import DetectionRules
 
-__all__ = ["Detection", "Rules", "Span", "class_names", "label_output", "runs", "window_spans"]
+__all__ = ["Asked", "Detection", "Rules", "Span", "class_names", "label_output", "runs", "window_spans"]
 
 Rules = DetectionRules
 Span = Detection
+Asked: TypeAlias = Rules | Mapping[str, Any] | None
 
 
-def label_output(output: Output, rules: Rules | None = None) -> list[Span]:
+def label_output(output: Output, rules: Asked = None) -> list[Span]:
     """Label one recording.
+
+    Of an output without the scores of all classes, labels are some of the detections that it holds: by a threshold that
+    is not lower than theirs, by class, by duration.
 
     Parameters
     ----------
     output : Output
-    rules : Rules, optional
-        Where not given, the detections that the output holds are its labels; those of the usual rules where it holds
-        none. Given, labels are made of its scores. Of an output without the scores of all classes only some of the
-        detections that it holds can be taken: by a higher threshold, by class, by duration.
+    rules : Rules, mapping or None
+        None: the detections that the output holds; by the usual rules where it holds none. A mapping says some of the
+        rules by their names; the others are those of the output's detections, or the usual ones where it holds none.
 
     Returns
     -------
@@ -46,13 +49,19 @@ def label_output(output: Output, rules: Rules | None = None) -> list[Span]:
         The output has neither scores nor detections, or no class that the rules name, or the rules ask for what its
         detections cannot give.
     """
-    if rules is None and output.detections is not None:
-        return list(output.detections)
-    rules = rules or Rules()
+    if output.detections is not None:
+        if not rules:
+            return list(output.detections)
+        if output.scores is None:
+            return list(_chosen(output, output.detections, rules))
     if output.scores is None:
-        return _chosen(output, rules)
+        provenance = output.provenance
+        raise ConfigError(
+            f"the output of {provenance.recording} has no scores, as its bundle {provenance.bundle} has no classes; "
+            "a head gives them: sonyc-ml bundle make --head"
+        )
     try:
-        with Detector(rules, class_names(output)) as detector:
+        with Detector(_rules(output, rules), class_names(output)) as detector:
             for scores in chunks(output.scores):
                 detector.add(scores)
             provenance = output.provenance
@@ -61,41 +70,47 @@ def label_output(output: Output, rules: Rules | None = None) -> list[Span]:
         raise ConfigError(f"the output of {output.provenance.recording} has {error}") from error
 
 
-def _chosen(output: Output, rules: Rules) -> list[Span]:
+def _rules(output: Output, asked: Asked) -> Rules:
+    """All rules, where some are asked for."""
+    if isinstance(asked, DetectionRules):
+        return asked
+    rules = {**_made_with(output), **(asked or {})}
+    for name in ("classes", "thresholds"):
+        if isinstance(rules.get(name), str):  # a digest
+            raise ConfigError(
+                f"the output of {output.provenance.recording} does not name the {name} of its detections one by one, "
+                f"as they are many ({rules[name]}): give all rules anew, its {name} too"
+            )
+    return DetectionRules(**rules)
+
+
+def _made_with(output: Output) -> dict[str, Any]:
+    """The rules of an output's detections, as its provenance has them."""
+    made: dict[str, Any] = json.loads(output.provenance.parameters or "{}").get("detections", {})
+    return made | ({"classes": tuple(made["classes"])} if isinstance(made.get("classes"), list) else {})
+
+
+def _chosen(output: Output, detections: Iterable[Detection], asked: Rules | Mapping[str, Any]) -> Iterator[Detection]:
     """Those of an output's detections that the rules leave."""
-    provenance = output.provenance
-    if output.detections is None:
-        raise ConfigError(
-            f"the output of {provenance.recording} has no scores, as its bundle {provenance.bundle} has no classes; "
-            "a head gives them: sonyc-ml bundle make --head"
-        )
-    made_with: dict[str, Any] = json.loads(provenance.parameters or "{}").get("detections", {})
-    _check_possible(output, rules, made_with)
-    return list(_filtered(output.detections, rules))
-
-
-def _check_possible(output: Output, rules: Rules, made_with: dict[str, Any]) -> None:
+    given = asked.recorded() if isinstance(asked, DetectionRules) else asked
     where = f"the output of {output.provenance.recording} has detections and not the scores of all classes"
-    usual = DetectionRules()
-    for name, flag in (("merge_s", "--merge"), ("top_k", "--top-k"), ("cool_down_s", "--cool-down")):
-        if getattr(rules, name) != getattr(usual, name):
-            raise ConfigError(f"{where}: leave out {flag}, or embed again with it, as {name} of [detections]")
-    lowest = float(made_with.get("threshold", 0.0))
-    for value in (rules.threshold, *rules.thresholds.values()):
+    for name, flag in (("merge_s", "--merge or --no-merge"), ("top_k", "--top-k"), ("cool_down_s", "--cool-down")):
+        if name in given:
+            raise ConfigError(f"{where}: leave out {flag}, or embed again with {name} in [detections]")
+    rules = DetectionRules(**{"threshold": 0.0, **given})
+    lowest = float(_made_with(output).get("threshold", 0.0))
+    for value in (given.get("threshold", lowest), *rules.thresholds.values()):
         if value < lowest:
             raise ConfigError(
                 f"{where}: they were made with a threshold of {lowest:g}, and {value:g} is lower; give one that is not "
                 f"lower, or embed again with --detect {value:g}"
             )
-
-
-def _filtered(detections: Iterable[Detection], rules: Rules) -> Iterable[Detection]:
-    for detection in detections:
-        if rules.classes and detection.label not in rules.classes:
+    for one in detections:
+        if rules.classes and one.label not in rules.classes:
             continue
-        is_long = detection.end_s - detection.start_s >= rules.min_duration_s - ROUNDING_S
-        if is_long and detection.score_max >= rules.thresholds.get(detection.label, rules.threshold):
-            yield detection
+        is_long = one.end_s - one.start_s >= rules.min_duration_s - ROUNDING_S
+        if is_long and one.score_max >= rules.thresholds.get(one.label, rules.threshold):
+            yield one
 
 
 def class_names(output: Output) -> tuple[str, ...]:

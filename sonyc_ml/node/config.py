@@ -233,7 +233,6 @@ class Config:
     spool: SpoolConfig
     model: tuple[ModelConfig, ...]
     output: OutputConfig
-    detections: Detections = field(default_factory=Detections)
     recordings: RecordingsConfig = field(default_factory=RecordingsConfig)
     overload: OverloadConfig = field(default_factory=OverloadConfig)
     retention: RetentionConfig = field(default_factory=RetentionConfig)
@@ -241,6 +240,7 @@ class Config:
     state: StateConfig = field(default_factory=StateConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    detections: Detections = field(default_factory=Detections)
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.given())
