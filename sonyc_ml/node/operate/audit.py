@@ -41,10 +41,9 @@ def audit(
     -------
     dict
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
-        ``pending``: how many recordings and seconds, and of how many recordings the length is not known (they add no
-        seconds); ``gaps``, each with how many recordings of unknown length may lie in it. What a triggered recorder
-        left out adds no seconds and may be a gap. A gap before the first recording is only listed where the history is
-        ``whole``: where it reaches back to the span's begin.
+        ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
+        ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
+        something out. A gap before the first recording is only listed where the history is ``whole``.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
