@@ -641,6 +641,8 @@ def test_what_was_replaced_and_embedded_is_not_counted_as_quarantined(node: Node
     node.add("a.wav", "done", NOW_S - 100)
     counts = node.journal.reasons()
     assert (sum(counts["quarantined"].values()), sum(counts["done"].values())) == (1, 2)
+    assert [entry["name"] for entry in listing(node.journal)["entries"]] == ["b.wav"]
+    assert [entry["name"] for entry in listing(node.journal, ("quarantined",))["entries"]] == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize("name", ["a b.wav", "-rf.wav", "sub/$HOME `x`.wav", "it's.wav"])

@@ -212,12 +212,15 @@ class JournalView:
             ).fetchone()[0]
         return found
 
-    def latest(self, states: Sequence[str], n: int | None = None, *, since_s: float = 0.0) -> list[Entry]:
-        """What came into one of some states since a time, the latest first."""
+    def latest(
+        self, states: Sequence[str], n: int | None = None, *, since_s: float = 0.0, with_replaced: bool = True
+    ) -> list[Entry]:
+        """What came into one of some states since a time, the latest first; what was replaced too, or not."""
         these = ", ".join("?" * len(states))
         return self._entries(
-            f"WHERE state IN ({these}) AND changed_s >= ? ORDER BY changed_s DESC, name LIMIT ?",
-            (*states, since_s, -1 if n is None else n),
+            f"WHERE state IN ({these}) AND changed_s >= ? AND (? OR NOT ({REPLACED})) ORDER BY changed_s DESC, name "
+            "LIMIT ?",
+            (*states, since_s, with_replaced, -1 if n is None else n),
         )
 
     def recorded(self, since_s: float, until_s: float) -> Iterator[Recorded]:
