@@ -79,7 +79,7 @@ def _rules(output: Output, asked: Asked) -> Rules:
         if isinstance(rules.get(name), str):  # a digest
             raise ConfigError(
                 f"the output of {output.provenance.recording} does not name the {name} of its detections one by one, "
-                f"as they are many ({rules[name]}): give all rules anew, its {name} too"
+                f"as they are many ({rules[name]}): give all rules again, the {name} too"
             )
     return DetectionRules(**rules)
 
