@@ -215,6 +215,7 @@ class Output:
         the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+        float16 where that was asked for, as in :class:`~sonyc_ml.outputs.rules.Kept`; the embedding too.
     top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
         Where not the scores of all classes are kept: which have the highest, by their columns among all.
     top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None

@@ -6,6 +6,7 @@ import itertools
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,8 @@ def cases(draw: st.DrawFn) -> tuple[Output, DetectionRules]:
     """Any scores and any rules."""
     coarse = draw(st.booleans())  # many scores are equal
     scores = np.array(draw(SCORES), np.float32).reshape(-1, 3)
-    scores = np.round(scores * 4) / 4 if coarse else scores
+    if coarse:
+        scores = (np.round(scores * 4) / 4).astype(np.float32)
     hop_s = draw(st.sampled_from([0.3, 1.0, 3.0, 4.5]))
     seconds = st.sampled_from([0.0, 0.3, 1.0, 5.0])
     rules = DetectionRules(
@@ -347,7 +349,7 @@ def a_minute_of_birds() -> Output:
     for number in rng.choice(N_BIRDS, 12, replace=False):
         scores[rng.choice(20, 5), number] = rng.uniform(0.1, 1, 5)
     labels = [f"Genus{i} species{i}_A rather long common name {i}" for i in range(N_BIRDS)]
-    embedding = np.maximum(0, rng.normal(size=(20, N_DIMS))).astype(np.float16)
+    embedding: Any = np.maximum(0, rng.normal(size=(20, N_DIMS))).astype(np.float16)
     return replace(scored("20261128_120000.wav", scores, labels), embedding=embedding)
 
 
