@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sonyc_ml.base.human import count, seconds_of
 from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 
 FORMAT_VERSION = 1
 N_IN_LINE = 3  # detections in a line of a log
@@ -249,6 +249,10 @@ class Output:
         """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""
         arrays = {name: getattr(self, name) for name in KINDS}
         return {name: array for name, array in arrays.items() if array is not None}
+
+    def computed(self) -> dict[str, npt.NDArray[Any]]:
+        """Those of :meth:`by_kind` whose rows can be averaged and drawn: what networks compute of each window."""
+        return {name: array for name, array in self.by_kind().items() if name in COMPUTED}
 
     def likeliest(self) -> str:
         """The label with the highest score of any window, as in ``siren 0.83``; empty where there are no labels."""

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sonyc_ml.cli import main
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.detections import Detection, Detector, highest_of, whole_windows, window_spans
@@ -334,6 +335,15 @@ def test_the_highest_scores_of_a_recording() -> None:
     assert alone.highest(3) == best
     assert replace(whole, detections=()).describe_heard() == "no detections"
     assert "more detections" in replace(alone, embedding=None).describe_heard()
+
+
+def test_what_is_kept_of_scores_is_neither_drawn_nor_compared(tmp_path: Path) -> None:
+    """Numbers of classes have no mean: pictures and comparisons take what networks compute."""
+    output = sparse(birds(), RULES, 2)
+    assert list(output.computed()) == ["embedding"]
+    for name in ("a", "b"):
+        write_output(sparse(birds(), RULES if name == "a" else None, 2), tmp_path / name / "a.wav.npz")
+    assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--exact"]) == 0
 
 
 # --- how large they are -----------------------------------------------------------------------------------------------

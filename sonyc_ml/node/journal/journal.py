@@ -28,7 +28,16 @@ from typing import Any
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
-from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
+from sonyc_ml.node.journal.file import (
+    ADOPT,
+    FILE_NAME,
+    FINISH,
+    FileWatch,
+    connect,
+    connect_to_read,
+    set_aside,
+    store_errors,
+)
 from sonyc_ml.node.journal.heard import write_heard
 from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Entry, JournalView, OutputSummary, Recorded, key
 
@@ -46,10 +55,6 @@ ON CONFLICT DO UPDATE SET state = 'pending', reason = '', detail = '', found_s =
     changed_s = excluded.changed_s, due_s = 0, n_attempts = 0, n_failures = 0, fate = ''
     WHERE state = 'shed' AND reason = 'vanished'
 """
-FINISH = (
-    "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
-    "salvaged = ?, changed_s = ?"
-)
 
 
 class Journal(JournalView):
@@ -184,12 +189,10 @@ class Journal(JournalView):
         with self.transaction():
             for identity, output in published:
                 row = key(identity)
-                n_new += self.connection.execute(
-                    "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, "
-                    "duration_s, hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
-                    (*row, now, now, *output.columns),
-                ).rowcount
-                write_heard(self.connection, row, output.heard, output.start_s)
+                is_new = self.connection.execute(ADOPT, (*row, now, now, *output.columns)).rowcount
+                n_new += is_new
+                if is_new and output.heard:  # what is known already has what was heard
+                    write_heard(self.connection, row, output.heard, output.start_s)
         return n_new
 
     def quarantine(self, identity: Identity, reason: str, detail: str) -> None:
