@@ -83,15 +83,6 @@ VERSION = len(STEPS)
 OLDEST_READ = 1  # by those who only ask: what later versions have, they ask for where it is there
 
 TABLES = ("recordings", "days", "facts", "heard")
-# Changes that the tables' columns decide.
-ADOPT = (
-    "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, duration_s, "
-    "hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)"
-)
-FINISH = (
-    "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
-    "salvaged = ?, changed_s = ?"
-)
 # Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
 DOUBTFUL = (
     "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "

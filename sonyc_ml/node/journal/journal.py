@@ -28,17 +28,8 @@ from typing import Any
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
-from sonyc_ml.node.journal.file import (
-    ADOPT,
-    FILE_NAME,
-    FINISH,
-    FileWatch,
-    connect,
-    connect_to_read,
-    set_aside,
-    store_errors,
-)
-from sonyc_ml.node.journal.heard import write_heard
+from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
+from sonyc_ml.node.journal.heard import ADOPT, FINISH, write_heard
 from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Entry, JournalView, OutputSummary, Recorded, key
 
 __all__ = ["STATES", "Entry", "Journal", "OutputSummary", "Recorded", "open_journal"]
