@@ -10,6 +10,7 @@
     outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has
     model.process_file("a.wav", "a.npz")  # the same, written to a file; memory does not grow with the recording
     table = sonyc_ml.read_embeddings("outputs/").to_pandas()
+    heard = sonyc_ml.read_detections("outputs/").to_pandas()  # where detections were asked for
 
 What can go wrong is in `sonyc_ml.errors`. The command ``sonyc-ml --help`` lists what there is for the shell.
 """
