@@ -10,6 +10,7 @@
     outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has
     model.process_file("a.wav", "a.npz")  # the same, written to a file; memory does not grow with the recording
     table = sonyc_ml.read_embeddings("outputs/").to_pandas()
+    heard = sonyc_ml.read_detections("outputs/").to_pandas()  # where detections were asked for
 
 What can go wrong is in `sonyc_ml.errors`. The command ``sonyc-ml --help`` lists what there is for the shell.
 """
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.loading import load_model
-    from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+    from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "get_features",
     "iter_outputs",
     "load_model",
+    "read_detections",
     "read_embeddings",
     "read_recording",
 ]
@@ -44,6 +46,7 @@ _HOMES = {
     "get_features": "features",
     "iter_outputs": "outputs.reading",
     "load_model": "model.loading",
+    "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",
 }
