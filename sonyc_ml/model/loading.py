@@ -125,6 +125,11 @@ def make_described(bundle: Bundle, *, input_kind: str | None = None, **parameter
 def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: Any) -> Model:
     """Build the model of a bundle that was read; see :func:`load_model`."""
     manifest = bundle.manifest
+    if manifest is not None and manifest.waveform is not None and input_kind is None:
+        raise BundleMismatchError(
+            f"{bundle.path} turns sound into tracks ({', '.join(manifest.waveform.tracks)}), not into embeddings: use "
+            "`sonyc-ml separate`, or sonyc_ml.load_waveform_model in Python"
+        )
     if manifest is not None and manifest.class_ and input_kind is None:
         return _make_own_model(bundle, manifest, parameters)
     kind = input_kind or (manifest.input.kind if manifest else "")
@@ -169,12 +174,12 @@ def golden_key(model: Model) -> str:
         kernels,
         f"numpy {np.__version__}",
         resampler(model.extractor.res_type),
-        _python_and_processor(),
+        python_and_processor(),
     )
     return " ".join(parts)
 
 
-def _python_and_processor() -> str:
+def python_and_processor() -> str:
     """A card moved to another board is another machine."""
     known = ("model name", "CPU part", "Features", "flags", "Model")
     try:

@@ -82,35 +82,46 @@ def cut_stream(process: Process, n_tracks: int, blocks: Iterable[Floats], sectio
     np.ndarray [shape=(n_tracks, n), dtype=float32]
         In all as many samples as arrived, each at the place of its own.
     """
-    length, hop = section.block_length, section.hop_length
-    samples = Samples(blocks)
-    block = np.zeros(length, np.float32)
-    added = np.zeros((n_tracks, length))
-    n_early, n_given = length - hop + section.latency_length, 0  # samples that come out before the first one's own
+    hop = section.hop_length
+    samples, window = Samples(blocks), _MovingBlock(process, n_tracks, section)
+    n_early, n_given = section.block_length - hop + section.latency_length, 0  # what comes out before the first sample
     while True:
         samples.fetch(hop)
         n_hops = min(max(1, samples.n_held // hop), max(1, LONGEST_PIECE // hop))
         given = np.empty((n_tracks, n_hops * hop), np.float32)
         for i in range(n_hops):
-            incoming = samples.first(hop)
-            block[:-hop] = block[hop:]
-            block[length - hop :] = 0
-            block[length - hop : length - hop + len(incoming)] = incoming
+            given[:, i * hop : (i + 1) * hop] = window.move(samples.first(hop))
             samples.drop(hop)
-            added += process(block)
-            given[:, i * hop : (i + 1) * hop] = added[:, :hop]
-            added[:, :-hop] = added[:, hop:]
-            added[:, length - hop :] = 0
         n_skipped = min(n_early, given.shape[1])
         n_early -= n_skipped
-        given = given[:, n_skipped:]
-        if samples.is_over:
-            given = given[:, : samples.n_arrived - n_given]
+        given = given[:, n_skipped : n_skipped + samples.n_arrived - n_given]
         n_given += given.shape[1]
         if given.shape[1]:
             yield given
         if samples.is_over and n_given >= samples.n_arrived:
             return
+
+
+class _MovingBlock:
+    """A block that moves over a stream by a hop at a time, and the sum of what it becomes at each place."""
+
+    def __init__(self, process: Process, n_tracks: int, section: Stream) -> None:
+        self._process, self._hop = process, section.hop_length
+        self._kept = section.block_length - section.hop_length  # samples of a block that the next one holds too
+        self._block = np.zeros(section.block_length, np.float32)
+        self._added = np.zeros((n_tracks, section.block_length))
+
+    def move(self, incoming: Floats) -> Doubles:
+        """Take in the samples of a hop, or fewer before silence; return the hop that no later block adds to."""
+        hop, kept, block, added = self._hop, self._kept, self._block, self._added
+        block[:kept] = block[hop:]
+        block[kept : kept + len(incoming)] = incoming
+        block[kept + len(incoming) :] = 0
+        added += self._process(block)
+        ready = added[:, :hop].copy()
+        added[:, :kept] = added[:, hop:]
+        added[:, kept:] = 0
+        return ready
 
 
 def cut_overlapping(
