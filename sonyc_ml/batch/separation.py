@@ -27,9 +27,8 @@ from sonyc_ml.batch.events import (
 )
 from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, UserMistakes, word_for
-from sonyc_ml.model.waveform import WaveformModel
 from sonyc_ml.model.waveform.loading import load_waveform_model
-from sonyc_ml.model.waveform.recordings import Wanted, are_made, separate_recording
+from sonyc_ml.model.waveform.recordings import Separator, Wanted
 from sonyc_ml.outputs.tracks import TrackFile, read_track_file, track_path
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.kinds import in_words
@@ -99,10 +98,10 @@ def separate_recordings(
     with UserMistakes(ValueError, TypeError):
         model = load_waveform_model(separation.model_path, **separation.parameters)
         wanted = Wanted(separation.tracks or model.tracks, **separation.wanted)
-        wanted.check(model)
+        separator = Separator(model, wanted, separation.folder)
     with ExitStack() as house:
         house.callback(Lock(separation.folder / STATE_FOLDER, SEPARATION).release)
-        run = _Run(separation, model, wanted, progress)
+        run = _Run(separation, separator, progress)
         found = [source for source in sources if not run.is_track(source)]
         if not found:
             others = in_words(sources.skipped)
@@ -118,10 +117,9 @@ def separate_recordings(
 class _Run:
     """One going through the recordings."""
 
-    def __init__(
-        self, separation: Separation, model: WaveformModel, wanted: Wanted, progress: Callable[[], None] | None
-    ) -> None:
-        self._separation, self._model, self._wanted, self._progress = separation, model, wanted, progress
+    def __init__(self, separation: Separation, separator: Separator, progress: Callable[[], None] | None) -> None:
+        self._separation, self._separator, self._progress = separation, separator, progress
+        self._channel: int | None = separation.wanted.get("channel")
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
         self._sound_s = self._largest_difference = 0.0
@@ -161,18 +159,16 @@ class _Run:
 
     def _one(self, source: Source) -> RecordingSeparated | RecordingKept | RecordingFailed:
         start_s = time.perf_counter()
-        separation, model, wanted = self._separation, self._model, self._wanted
+        folder = self._separation.folder
         try:
-            self._clear_up(track_path(source.name, separation.folder, wanted.tracks[0]).parent)
-            with open_recording(source.path, wanted.channel, salvage=separation.salvage) as recording:
-                identity = Identity(source.name, recording.n_bytes, recording.mtime_ns)
-                made = are_made(model, wanted, identity, separation.folder)
+            folder = track_path(source.name, folder, "any").parent
+            self._clear_up(folder)
+            with open_recording(source.path, self._channel, salvage=self._separation.salvage) as recording:
+                made = self._separator.made(Identity(source.name, recording.n_bytes, recording.mtime_ns))
                 if made is not None:
                     self._note(made)
                     return RecordingKept(source.name, recording.duration_s)
-                made = separate_recording(
-                    model, recording, source.name, separation.folder, wanted, progress=self._progress
-                )
+                made = self._separator.separate(recording, source.name, self._progress)
                 duration_s = recording.duration_s
         except (RecordingError, UnavailableRecordingError) as error:
             return RecordingFailed(source.name, source.path, word_for(error), str(error))
@@ -183,7 +179,6 @@ class _Run:
         self._sound_s += duration_s
         marks = made[0].provenance.marks
         self._marks.update(marks)
-        folder = track_path(source.name, separation.folder, wanted.tracks[0]).parent
         return RecordingSeparated(
             source.name,
             tuple(str(folder / track.file) for track in made),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -72,12 +72,6 @@ class Wanted:
         """Their names, with that of the remainder."""
         return (*self.tracks, *([REMAINDER] if self.remainder else []))
 
-    def check(self, model: WaveformModel) -> None:
-        """Refuse tracks that a model does not have, with a ValueError."""
-        unknown = [track for track in self.tracks if track not in model.tracks]
-        if unknown:
-            raise ValueError(f"{model.bundle.name} has no track {', '.join(unknown)}; it has {', '.join(model.tracks)}")
-
     def settings(self, model: WaveformModel, track: str) -> dict[str, Any]:
         """What decides the numbers of a track beside the bundle, as its provenance has it."""
         parameters: dict[str, Any] = {"subtype": self.subtype}
@@ -97,91 +91,105 @@ class Wanted:
         }
 
 
-def are_made(model: WaveformModel, wanted: Wanted, identity: Identity, folder: Path) -> tuple[TrackFile, ...] | None:
-    """The tracks of a recording, where all of them are there, made of this state of it in this way; else None."""
-    found = []
-    for track in wanted.all_tracks:
-        path = track_path(identity.name, folder, track)
-        described = read_track_file(path)
-        fingerprint = fingerprint_of(model.bundle.sha256, **wanted.settings(model, track))
-        if described is None or not described.is_of(identity, fingerprint, path.parent):
-            return None
-        found.append(described)
-    return tuple(found)
-
-
-def separate_recording(
-    model: WaveformModel,
-    recording: FileRecording,
-    name: str,
-    folder: Path,
-    wanted: Wanted,
-    *,
-    progress: Callable[[], None] | None = None,
-) -> tuple[TrackFile, ...]:
-    """Write the tracks of a recording, each whole or not at all; memory does not grow with the recording.
-
-    Each is as long as the recording and aligned with it. What a triggered recorder left out is silence in them.
+class Separator:
+    """Recordings to the files of their tracks.
 
     Parameters
     ----------
     model : WaveformModel
-    recording : FileRecording
-    name : str
-        Of the recording below `folder`, with ``/`` between its parts.
-    folder : Path
     wanted : Wanted
-    progress : callable, optional
-        Called after every few blocks. What it raises ends the work.
+    folder : Path
+        Of the tracks; see :func:`sonyc_ml.outputs.tracks.track_path`.
 
     Raises
     ------
-    RecordingError
-        This recording cannot be separated; says why.
-    UnavailableRecordingError
-        It cannot be read for now.
-    StoreError
-        A track cannot be written. What is said of tracks is written last, so that none counts as made that is not.
+    ValueError
+        The model has no track of a name that is wanted.
     """
-    paths = {track: track_path(name, folder, track) for track in wanted.all_tracks}
-    n_channels = recording.n_channels if wanted.channel is None else 1
-    rate = model.sample_rate if wanted.at_model_rate else recording.sample_rate
-    n_samples = n_resampled(recording.n_elapsed, recording.sample_rate, rate)
-    with ExitStack() as files:
-        writers = {
-            track: TrackWriter(
-                files.enter_context(atomic_file(path, folder)),
-                *(rate, n_channels, n_samples, wanted.subtype),
-                is_rounded=wanted.remainder,
-            )
-            for track, path in paths.items()
-        }
+
+    def __init__(self, model: WaveformModel, wanted: Wanted, folder: Path) -> None:
+        unknown = [track for track in wanted.tracks if track not in model.tracks]
+        if unknown:
+            raise ValueError(f"{model.bundle.name} has no track {', '.join(unknown)}; it has {', '.join(model.tracks)}")
+        self._model, self._wanted, self._folder = model, wanted, folder
+        self._settings = {track: wanted.settings(model, track) for track in wanted.all_tracks}
+
+    def made(self, identity: Identity) -> tuple[TrackFile, ...] | None:
+        """The tracks of a recording, where all are there, made of this state of it in this way; else None."""
+        found = []
+        for track, settings in self._settings.items():
+            path = track_path(identity.name, self._folder, track)
+            described = read_track_file(path)
+            fingerprint = fingerprint_of(self._model.bundle.sha256, **settings)
+            if described is None or not described.is_of(identity, fingerprint, path.parent):
+                return None
+            found.append(described)
+        return tuple(found)
+
+    def separate(
+        self, recording: FileRecording, name: str, progress: Callable[[], None] | None = None
+    ) -> tuple[TrackFile, ...]:
+        """Write the tracks of a recording, each whole or not at all; memory does not grow with the recording.
+
+        Each is as long as the recording and aligned with it. What a triggered recorder left out is silence in them.
+
+        Parameters
+        ----------
+        recording : FileRecording
+        name : str
+            What its tracks are called by, with ``/`` between its parts.
+        progress : callable, optional
+            Called after every few blocks. What it raises ends the work.
+
+        Raises
+        ------
+        RecordingError
+            This recording cannot be separated; says why.
+        UnavailableRecordingError
+            It cannot be read for now.
+        StoreError
+            A track cannot be written. What is said of tracks is written last, so that none counts as made that is not.
+        """
+        paths = {track: track_path(name, self._folder, track) for track in self._settings}
+        with ExitStack() as files:
+            opened = {track: files.enter_context(atomic_file(path, self._folder)) for track, path in paths.items()}
+            described = self._written(recording, name, opened, progress)
+        for track, path in paths.items():
+            write_track_file(path, described[track], self._folder)
+        return tuple(described.values())
+
+    def _written(
+        self, recording: FileRecording, name: str, files: dict[str, BinaryIO], progress: Callable[[], None] | None
+    ) -> dict[str, TrackFile]:
+        """Write all of the tracks, and describe them."""
+        model, wanted = self._model, self._wanted
+        n_channels = recording.n_channels if wanted.channel is None else 1
+        rate = model.sample_rate if wanted.at_model_rate else recording.sample_rate
+        n_samples = n_resampled(recording.n_elapsed, recording.sample_rate, rate)
+        form = dict[str, Any](sample_rate=rate, n_channels=n_channels, n_samples=n_samples, subtype=wanted.subtype)
+        writers = {track: TrackWriter(files[track], **form, is_rounded=wanted.remainder) for track in files}
         try:
             difference = _write(model, recording, wanted, writers, progress)
         except UnreadableRecordingError:
             raise
         except (RecordingError, ValueError) as error:  # of samples, which do not know what they are from
             raise RecordingError(f"{recording.source}: {error}") from error
-        made_by = (model.bundle, model.versions, wanted.settings(model, wanted.tracks[0]))
-        provenance = make_provenance(recording, name, StartTimes(), progress, *made_by)
-        described = {}
-        for track, writer in writers.items():
+        for writer in writers.values():
             writer.finish()
-            described[track] = TrackFile(
+        made_by = (model.bundle, model.versions, next(iter(self._settings.values())))
+        provenance = make_provenance(recording, name, StartTimes(), progress, *made_by)
+        return {
+            track: TrackFile(
                 track=track,
-                file=paths[track].name,
+                file=track_path(name, self._folder, track).name,
                 file_bytes=writer.n_bytes,
-                sample_rate=rate,
-                n_channels=n_channels,
-                n_samples=n_samples,
-                subtype=wanted.subtype,
                 n_saturated=writer.n_saturated,
                 largest_difference=difference if track == REMAINDER else 0.0,
-                provenance=replace(provenance, **wanted.settings(model, track)),
+                provenance=replace(provenance, **self._settings[track]),
+                **form,
             )
-    for track, path in paths.items():
-        write_track_file(path, described[track], folder)
-    return tuple(described.values())
+            for track, writer in writers.items()
+        }
 
 
 def _write(
