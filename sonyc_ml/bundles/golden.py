@@ -14,6 +14,7 @@ from sonyc_ml.base.strict import open_npz
 from sonyc_ml.bundles.sections import LARGEST_TOLERANCE, LOWEST_COSINE, USUAL_COSINE, USUAL_SCORES, Golden
 from sonyc_ml.errors import BundleMismatchError
 
+GOLDEN_CHOICES = ("once", "always", "never")  # when a golden vector is checked
 REFERENCE = "_reference"  # behind the name of an output: what the reference kernels give
 TRACK = "track_"  # before the name of a track
 WHAT = "this machine does not compute what the bundle's golden vector says"

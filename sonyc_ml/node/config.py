@@ -17,6 +17,7 @@ from sonyc_ml.sound.start_time import StartTimes
 PATHS = (
     ("model", "path"),
     ("model", "trusted_keys"),
+    ("model", "reads"),
     ("spool", "folder"),
     ("output", "folder"),
     ("retention", "folder"),
@@ -48,6 +49,7 @@ class ModelConfig:
     batch_size: int = 1
     reference_kernels: bool = False
     backend: str | None = None
+    reads: Path | None = None
 
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.bundles.bundle import read_bundle
-from sonyc_ml.bundles.golden import TRACK, compare_tracks, unpack
+from sonyc_ml.bundles.golden import GOLDEN_CHOICES, TRACK, compare_tracks, unpack
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.errors import BundleError, BundleMismatchError
-from sonyc_ml.model.loading import GOLDEN_CHOICES, python_and_processor
-from sonyc_ml.model.versions import resampler
+from sonyc_ml.model.versions import python_and_processor, resampler
 from sonyc_ml.model.waveform.model import WaveformModel
 
 
