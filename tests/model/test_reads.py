@@ -72,7 +72,7 @@ def test_outputs_say_what_was_heard(halves: Path, same: Path, tmp_path: Path) ->
 @pytest.mark.parametrize("reads", ["halves.tflite:gone", "gone.tflite:half"])
 def test_a_track_that_is_not_there_is_refused(reads: str, halves: Path, same: Path) -> None:
     """A bundle or a track that does not exist is refused when the model is loaded."""
-    with pytest.raises(BundleError, match="gone|has no track"):
+    with pytest.raises(BundleError, match=r"gone|has no track"):
         sonyc_ml.load_model(same, reads=halves.parent / reads)
 
 
