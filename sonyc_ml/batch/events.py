@@ -178,6 +178,8 @@ class SeparationEnded:
         How far a sum of tracks and remainder is off its recording, at most.
     n_tracks_left_out : int
         Tracks of earlier runs that lie among the recordings.
+    n_outdated : int
+        Tracks beside those that were wanted, which were made of another state of a recording or in another way.
     skipped : mapping of str to int
         Sound files of kinds that are not read, by the ending of their names.
     marks : mapping of str to int
@@ -194,6 +196,7 @@ class SeparationEnded:
     n_with_saturated: int = 0
     largest_difference: float = 0.0
     n_tracks_left_out: int = 0
+    n_outdated: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     marks: Mapping[str, int] = field(default_factory=dict)
 

@@ -123,7 +123,7 @@ class _Run:
         self._counts: Counter[type] = Counter()
         self._marks: Counter[str] = Counter()
         self._sound_s = self._largest_difference = 0.0
-        self._n_saturated = self._n_with_saturated = self._n_tracks = 0
+        self._n_saturated = self._n_with_saturated = self._n_tracks = self._n_outdated = 0
         self._cleared: set[Path] = set()
 
     def is_track(self, source: Source) -> bool:
@@ -153,6 +153,7 @@ class _Run:
             n_with_saturated=self._n_with_saturated,
             largest_difference=self._largest_difference,
             n_tracks_left_out=self._n_tracks,
+            n_outdated=self._n_outdated,
             skipped=skipped,
             marks=dict(self._marks),
         )
@@ -164,7 +165,9 @@ class _Run:
             folder = track_path(source.name, folder, "any").parent
             self._clear_up(folder)
             with open_recording(source.path, self._channel, salvage=self._separation.salvage) as recording:
-                made = self._separator.made(Identity(source.name, recording.n_bytes, recording.mtime_ns))
+                identity = Identity(source.name, recording.n_bytes, recording.mtime_ns)
+                made = self._separator.made(identity)
+                self._n_outdated += len(self._separator.outdated(identity))
                 if made is not None:
                     self._note(made)
                     return RecordingKept(source.name, recording.duration_s)

@@ -188,6 +188,8 @@ class Progress:
             parts.append(f"tracks and remainder add up to within {ended.largest_difference:.2g} of full scale")
         if ended.marks:
             parts.append(f"{_marks(ended)} (see provenance in the tracks' .json)")
+        if ended.n_outdated:
+            parts.append(f"left as they are, though made in another way than these: {count(ended.n_outdated, 'track')}")
         if ended.n_tracks_left_out:
             parts.append(f"left out, since they were made here before: {count(ended.n_tracks_left_out, 'track')}")
         if ended.skipped:

@@ -90,6 +90,16 @@ def test_what_has_changed_is_made_again(bundle: Path, tmp_path: Path) -> None:
     assert "1 were separated already" in sonyc_ml(*command, "--subtype", "PCM_16").stderr
 
 
+def test_older_tracks_are_counted(bundle: Path, tmp_path: Path) -> None:
+    """A track that is not asked for now stays; where it was made in another way than the others, that is said."""
+    recording = write_recording(tmp_path / "a.wav", 1, 16000)
+    command = ("separate", recording, "--model", bundle, "--output", tmp_path / "out")
+    assert "left as they are" not in sonyc_ml(*command, "--remainder").stderr
+    assert "left as they are" not in sonyc_ml(*command, "--remainder", "--tracks", "soft,loud").stderr
+    assert "made in another way than these: 1 track" in sonyc_ml(*command).stderr
+    assert (tmp_path / "out" / "a.wav.remainder.wav").exists()
+
+
 @pytest.mark.parametrize("subtype", ["FLOAT", "PCM_24", "PCM_16"])
 @pytest.mark.parametrize("tracks", ["soft", "soft,loud"])
 @pytest.mark.parametrize("sr", [16000, 44100])

@@ -126,6 +126,18 @@ class Separator:
             found.append(described)
         return tuple(found)
 
+    def outdated(self, identity: Identity) -> tuple[str, ...]:
+        """Tracks that are there and not wanted now, made of another state of the recording or in another way."""
+        found = []
+        for track in {*self._model.tracks, REMAINDER}.difference(self._settings):
+            path = track_path(identity.name, self._folder, track)
+            described = read_track_file(path)
+            settings = self._wanted.settings(self._model, track)
+            fingerprint = fingerprint_of(self._model.bundle.sha256, **settings)
+            if described is not None and not described.is_of(identity, fingerprint, path.parent):
+                found.append(track)
+        return tuple(sorted(found))
+
     def separate(
         self, recording: FileRecording, name: str, progress: Callable[[], None] | None = None
     ) -> tuple[TrackFile, ...]:
