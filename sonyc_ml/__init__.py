@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sonyc_ml.model.loading import load_model
     from sonyc_ml.model.waveform import WaveformModel
     from sonyc_ml.model.waveform.loading import load_waveform_model
-    from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+    from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
 __all__ = [
@@ -42,6 +42,7 @@ __all__ = [
     "iter_outputs",
     "load_model",
     "load_waveform_model",
+    "read_detections",
     "read_embeddings",
     "read_recording",
 ]
@@ -53,6 +54,7 @@ _HOMES = {
     "iter_outputs": "outputs.reading",
     "load_model": "model.loading",
     "load_waveform_model": "model.waveform.loading",
+    "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",
 }

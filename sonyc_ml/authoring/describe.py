@@ -11,7 +11,7 @@ from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.bundles.integrity import quoted, read_plain
 from sonyc_ml.bundles.manifest import parse_manifest
-from sonyc_ml.bundles.sections import Golden
+from sonyc_ml.bundles.sections import Golden, Section
 from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.model.interpreter import Interpreter, Tensor
@@ -263,11 +263,17 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("labels", ", ".join(manifest.labels)),
         ("tracks", ", ".join(manifest.waveform.tracks) if manifest.waveform else ""),
         ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),
+        ("detections", _said(manifest.detections)),
+        ("keeps", _said(manifest.keep)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
         *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),
         ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
     ]
     return "\n".join(f"{name:15} {text}" for name, text in rows if text), json.loads(content)
+
+
+def _said(section: Section | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in section.given().items()) if section else ""
 
 
 def _tolerances(golden: Golden) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section
 from sonyc_ml.bundles.waveform import CLASS, KIND, Waveform
 from sonyc_ml.errors import BundleError
 
@@ -51,6 +51,10 @@ class Manifest:
     golden : Golden or None
     waveform : Waveform or None
         Of networks that turn sound into tracks.
+    detections : Detections or None
+        Which scores become detections.
+    keep : Keep or None
+        What outputs keep of the numbers.
     """
 
     schema_version: int
@@ -71,6 +75,8 @@ class Manifest:
     pickle: dict[str, str] = field(default_factory=dict)
     golden: Golden | None = None
     waveform: Waveform | None = None
+    detections: Detections | None = None
+    keep: Keep | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != 1:
@@ -80,6 +86,10 @@ class Manifest:
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         self._check_windows()
+        for key in ("detections", "keep"):
+            section = getattr(self, key)
+            if section is not None and not section.given():  # it says nothing, and is not written
+                object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():
@@ -130,6 +140,8 @@ class Manifest:
         if self.waveform is not None:  # most of its keys are left out, where most manifests have all of a section's
             table["waveform"] = _without_empty(table["waveform"])
         table = {key.rstrip("_"): value for key, value in table.items()}
+        held = {key: getattr(self, key) for key in ("detections", "keep")}
+        table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
 
 

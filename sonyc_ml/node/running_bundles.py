@@ -132,7 +132,7 @@ def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBu
     loaded = []
     for settings, folder in zip(models, output_folders(output, models), strict=True):
         try:
-            model = load_model(settings.path, **settings.parameters())
+            model = load_model(settings.path, keep=output.keep(), **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()

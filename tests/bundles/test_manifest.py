@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
 from sonyc_ml.bundles.waveform import Stage, State, Stream, Waveform
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
@@ -36,6 +36,8 @@ FULL = Manifest(
     parameters={"lowest_hz": 50.0},
     pickle={"python": "3.11.2", "dill": "0.4.1", "numpy": "2.2.0"},
     golden=Golden("a.golden.npz", 0.01, 0.99, 0.1),
+    detections=Detections(threshold=0.3, thresholds={"dog, barking": 0.9}, merge_s=False),
+    keep=Keep(scores="top-k", top_k=3, score_dtype="float16"),
 )
 TRACKS = Manifest(
     *(1, "a", "1.0.0", 16000, 0.032, 0.008),

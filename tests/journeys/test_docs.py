@@ -19,6 +19,7 @@ import soundfile
 import sonyc_ml
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
+from sonyc_ml.authoring.heads import dense_head
 from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
@@ -27,6 +28,7 @@ COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
 LABELS = ROOT / "docs" / "labels.md"
+DETECTIONS = ROOT / "docs" / "detections.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -143,6 +145,35 @@ def test_separate_commands_run(workplace: Path) -> None:
     )
     np.testing.assert_array_equal(denoised + remainder, whole)
     run_python(blocks("python", SEPARATE), workplace)
+
+
+@needs("duckdb")
+@needs("pandas")
+@needs("pyarrow")
+def test_detections_commands_run(workplace: Path) -> None:
+    """Every command of docs/detections.md works as it stands, in its order, and so does its Python; with its daemon."""
+    exporter.export(workplace / "models" / "NAME.pkl")
+    weights = np.random.default_rng(0).normal(0, 30, (2, 5)).astype(np.float32)
+    head = dense_head(weights, np.zeros(2, np.float32), activation="sigmoid")
+    (workplace / "models" / "NAME_head.tflite").write_bytes(head)
+    (workplace / "models" / "labels.txt").write_text("street\nsiren\n")
+    pages = re.findall(r"```(bash|python|text)\n(.*?)```", DETECTIONS.read_text(), re.DOTALL)
+    assert [kind for kind, _ in pages] == ["bash", "bash", "python", "bash", "python", "bash", "text", "bash"]
+    *before, (_, command), (_, after) = pages
+    for language, block in before:
+        if language == "python":
+            run_python([block], workplace)
+        else:
+            run_blocks([block], workplace)
+    assert len(list((workplace / "labels").iterdir())) == 2
+    arguments = command.split()[1:]
+    daemon = subprocess.Popen([sys.executable, "-m", "sonyc_ml", *arguments], cwd=workplace, stderr=subprocess.DEVNULL)
+    try:
+        wait_for((workplace / "heard" / "a.wav.npz").exists)
+        run_blocks([after], workplace)
+    finally:
+        daemon.terminate()
+        assert daemon.wait(PATIENCE_S) == 0
 
 
 def test_picture_commands_run(workplace: Path) -> None:

@@ -57,10 +57,32 @@ CREATE TABLE days (                         -- what was compacted away, by the d
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE heard (                        -- of a recording that is done, the classes with the highest scores
+    name BLOB NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    at_s REAL NOT NULL,                     -- when it was heard best, since 1970
+    score_max REAL NOT NULL,
+    start_s REAL NOT NULL,                  -- since the recording's first sample
+    end_s REAL NOT NULL,
+    PRIMARY KEY (name, mtime_ns, n_bytes, label)
+) WITHOUT ROWID;
+CREATE INDEX heard_at ON heard (label, at_s);
+CREATE TRIGGER dropped AFTER DELETE ON recordings BEGIN
+    DELETE FROM heard WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+CREATE TRIGGER touched AFTER UPDATE OF mtime_ns ON recordings BEGIN
+    UPDATE heard SET mtime_ns = new.mtime_ns
+        WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+""",
 )
 VERSION = len(STEPS)
+OLDEST_READ = 1  # by those who only ask: what later versions have, they ask for where it is there
 
-TABLES = ("recordings", "days", "facts")
+TABLES = ("recordings", "days", "facts", "heard")
 # Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
 DOUBTFUL = (
     "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
@@ -140,7 +162,7 @@ def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA query_only = ON")
-        sqlite.check_readable(connection, STEPS)
+        sqlite.check_readable(connection, STEPS, OLDEST_READ)
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()

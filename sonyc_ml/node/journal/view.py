@@ -15,6 +15,7 @@ from sonyc_ml.base.names import checked_name
 from sonyc_ml.errors import JournalDamagedError, OutputNameError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import store_errors
+from sonyc_ml.node.journal.heard import Heard
 
 STATES = ("pending", "done", "quarantined", "shed")
 COMPLETE = "complete"  # a row of the facts table that is the journal's own
@@ -90,6 +91,12 @@ class OutputSummary:
     duration_s: float
     hop_size_s: float
     salvaged: bool = False
+    heard: tuple[Heard, ...] = ()
+
+    @property
+    def columns(self) -> tuple[float | None, float, float, int]:
+        """Those of the table of recordings."""
+        return self.start_s, self.duration_s, self.hop_size_s, int(self.salvaged)
 
 
 class JournalView:
