@@ -32,6 +32,8 @@ PIECE_LENGTH = 1 << 16  # samples of each channel: a whole sound is read in such
 class WaveformModel:
     """Networks that turn sound into one or several named tracks, each as long as the sound and aligned with it.
 
+    Several streams may be read in turn, all of them by one thread: they share interpreters.
+
     Parameters
     ----------
     model_path : str, Path or Bundle
