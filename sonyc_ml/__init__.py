@@ -10,6 +10,7 @@
     outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has
     model.process_file("a.wav", "a.npz")  # the same, written to a file; memory does not grow with the recording
     table = sonyc_ml.read_embeddings("outputs/").to_pandas()
+    heard = sonyc_ml.read_detections("outputs/").to_pandas()  # where detections were asked for
 
     model = sonyc_ml.load_waveform_model("models/NAME.tflite")  # of a bundle that turns sound into tracks
     tracks = model.separate(y, sr)  # each (n_channels, n_samples), by its name

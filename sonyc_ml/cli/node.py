@@ -95,7 +95,9 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     audit.add_argument("--until", metavar="WHEN", help="a time as with --since (default now)")
     audit.add_argument("--gap", type=float, default=60.0, metavar="SECONDS", help="longer pauses are gaps (default 60)")
     listing = _add(commands, "list", _list, texts["list"])
-    listing.add_argument("state", nargs="?", choices=STATES, help="default: quarantined and shed")
+    listing.add_argument(
+        "state", nargs="?", choices=STATES, help="default: quarantined and shed, without what was replaced"
+    )
     listing.add_argument(
         "--heard", metavar="LABEL", help="recordings in which a class was detected; or its name in one"
     )
@@ -176,9 +178,8 @@ def _list(parsed: argparse.Namespace) -> int:
             answer = heard_listing(journal, parsed.heard, since_s=since_s, limit=parsed.limit or None)
         _show(parsed, answer, heard_text)
         return OK
-    states = (parsed.state,) if parsed.state else ("quarantined", "shed")
     with _journal(parsed) as journal:
-        answer = listing(journal, states, since_s=since_s, limit=parsed.limit or None)
+        answer = listing(journal, (parsed.state,) if parsed.state else (), since_s=since_s, limit=parsed.limit or None)
     _show(parsed, answer, listing_text)
     return OK
 

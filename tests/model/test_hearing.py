@@ -165,6 +165,8 @@ def test_without_scores_some_detections_can_be_taken(echo: Path, recording: Path
     found = list(output.detections or ())
     assert label_output(output) == found
     assert label_output(output, {"classes": ("dog",)}) == [one for one in found if one.label == "dog"]
+    at = float(f"{sorted(one.score_max for one in found)[5]:.9g}")  # as somebody types it
+    assert len(label_output(output, {"threshold": at})) == len(found) - 5
     assert label_output(output, {"threshold": 0.9}) == [one for one in found if one.score_max >= 0.9]
     long = label_output(output, {"min_duration_s": 0.001})
     assert 0 < len(long) < len(found)

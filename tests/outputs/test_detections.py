@@ -26,7 +26,7 @@ from sonyc_ml.outputs.rules import DetectionRules, Kept
 from tests.conftest import floats, needs
 from tests.support.detections import detected, scored, sparse
 
-LABELS = ("dog", "siren, far", "Turdus merula_Eurasian Blackbird")
+LABELS = ("=dog\t", "siren, far", "Turdus merula_Eurasian Blackbird")
 SCORES = st.lists(st.tuples(*[floats(0, 1, width=32)] * 3), max_size=25)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
-from sonyc_ml.node.journal.file import store_errors
+from sonyc_ml.node.journal.file import has_table, store_errors
 from sonyc_ml.outputs.names import split_label
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def write_heard(
 
 def heard_labels(journal: JournalView) -> list[str]:
     """Every label that was heard in a recording which the journal knows, in their order."""
-    if not _has_heard(journal):
-        return []
     with store_errors(journal.path):
+        if not has_table(journal.connection, "heard"):
+            return []
         return [label for (label,) in journal.connection.execute(LABELS)]
 
 
@@ -132,9 +132,3 @@ def find_heard(
         ]
     except (ValueError, TypeError) as error:
         raise JournalDamagedError(f"the journal {journal.path} is damaged: {error}") from error
-
-
-def _has_heard(journal: JournalView) -> bool:
-    """Whether the file has the table: one of an earlier version, opened to read, has not."""
-    with store_errors(journal.path):
-        return bool(journal.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'heard'").fetchone())

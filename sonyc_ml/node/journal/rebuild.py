@@ -13,6 +13,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import OutputNameError
 from sonyc_ml.node.journal.heard import best_heard
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
+from sonyc_ml.node.journal.pauses import pauses_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import find_output, read_heard, read_provenance
 from sonyc_ml.outputs.output import Provenance
@@ -97,6 +98,7 @@ def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | Non
         hop_size_s=provenance.hop_size_s,
         salvaged=provenance.salvaged,
         heard=best_heard(found),
+        pauses=pauses_of(provenance),
     )
 
 

@@ -15,15 +15,22 @@ N_OTHERS = 10
 Answer: TypeAlias = dict[str, Any]
 
 
-def listing(journal: Journal, states: Sequence[str], *, since_s: float = 0.0, limit: int | None = None) -> Answer:
-    """What is in some states, the latest first.
+NEED_ATTENTION = ("quarantined", "shed")
+
+
+def listing(journal: Journal, states: Sequence[str] = (), *, since_s: float = 0.0, limit: int | None = None) -> Answer:
+    """What is in some states, the latest first; where none is named, what may need somebody's attention.
+
+    That is what was quarantined or shed, without what a later recording of the same name has replaced.
 
     Returns
     -------
     dict
         ``entries``: at most so many of them, see :func:`plain`; ``more``: there are others.
     """
-    entries = journal.latest(states, None if limit is None else limit + 1, since_s=since_s)
+    n, with_replaced = None if limit is None else limit + 1, bool(states)
+    states = states or NEED_ATTENTION
+    entries = journal.latest(states, n, since_s=since_s, with_replaced=with_replaced)
     is_cut = limit is not None and len(entries) > limit
     return {"states": list(states), "entries": [plain(entry) for entry in entries[:limit]], "more": is_cut}
 
