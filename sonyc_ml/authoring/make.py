@@ -25,6 +25,8 @@ from sonyc_ml.model import Model
 from sonyc_ml.model.function_extractor import FunctionExtractor
 from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
 from sonyc_ml.model.log_mel import usual_res_type
+from sonyc_ml.model.waveform import WaveformModel
+from sonyc_ml.model.waveform.loading import check_golden_tracks
 
 USUAL_FEATURES = 5e-3  # the tolerance of features where nothing else is said
 
@@ -256,6 +258,8 @@ def verify(
     bundle = read_bundle(path, trusted_keys=trusted_keys, trust_owners=trust_owners)
     if bundle.manifest is None:
         raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
+    if bundle.manifest.waveform is not None:
+        return bundle, check_golden_tracks(WaveformModel(bundle))
     model = make_described(bundle)
     check_repeats(model)
     return bundle, check_golden(model)

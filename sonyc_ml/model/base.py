@@ -24,6 +24,7 @@ from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
 from sonyc_ml.outputs.rows import RowsByName
@@ -171,6 +172,23 @@ class Model:
         sr, y = self._rate_of_samples(sr), checked_samples(y)
         timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
+
+    def get_labels(
+        self, y: Floats, sr: int | None = None, hop_size: float | None = None, **rules: Any
+    ) -> list[Detection]:
+        """Return when each class was heard in samples, by the code that makes labels of outputs.
+
+        Parameters
+        ----------
+        y, sr, hop_size
+            Those of :meth:`get_embedding`.
+        **rules
+            Of :class:`~sonyc_ml.outputs.rules.DetectionRules`, as in ``threshold=0.6``; others are the model's own.
+            Where there are no scores, or no such class, a ValueError says so.
+        """
+        sr = self._rate_of_samples(sr)
+        outputs, duration_s = self.get_outputs(y, sr, hop_size), len(y) / sr
+        return self._hearing.labels_of(outputs, self.extractor.window_size_s, duration_s, rules)
 
     def _rate_of_samples(self, sr: int | None) -> int:
         """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""

@@ -20,6 +20,7 @@ from sonyc_ml.sound.start_time import StartTimes
 PATHS = (
     ("model", "path"),
     ("model", "trusted_keys"),
+    ("model", "reads"),
     ("spool", "folder"),
     ("output", "folder"),
     ("retention", "folder"),
@@ -51,6 +52,7 @@ class ModelConfig:
     batch_size: int = 1
     reference_kernels: bool = False
     backend: str | None = None
+    reads: Path | None = None
     detections: Detections | None = None
 
     def parameters(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ import sonyc_ml
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
 from sonyc_ml.authoring.heads import dense_head
-from tests.conftest import PATIENCE_S, ROOT, needs, write_recording
+from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
 
@@ -33,6 +33,7 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PICTURES = ROOT / "docs" / "pictures.md"
+SEPARATE = ROOT / "docs" / "separate.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
@@ -48,7 +49,7 @@ STUMBLING = re.compile(
     re.IGNORECASE,
 )
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["info"], ["plot"]),
+    *([], ["watch"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
@@ -126,6 +127,24 @@ def test_labels_commands_run(workplace: Path) -> None:
         script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
         run_blocks([script], workplace)
     assert (workplace / "labels" / "a.wav.txt").exists()
+
+
+def test_separate_commands_run(workplace: Path) -> None:
+    """Every command of docs/separate.md works as it stands, with DTLN's networks, and so does its Python."""
+    models = workplace / "models"
+    for number in (1, 2):
+        shutil.copy(require_shared(f"networks/dtln_model_{number}.tflite"), models)
+    (models / "street.tflite").write_bytes(networks.scaling(64000, 0.5, 0.5))
+    maker.make_bundle(models / "NAME.tflite", input_kind="log_mel")
+    commands = blocks("bash", SEPARATE)
+    assert len(commands) == 3
+    run_blocks(commands, workplace)
+    whole, denoised, remainder = (
+        soundfile.read(path, dtype="float32")[0]
+        for path in (workplace / "recordings" / "a.wav", *sorted((workplace / "tracks").glob("*.wav")))
+    )
+    np.testing.assert_array_equal(denoised + remainder, whole)
+    run_python(blocks("python", SEPARATE), workplace)
 
 
 @needs("duckdb")

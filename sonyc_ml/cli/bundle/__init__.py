@@ -13,6 +13,7 @@ from typing import Any
 
 from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
+from sonyc_ml.cli.bundle import waveform
 from sonyc_ml.cli.flags import (
     add_keep_flags,
     add_trust_owner,
@@ -30,6 +31,7 @@ examples:
   sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
+  sonyc-ml bundle make models/dtln.tflite --input-kind waveform --stages dtln_2.tflite --between dtln --target-sr 16000
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
@@ -69,8 +71,8 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
     make.add_argument(
         "--input-kind",
-        choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads (default: NAME.pkl, if there)",
+        choices=("pickled", "log_mel", "pcm", "waveform"),
+        help="what the network reads (default: NAME.pkl, if there); waveform: sound, which it turns into tracks",
     )
     add_parameters(make)
     for flag, text in (
@@ -79,6 +81,7 @@ def _add_make(actions: Any) -> None:
         ("--tolerance-scores", "how far scores may be off (default 0.05)"),
     ):
         make.add_argument(flag, type=float, metavar="X", help=text)
+    waveform.add_flags(make)
     _add_detections(make)
 
 
@@ -123,6 +126,9 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
 
 
 def _make(parsed: argparse.Namespace) -> int:
+    if parsed.input_kind == "waveform":
+        return waveform.make(parsed)
+
     from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415  imports numpy
 
     tolerances = {
