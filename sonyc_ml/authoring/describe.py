@@ -53,6 +53,9 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "assumed_kind": "" if "input_kind" in parameters else assumed_kind,
         "inputs": [_tensor(tensor) for tensor in network.inputs],
         "outputs": [_tensor(tensor) for tensor in network.outputs],
+        "constants": (manifest.constants if manifest else {}) | parameters.get("constants", {}),
+        "state": [{"in": state.in_, "out": state.out} for state in manifest.state] if manifest else [],
+        "activation": parameters.get("activation") or (manifest.activation if manifest else ""),
         "head": _head(bundle),
         "labels": list(manifest.labels) if manifest else [],
         "code": [{"what": what, "accepted": digest in bundle.accepted} for digest, what in bundle.code.items()],
@@ -73,7 +76,7 @@ def _try_to_run(bundle: Bundle, parameters: dict[str, Any]) -> tuple[Interpreter
     except (SonycMLError, ValueError, TypeError) as error:
         extractor = {"problem": str(error)}
     try:
-        return _interpreter(bundle.network, parameters), extractor, ""
+        return _interpreter(bundle, parameters), extractor, ""
     except BundleError:
         return None, extractor, ""
 
@@ -88,6 +91,8 @@ def render(description: dict[str, Any]) -> str:
         ("multiplications", _multiplications(description)),
         *(("input", tensor["text"]) for tensor in description["inputs"]),
         *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
+        *(("constant", f"{name} = {value}") for name, value in description["constants"].items()),
+        *(("state", f"{state['out']} is read as {state['in']} by the next window") for state in description["state"]),
     ]
     if description["assumed_kind"]:
         rows.append(("taken for", f"{description['assumed_kind']}, by its input; nothing says it (--input-kind)"))
@@ -100,6 +105,8 @@ def render(description: dict[str, Any]) -> str:
         rows += [("head", f"{head['network']}, reads {head['input']}"), ("scores", f"of the head: {labels}")]
     elif labels:
         rows.append(("labels", labels))
+    if description["activation"]:
+        rows.append(("activation", f"{description['activation']}, of the scores"))
     for code in description["code"]:
         hint = f"not accepted here; to accept it: sonyc-ml bundle trust {quoted(Path(description['path']))}"
         rows.append(("code", f"{code['what']} is {'accepted here' if code['accepted'] else hint}"))
@@ -158,15 +165,18 @@ def _head(bundle: Bundle) -> dict[str, Any] | None:
     }
 
 
-def _interpreter(network: bytes, parameters: dict[str, Any]) -> Interpreter:
+def _interpreter(bundle: Bundle, parameters: dict[str, Any]) -> Interpreter:
     """The network alone, with the least that its input may be."""
+    manifest = bundle.manifest
     interpreter = Interpreter(
-        network,
+        bundle.network,
+        constants={**(manifest.constants if manifest else {}), **parameters.get("constants", {})},
+        feedback=[(state.in_, state.out) for state in manifest.state] if manifest else [],
         num_threads=parameters.get("num_threads", 1),
         reference_kernels=parameters.get("reference_kernels", False),
         backend=parameters.get("backend"),
     )
-    shape = interpreter.inputs[0].shape
+    shape = interpreter.input.shape
     interpreter.fit(tuple(max(1, size) for size in shape[1:] or shape))
     return interpreter
 
@@ -252,7 +262,11 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("sample rate", f"{manifest.sample_rate} Hz" if manifest.sample_rate else "that of the recording"),
         ("window, hop", f"{manifest.window_size_s:g} s, {manifest.hop_size_s:g} s"),
         ("outputs", ", ".join(f"{kind} from output {number}" for kind, number in manifest.outputs.items())),
+        ("constants", ", ".join(f"{name}={value}" for name, value in manifest.constants.items())),
+        ("state", ", ".join(f"{state.in_} from {state.out}" for state in manifest.state)),
         ("head", manifest.head.network if manifest.head else ""),
+        ("activation", manifest.activation),
+        ("sensitivity", "" if manifest.sensitivity is None else f"{manifest.sensitivity:g}"),
         ("labels", ", ".join(manifest.labels)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
         *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),

@@ -18,9 +18,10 @@ from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_descr
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import Golden, Head, Input
-from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
+from sonyc_ml.bundles.sections import Golden, Head, Input, State
+from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning, RawScoresWarning
 from sonyc_ml.model import Model
+from sonyc_ml.model.activation import lie_outside
 from sonyc_ml.model.function_extractor import FunctionExtractor
 from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
 
@@ -35,6 +36,10 @@ def make_bundle(
     outputs: Mapping[str, int | str] | None = None,
     head: str = "",
     labels: tuple[str, ...] = (),
+    constants: Mapping[str, Any] | None = None,
+    state: Collection[tuple[int | str, int | str]] = (),
+    activation: str = "",
+    sensitivity: float | None = None,
     tolerances: Mapping[str, float] | None = None,
     **parameters: Any,
 ) -> Manifest:
@@ -55,6 +60,15 @@ def make_bundle(
         File name of the network that reads the embedding.
     labels : tuple of str
         Of the scores.
+    constants : mapping of str to value, optional
+        What further inputs of the network hold, by name or number.
+    state : collection of (int or str, int or str)
+        Inputs of the network, each with the output that is fed back to it, by name or number; the windows then follow
+        each other without a gap where no `hop_size` is given.
+    activation : {"", "sigmoid", "softmax", "none"}
+        What makes scores of the network's numbers.
+    sensitivity : float, optional
+        Of a sigmoid; see :func:`sonyc_ml.model.activation.activated`.
     tolerances : mapping, optional
         ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
         enough for the runtime's two kinds of kernels.
@@ -69,6 +83,8 @@ def make_bundle(
     -----
     OwnFunctionWarning
         A function of your own gives other features where a recording is so long that it is embedded in blocks.
+    RawScoresWarning
+        Scores lie outside [0, 1], and no activation was given; the manifest says ``none`` then.
 
     Raises
     ------
@@ -92,6 +108,10 @@ def make_bundle(
         hop_size_s=0,
         input=Input(kind, parameters),
         outputs=dict(outputs or {}),
+        constants=dict(constants or {}),
+        state=tuple(State(source, target) for source, target in state),
+        activation=activation or "none",  # until its scores are known
+        sensitivity=sensitivity,
         labels=labels,
         head=Head(head) if head else None,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
@@ -102,6 +122,7 @@ def make_bundle(
     model = make_model(bundle)
     check_repeats(model)
     _warn_of_blocks(model)
+    draft = dataclasses.replace(draft, activation=activation or _unnamed_activation(model))
     manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
@@ -114,6 +135,21 @@ def _warn_of_blocks(model: Model) -> None:
         sentence = model.extractor.difference_in_blocks()
         if sentence:
             warnings.warn(sentence, OwnFunctionWarning, stacklevel=3)
+
+
+def _unnamed_activation(model: Model) -> str:
+    """What the manifest says where nobody has named an activation; of scores that are raw it warns."""
+    scores = model.get_outputs(golden.golden_signal(), golden.SAMPLE_RATE).get("scores")
+    if scores is None or not lie_outside(scores):
+        return ""
+    warnings.warn(
+        f"{model.bundle.path}: the scores of the golden signal reach from {scores.min():.3g} to {scores.max():.3g}, "
+        "outside [0, 1]; they are kept as they are (activation none). If they are logits, make the bundle again with "
+        "--activation sigmoid (classes heard side by side) or --activation softmax (one class at a time)",
+        RawScoresWarning,
+        stacklevel=3,
+    )
+    return "none"
 
 
 def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:

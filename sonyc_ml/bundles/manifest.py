@@ -11,7 +11,7 @@ from typing import Any
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Golden, Head, Input, State, check_activation, check_constants
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -38,6 +38,16 @@ class Manifest:
     input : Input
     outputs : dict
         Which output of the network is the ``embedding``, which the ``scores``, by number or name.
+    constants : dict
+        What inputs of the network hold that do not read the features: a number or a list of numbers, by the input's
+        name or number.
+    state : tuple of State
+        Which inputs hold what an output gave for the window before; zeros where a recording begins.
+    activation : {"", "sigmoid", "softmax", "none"}
+        What makes scores of what the network, or the head, gives as scores; with ``none``, as with nothing, they are
+        taken as they are.
+    sensitivity : float or None
+        Of a sigmoid, from 0.5 to 1.5; see :func:`sonyc_ml.model.activation.activated`.
     labels : tuple of str
         Of the scores.
     head : Head or None
@@ -62,6 +72,10 @@ class Manifest:
     description: str = ""
     licence: str = ""
     outputs: dict[str, int | str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    state: tuple[State, ...] = ()
+    activation: str = ""
+    sensitivity: float | None = None
     labels: tuple[str, ...] = ()
     head: Head | None = None
     class_: str = ""
@@ -77,6 +91,8 @@ class Manifest:
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         self._check_windows()
+        check_activation(self.activation, self.sensitivity)
+        check_constants(self.constants)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():
@@ -110,7 +126,7 @@ class Manifest:
 
     def text(self) -> str:
         """The manifest as its file holds it."""
-        table = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        table = asdict(self, dict_factory=_without_underscores)
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
 
 
@@ -163,6 +179,11 @@ def _refuse_constant(name: str) -> None:
 def _printable(error: Exception) -> str:
     """A message in one line; keys and values in it are whatever somebody wrote into a file."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
+
+
+def _without_underscores(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a section by their keys: a word of Python has an underscore as a field."""
+    return {key.rstrip("_"): value for key, value in pairs}
 
 
 def _says_something(value: Any) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
-from sonyc_ml.errors import SonycMLWarning, UserMistakes
+from sonyc_ml.cli.flags import add_network_flags, add_trust_owner, parse_constants, parse_outputs, until_reader_leaves
+from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
 
 OK = 0
 
@@ -64,6 +64,13 @@ def _add_make(actions: Any) -> None:
         choices=("pickled", "log_mel", "pcm"),
         help="what the network reads (default: NAME.pkl, if there)",
     )
+    add_network_flags(make)
+    make.add_argument(
+        "--state",
+        action="append",
+        metavar="INPUT=OUTPUT",
+        help="an input that holds what an output gave for the window before, by name or number; may be repeated",
+    )
     for flag, kind, metavar, text in (
         ("--duration", float, "SECONDS", "length of a window"),
         ("--hop-size", float, "SECONDS", "distance between windows"),
@@ -112,6 +119,10 @@ def _make(parsed: argparse.Namespace) -> int:
             outputs=parse_outputs(parsed.outputs) if parsed.outputs else None,
             head=parsed.head,
             labels=names_in(parsed.labels),
+            constants=parse_constants(parsed.constants or ()),
+            state=[_parse_state(text) for text in parsed.state or ()],
+            activation=parsed.activation or "",
+            sensitivity=parsed.sensitivity,
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
@@ -120,6 +131,13 @@ def _make(parsed: argparse.Namespace) -> int:
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
     return OK
+
+
+def _parse_state(text: str) -> tuple[str, str]:
+    source, _, target = text.partition("=")
+    if not (source and target):
+        raise ConfigError(f"--state takes INPUT=OUTPUT, by name or number, not {text!r}")
+    return source, target
 
 
 @contextmanager

@@ -43,6 +43,9 @@ class ModelConfig:
     hop_size: float | None = None
     target_sr: int | None = None
     outputs: dict[str, int | str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    activation: str | None = None
+    sensitivity: float | None = None
     channel: int | None = None
     num_threads: int = 1
     batch_size: int = 1

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Golden, Head, Input, State
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
 
@@ -29,6 +29,10 @@ FULL = Manifest(
     description="Zwei Zeilen,\nund ein ♫",
     licence="CC0-1.0",
     outputs={"embedding": 0, "scores": "Identity_1"},
+    constants={"place": [48.1, 11.6], "week": 12, "day": True},
+    state=(State("memory", "Identity_2"), State(3, 4)),
+    activation="sigmoid",
+    sensitivity=1.25,
     labels=("dog, barking", "siren"),
     head=Head("head of a.tflite"),
     class_="my_library.models:MyModel",
