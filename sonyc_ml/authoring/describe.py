@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "assumed_kind": "" if "input_kind" in parameters else assumed_kind,
         "inputs": [_tensor(tensor) for tensor in network.inputs],
         "outputs": [_tensor(tensor) for tensor in network.outputs],
+        "inner": [_tensor(tensor) | {"index": tensor.index} for tensor in network.inner if manifest is None],
         "constants": (manifest.constants if manifest else {}) | parameters.get("constants", {}),
         "state": [{"in": state.in_, "out": state.out} for state in manifest.state] if manifest else [],
         "activation": parameters.get("activation") or (manifest.activation if manifest else ""),
@@ -91,6 +93,7 @@ def render(description: dict[str, Any]) -> str:
         ("multiplications", _multiplications(description)),
         *(("input", tensor["text"]) for tensor in description["inputs"]),
         *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
+        *(("inner tensor", f"{tensor['text']}: --outputs {_as_embedding(tensor)}") for tensor in description["inner"]),
         *(("constant", f"{name} = {value}") for name, value in description["constants"].items()),
         *(("state", f"{state['out']} is read as {state['in']} by the next window") for state in description["state"]),
     ]
@@ -125,6 +128,12 @@ def _extractor_rows(extractor: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("features", f"({', '.join(map(str, extractor['feature_shape']))}) per window"))
     rows += [(kind, f"output {number}") for kind, number in extractor["outputs"].items()]
     return [*rows, ("made by", extractor["made_by"])] if extractor["made_by"] else rows
+
+
+def _as_embedding(tensor: dict[str, Any]) -> str:
+    """How a tensor inside the network is named for ``bundle make``, as it can be pasted into a shell."""
+    name = f"#{tensor['index']}" if "," in tensor["name"] else tensor["name"]
+    return shlex.quote(f"embedding={name}")
 
 
 def _xnnpack(n_taken: int | None, n_operators: int) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sonyc_ml.authoring.graph import cut_file
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
@@ -55,7 +56,9 @@ def make_bundle(
         What the network reads. Where not given: ``pickled`` if there is a ``NAME.pkl``, else what is recognised by its
         input; see :func:`sonyc_ml.model.loading.recognised_kind`.
     outputs : mapping, optional
-        Which output of the network is what; see :class:`~sonyc_ml.model.Model`.
+        Which output of the network is what; see :class:`~sonyc_ml.model.Model`. Where the embedding is a tensor inside
+        the network, that is written anew as ``NAME-embedding.tflite``, and the bundle is made of that; see
+        :func:`sonyc_ml.authoring.graph.cut_file`.
     head : str
         File name of the network that reads the embedding.
     labels : tuple of str
@@ -91,7 +94,8 @@ def make_bundle(
     BundleError
         The parts do not fit each other.
     """
-    path = _network_path(path)
+    path, outputs, rest = cut_file(_network_path(path), outputs or {})
+    head = head or rest
     kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
     kind = kind or recognised_kind(read_plain(path), str(path), parameters)
     names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
@@ -107,7 +111,7 @@ def make_bundle(
         window_size_s=0,
         hop_size_s=0,
         input=Input(kind, parameters),
-        outputs=dict(outputs or {}),
+        outputs=outputs,
         constants=dict(constants or {}),
         state=tuple(State(source, target) for source, target in state),
         activation=activation or "none",  # until its scores are known

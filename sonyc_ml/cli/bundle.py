@@ -126,7 +126,10 @@ def _make(parsed: argparse.Namespace) -> int:
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
-    path = parsed.path.with_suffix(".json")
+    path = parsed.path.with_name(f"{manifest.name}.json")
+    if manifest.name != parsed.path.stem:
+        rest = f"; {manifest.head.network} is the rest of it" if manifest.head and not parsed.head else ""
+        print(f"cut:     {manifest.name}.tflite is {parsed.path.name} with that embedding{rest}")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")

@@ -56,6 +56,7 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "multiplications": 64 * 51 * 5,
         "not_counted": [],
         "assumed_kind": "log_mel",
+        "inner": [],
         "constants": {},
         "state": [],
         "activation": "",

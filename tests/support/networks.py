@@ -274,3 +274,30 @@ def summing(n_values: int) -> bytes:
     graph.operator("DEQUANTIZE", [before], floats)
     graph.operator("ADD", [source, floats], target, schema.AddOptionsT())
     return graph.pack([before, source], [target])
+
+
+def classifying(n_values: int, n_dims: int = 16, n_classes: int = 4, batch: int = 1, twice: bool = False) -> bytes:
+    """A network with an embedding inside it, `inner`, of which one dense layer makes logits, and a softmax scores.
+
+    With `twice`, its scores are made of the samples too: the embedding is not all that they come from.
+    """
+    graph = Graph()
+    rng = np.random.default_rng(8)
+    first, last = (
+        graph.constant(rng.normal(0, 3 / shape[1] ** 0.5, shape).astype(np.float32))
+        for shape in ((n_dims, n_values), (n_classes, n_dims))
+    )
+    source = graph.tensor(Spec((batch, n_values), name="samples"))
+    inner = graph.tensor(Spec((batch, n_dims), name="block/inner;relu"))
+    logits, scores = (graph.tensor(Spec((batch, n_classes), name=name)) for name in ("logits", "scores"))
+    dense_options = schema.FullyConnectedOptionsT
+    graph.operator("FULLY_CONNECTED", [source, first, -1], inner, dense_options())
+    graph.operator("FULLY_CONNECTED", [inner, last, -1], logits, dense_options())
+    if twice:
+        direct = graph.constant(rng.normal(0, 1, (n_classes, n_values)).astype(np.float32))
+        other, logits_2 = (graph.tensor(Spec((batch, n_classes), name=name)) for name in ("direct", "sum"))
+        graph.operator("FULLY_CONNECTED", [source, direct, -1], other, dense_options())
+        graph.operator("ADD", [logits, other], logits_2, schema.AddOptionsT())
+        logits = logits_2
+    graph.operator("SOFTMAX", [logits], scores, _made(schema.SoftmaxOptionsT, beta=1.0))
+    return graph.pack([source], [scores])
