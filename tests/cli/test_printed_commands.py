@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,26 +12,13 @@ import pytest
 
 from sonyc_ml.base.arguments import Parser
 from sonyc_ml.cli import COMMANDS
+from tests.support.printed import texts_of
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted([*Path(ROOT, "sonyc_ml").rglob("*.py"), *Path(ROOT, "deploy").glob("*.sh")])
 PAGES = sorted([*ROOT.glob("*.md"), *Path(ROOT, "docs").glob("*.md"), *Path(ROOT, "deploy").rglob("*.yml")])
 # From the name to the end of the line or of what encloses it; a line that ends with a backslash goes on.
 COMMAND = re.compile(r"""(?<![\w/-])sonyc-ml((?:[ ](?:\\\n)?|\\\n)[^`\n;|&)>#]*(?:\\\n[^`\n;|&)>#]*)*)""")
-
-
-def texts_of(path: Path) -> Iterator[str]:
-    """What a file may print: the strings of a module, with X for what is only known later; a page as it is."""
-    if path.suffix != ".py":
-        yield path.read_text()
-        return
-    tree = ast.parse(path.read_text())
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.JoinedStr):
-            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "X" for part in node.values)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in parts:
-            yield node.value
 
 
 def commands_in(text: str) -> Iterator[list[str]]:
