@@ -24,6 +24,7 @@
     UserWarning
     └── SonycMLWarning               the work goes on, by what the warning says
         ├── AssumedSampleRateWarning
+        ├── AssumedInputWarning
         ├── OwnFunctionWarning
         └── RawScoresWarning
 
@@ -158,6 +159,10 @@ class SonycMLWarning(UserWarning):
 
 class AssumedSampleRateWarning(SonycMLWarning):
     """Samples came without their sample rate."""
+
+
+class AssumedInputWarning(SonycMLWarning):
+    """A network's input was taken for samples by its shape, and may be something else."""
 
 
 class OwnFunctionWarning(SonycMLWarning):

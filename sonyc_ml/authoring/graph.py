@@ -185,7 +185,7 @@ def cut_file(path: Path, outputs: Mapping[str, int | str]) -> tuple[Path, dict[s
     content = read_plain(path)
     tensors = describe_network(content).outputs
     known = {*(tensor.name for tensor in tensors), *map(str, range(len(tensors)))}
-    inner = [kind for kind, output in outputs.items() if str(output) not in known]
+    inner = [kind for kind, output in outputs.items() if str(output) not in known and not str(output).isdecimal()]
     if not inner:
         return path, dict(outputs), ""
     graph = Graph(content)

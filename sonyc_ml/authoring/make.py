@@ -20,11 +20,11 @@ from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.sections import Golden, Head, Input, State
-from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning, RawScoresWarning
+from sonyc_ml.errors import AssumedInputWarning, BundleError, BundleMismatchError, OwnFunctionWarning, RawScoresWarning
 from sonyc_ml.model import Model
 from sonyc_ml.model.activation import lie_outside
 from sonyc_ml.model.function_extractor import FunctionExtractor
-from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
+from sonyc_ml.model.loading import check_golden, doubt_of_row, make_described, make_model, recognised_kind
 
 
 def make_bundle(
@@ -86,6 +86,8 @@ def make_bundle(
     -----
     OwnFunctionWarning
         A function of your own gives other features where a recording is so long that it is embedded in blocks.
+    AssumedInputWarning
+        The network reads a row of numbers, which was taken for samples and does not look like them.
     RawScoresWarning
         Scores lie outside [0, 1], and no activation was given; the manifest says ``none`` then.
 
@@ -97,7 +99,8 @@ def make_bundle(
     path, outputs, rest = cut_file(_network_path(path), outputs or {})
     head = head or rest
     kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
-    kind = kind or recognised_kind(read_plain(path), str(path), parameters)
+    wiring = {"constants": constants, "feedback": state}
+    kind = kind or recognised_kind(read_plain(path), str(path), parameters, **wiring)
     names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
     files = {name: read_plain(path.with_name(name)) for name in names}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
@@ -124,6 +127,10 @@ def make_bundle(
     bundle = Bundle(path.stem, path, draft, files, "")
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
     model = make_model(bundle)
+    doubt = doubt_of_row(model.interpreter.input) if kind == "pcm" and not input_kind else ""
+    if doubt:
+        text = f"{path}: its input, {model.interpreter.input}, was taken for samples{doubt}"
+        warnings.warn(text, AssumedInputWarning, stacklevel=2)
     check_repeats(model)
     _warn_of_blocks(model)
     draft = dataclasses.replace(draft, activation=activation or _unnamed_activation(model))
