@@ -196,15 +196,26 @@ def cut_file(path: Path, outputs: Mapping[str, int | str]) -> tuple[Path, dict[s
         )
     named = outputs.get("scores", 0 if len(tensors) == 1 else None)
     cut = graph.cut_at(embedding, None if named is None else tensors[find_tensor(tensors, named, "output")].index)
-    made, head = path.with_name(f"{path.stem}-embedding.tflite"), path.with_name(f"{path.stem}-embedding-head.tflite")
-    files = {made: cut.network} | ({head: cut.head} if cut.head else {})
+    made = path.with_name(f"{path.stem}-embedding.tflite")
+    _write_parts(path, made, cut)
+    kinds: dict[str, int | str] = {"embedding": 0}
+    if cut.has_scores and not cut.head:
+        kinds["scores"] = 1
+    return made, kinds, _head_of(made).name if cut.head else ""
+
+
+def _write_parts(path: Path, made: Path, cut: Cut) -> None:
+    """Write the new network, its head and the extractor that it shares with the one it was cut from."""
+    files = {made: cut.network} | ({_head_of(made): cut.head} if cut.head else {})
     extractor = path.with_suffix(".pkl")
     if extractor.exists():
         files[made.with_suffix(".pkl")] = read_plain(extractor)
     for target, part in files.items():
         _write_new(target, part, made.with_suffix(".json"))
-    kinds: dict[str, int | str] = {"embedding": 0}
-    return made, kinds | ({"scores": 1} if cut.has_scores and not cut.head else {}), head.name if cut.head else ""
+
+
+def _head_of(made: Path) -> Path:
+    return made.with_name(f"{made.stem}-head.tflite")
 
 
 def _write_new(path: Path, content: bytes, manifest: Path) -> None:

@@ -10,21 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sonyc_ml.authoring.graph import cut_file
+from sonyc_ml.authoring.proofs import check_repeats, golden_vector, verify
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
-from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
+from sonyc_ml.bundles.bundle import Bundle, Description, read_description
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.sections import Golden, Head, Input, State
-from sonyc_ml.errors import AssumedInputWarning, BundleError, BundleMismatchError, OwnFunctionWarning, RawScoresWarning
+from sonyc_ml.errors import AssumedInputWarning, BundleError, OwnFunctionWarning, RawScoresWarning
+from sonyc_ml.features import with_preset
 from sonyc_ml.model import Model
 from sonyc_ml.model.activation import lie_outside
 from sonyc_ml.model.function_extractor import FunctionExtractor
-from sonyc_ml.model.loading import check_golden, doubt_of_row, make_described, make_model, recognised_kind
+from sonyc_ml.model.loading import doubt_of_row, make_model, recognised_kind
+from sonyc_ml.model.log_mel import usual_res_type
+
+__all__ = ["Trusted", "accept_files", "check_repeats", "make_bundle", "trust", "verify"]
 
 
 def make_bundle(
@@ -101,36 +104,16 @@ def make_bundle(
     kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
     wiring = {"constants": constants, "feedback": state}
     kind = kind or recognised_kind(read_plain(path), str(path), parameters, **wiring)
-    names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
-    files = {name: read_plain(path.with_name(name)) for name in names}
-    extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
-    draft = Manifest(
-        schema_version=1,
-        name=path.stem,
-        version=version,
-        description=description,
-        licence=licence,
-        sample_rate=0,
-        window_size_s=0,
-        hop_size_s=0,
-        input=Input(kind, parameters),
-        outputs=outputs,
-        constants=dict(constants or {}),
-        state=tuple(State(source, target) for source, target in state),
-        activation=activation or "none",  # until its scores are known
-        sensitivity=sensitivity,
-        labels=labels,
-        head=Head(head) if head else None,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        pickle=_versions(extractor) if extractor else {},
-    )
-    bundle = Bundle(path.stem, path, draft, files, "")
-    bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
+    said: dict[str, Any] = {"version": version, "description": description, "licence": licence, "labels": labels}
+    said |= {"outputs": outputs, "constants": dict(constants or {}), "sensitivity": sensitivity}
+    said["state"] = tuple(State(source, target) for source, target in state)
+    said["activation"] = activation or "none"  # until its scores are known
+    bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), head, said)
     model = make_model(bundle)
-    doubt = doubt_of_row(model.interpreter.input) if kind == "pcm" and not input_kind else ""
-    if doubt:
-        text = f"{path}: its input, {model.interpreter.input}, was taken for samples{doubt}"
-        warnings.warn(text, AssumedInputWarning, stacklevel=2)
+    draft = _with_layout(draft, model)
+    bundle = dataclasses.replace(bundle, manifest=draft)
+    if kind == "pcm" and not input_kind:
+        _warn_of_row(model)
     check_repeats(model)
     _warn_of_blocks(model)
     draft = dataclasses.replace(draft, activation=activation or _unnamed_activation(model))
@@ -138,6 +121,58 @@ def make_bundle(
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
+
+
+def _drafted(path: Path, read: Input, head: str, said: dict[str, Any]) -> tuple[Bundle, Manifest]:
+    """The bundle's files with a manifest that says what its maker has said, and nothing yet of what they make."""
+    extractors = [path.with_suffix(".pkl").name] if read.kind == "pickled" else []
+    files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *([head] if head else []))}
+    extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
+    draft = Manifest(
+        schema_version=1,
+        name=path.stem,
+        sample_rate=0,
+        window_size_s=0,
+        hop_size_s=0,
+        input=read,
+        head=Head(head) if head else None,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        pickle=_versions(extractor) if extractor else {},
+        **said,
+    )
+    bundle = Bundle(path.stem, path, draft, files, "")
+    # It runs because its maker asks for it.
+    return dataclasses.replace(bundle, accepted=frozenset(bundle.code)), draft
+
+
+def _warn_of_row(model: Model) -> None:
+    """Warn whoever called :func:`make_bundle` of a row of numbers that was taken for samples."""
+    doubt = doubt_of_row(model.interpreter.input)
+    if doubt:
+        text = f"{model.bundle.path}: its input, {model.interpreter.input}, was taken for samples{doubt}"
+        warnings.warn(text, AssumedInputWarning, stacklevel=3)
+
+
+def _written_out(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with those of their preset, and the resampler that a new bundle has where nothing says it.
+
+    What the manifest says outlives this release's presets and defaults. SONYC's own features mean kaiser_best anyway.
+    """
+    if kind == "pickled":
+        return dict(parameters)
+    res_type = usual_res_type(kind, parameters)
+    is_plain = kind == "log_mel" and res_type == "kaiser_best" and "preset" not in parameters
+    written_out = {**parameters, **with_preset(parameters), **({} if is_plain else {"res_type": res_type})}
+    return {name: value for name, value in written_out.items() if name != "layout" or name in parameters}
+
+
+def _with_layout(draft: Manifest, model: Model) -> Manifest:
+    """Write the layout down that the network's shape has decided, and that of a preset."""
+    of_preset = {"layout": model.extractor.spectrum.layout} if "preset" in draft.input.parameters else {}  # type: ignore[attr-defined]
+    found = {**of_preset, **model.found}
+    if not found:
+        return draft
+    return dataclasses.replace(draft, input=Input(draft.input.kind, {**draft.input.parameters, **found}))
 
 
 def _warn_of_blocks(model: Model) -> None:
@@ -166,7 +201,7 @@ def _unnamed_activation(model: Model) -> str:
 def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
     """Fill in what only the model knows, and write the golden vector, with the outputs of either kind of kernels."""
     golden_path = model.bundle.path.with_suffix(".golden.npz")
-    vector, wider = _golden_vector(model, reference)
+    vector, wider = golden_vector(model, reference)
     write_atomically(golden_path, vector)
     return dataclasses.replace(
         draft,
@@ -246,63 +281,6 @@ def _accept(bundle: Bundle) -> tuple[tuple[str, ...], Path]:
     for digest, what in bundle.code.items():
         state.accept(digest, what)
     return tuple(bundle.code.values()), state.record_path
-
-
-def verify(
-    path: str | Path, trusted_keys: str | Path | None = None, trust_owners: Collection[str] = ()
-) -> tuple[Bundle, dict[str, float]]:
-    """Check everything about a bundle: owners, modes, digests, the signature where keys are given, the golden vector.
-
-    Returns
-    -------
-    bundle : Bundle
-    differences : dict of str to float
-        How far off the golden vector is on this machine; see :func:`sonyc_ml.bundles.golden.compare`.
-
-    Raises
-    ------
-    BundleError
-        What is wrong.
-    """
-    bundle = read_bundle(path, trusted_keys=trusted_keys, trust_owners=trust_owners)
-    if bundle.manifest is None:
-        raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
-    model = make_described(bundle)
-    check_repeats(model)
-    return bundle, check_golden(model)
-
-
-def check_repeats(model: Model) -> None:
-    """Compute the golden signal twice: the same sound must give the same numbers, whatever was heard before it.
-
-    Raises
-    ------
-    BundleMismatchError
-        It does not.
-    """
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    first, second = (model.get_outputs(y, sr) for _ in range(2))
-    for kind, rows in first.items():
-        if not np.array_equal(rows, second[kind], equal_nan=True):
-            raise BundleMismatchError(
-                f"{model.bundle.path}: the same sound gives another {kind} the second time, so its numbers depend "
-                "on what was heard before; a network or extractor that keeps something from one window for the next "
-                "cannot be used as a bundle"
-            )
-
-
-def _without_times(outputs: dict[str, Any]) -> dict[str, Any]:
-    """What the network says; when its windows begin follows from the manifest."""
-    return {name: rows for name, rows in outputs.items() if name != "timestamps"}
-
-
-def _golden_vector(model: Model, reference: Model) -> tuple[bytes, dict[str, float]]:
-    """The golden vector and the tolerances that it needs; with outputs of both kinds of kernels if they differ."""
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    outputs, others = (_without_times(one.get_outputs(y, sr)) for one in (model, reference))
-    wider = golden.default_tolerances(outputs, others)
-    vector = golden.pack(y, sr, model.get_features(y, sr), outputs, others if wider else None)
-    return vector, wider
 
 
 def _versions(extractor: Description) -> dict[str, str]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
 from sonyc_ml.cli.flags import add_network_flags, add_trust_owner, parse_constants, parse_outputs, until_reader_leaves
 from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
@@ -71,18 +72,7 @@ def _add_make(actions: Any) -> None:
         metavar="INPUT=OUTPUT",
         help="an input that holds what an output gave for the window before, by name or number; may be repeated",
     )
-    for flag, kind, metavar, text in (
-        ("--duration", float, "SECONDS", "length of a window"),
-        ("--hop-size", float, "SECONDS", "distance between windows"),
-        ("--target-sr", int, "HZ", "sample rate"),
-        ("--n-fft", int, "SAMPLES", "length of a frame, of log_mel"),
-        ("--n-mels", int, "N", "number of mel bands, of log_mel"),
-        ("--mel-hop-len", int, "SAMPLES", "distance between frames, of log_mel"),
-        ("--fmin", float, "HZ", "lowest frequency, of log_mel"),
-        ("--fmax", float, "HZ", "highest frequency, of log_mel"),
-        ("--res-type", str, "NAME", "resampler"),
-    ):
-        make.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+    add_parameters(make)
     for flag, text in (
         ("--tolerance-db", "how far features may be off the golden vector (default 0.005)"),
         ("--tolerance-cosine", "lowest cosine to a golden embedding (default 0.9997)"),
@@ -96,9 +86,6 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
     parser.add_argument("path", type=Path, metavar="NAME.tflite")
     parser.set_defaults(run=run)
     return parser
-
-
-PARAMETERS = ("duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_len", "fmin", "fmax", "res_type")
 
 
 def _make(parsed: argparse.Namespace) -> int:
@@ -124,7 +111,7 @@ def _make(parsed: argparse.Namespace) -> int:
             activation=parsed.activation or "",
             sensitivity=parsed.sensitivity,
             tolerances={name: value for name, value in tolerances.items() if value is not None},
-            **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
+            **given_parameters(parsed),
         )
     path = parsed.path.with_name(f"{manifest.name}.json")
     if manifest.name != parsed.path.stem:
@@ -132,6 +119,10 @@ def _make(parsed: argparse.Namespace) -> int:
         print(f"cut:     {manifest.name}.tflite is {parsed.path.name} with that embedding{rest}")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
+    chosen = {**manifest.input.parameters, "hop_size": manifest.hop_size_s}
+    chosen = {name: value for name, value in chosen.items() if name not in parsed}
+    if manifest.input.kind != "pickled":
+        print(f"chosen:  {', '.join(f'{name}={value}' for name, value in chosen.items())}")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
     return OK
 

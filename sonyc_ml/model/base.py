@@ -67,6 +67,7 @@ class Model:
 
     # Makes the extractor, from the keywords of the constructor that are not named below.
     make_extractor: Callable[..., Extractor]
+    found: Mapping[str, Any] = {}  # of those keywords, what the network's shape alone decided
 
     def __init__(
         self,
@@ -97,7 +98,7 @@ class Model:
         self._network.fit(self.extractor.feature_shape)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self._parameters |= self._network.settings(constants, sensitivity)
+        self._parameters |= {**self.found, **self._network.settings(constants, sensitivity)}
         self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed

@@ -23,7 +23,7 @@ from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
-from sonyc_ml.features import LogMel
+from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import resampler
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 GOLDEN_CHOICES = ("once", "always", "never")
 
 LOG_MEL = frozenset(signature(LogMel).parameters)
-LOG_MEL_ALONE = LOG_MEL - {"duration", "hop_size", "target_sr", "res_type"}  # keywords of nothing but log-mel features
+LOG_MEL_ALONE = LOG_MEL - frozenset(signature(PCMWindows).parameters)  # keywords of nothing but log-mel features
 
 SHORT_ROW, LOUD_ROW = 2000, 2.0  # fewer values, or larger ones, than samples of a window mostly are
 

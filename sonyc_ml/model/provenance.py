@@ -28,6 +28,7 @@ def make_settings(extractor: Extractor, hop_size: float | None, given: Mapping[s
     given : mapping
         Further parameters by their names, None for what was left as it comes.
     """
+    given = {**getattr(extractor, "begins", {}), **given}  # a pickled extractor's too
     names = [name for name in given if given[name] is not None and name not in RECORDED_ELSEWHERE]
     recorded = {name: given[name] for name in names}
     return {

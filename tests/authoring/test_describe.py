@@ -272,7 +272,7 @@ def test_yamnet_is_described() -> None:
     shown = rows(render(describe(path, outputs={"scores": 0}, target_sr=16000)))
     assert (shown["model"], shown["scores"], shown["sample rate"]) == ("PCMModel", "output 0", "16000 Hz")
     assert (shown["output 0"], shown["output 1"]) == ("Identity [1, 521] float32", "Identity_1 [96, 64] float32")
-    assert shown["window, hop"] == "0.975 s, 0.1 s"
+    assert shown["window, hop"] == "0.975 s, 0.975 s"
 
 
 def test_a_head_is_described(tmp_path: Path) -> None:

