@@ -11,8 +11,8 @@ from sonyc_ml.authoring.network import describe_network
 from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.bundles.integrity import quoted, read_plain
-from sonyc_ml.bundles.manifest import parse_manifest
-from sonyc_ml.bundles.sections import Golden
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest
+from sonyc_ml.bundles.sections import Golden, Section
 from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.model.interpreter import Interpreter, Tensor
@@ -37,6 +37,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     """
     guards = {name: parameters.pop(name) for name in ("trusted_keys", "trust_owners") if name in parameters}
     parameters.pop("golden", None)  # nothing is proved here
+    reads = parameters.pop("reads", None)
     bundle = read_bundle(path, **guards)
     network = describe_network(bundle.network, parameters.get("backend"))
     manifest = bundle.manifest
@@ -55,13 +56,22 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "inputs": [_tensor(tensor) for tensor in network.inputs],
         "outputs": [_tensor(tensor) for tensor in network.outputs],
         "inner": [_tensor(tensor) | {"index": tensor.index} for tensor in network.inner if manifest is None],
-        "constants": (manifest.constants if manifest else {}) | parameters.get("constants", {}),
-        "state": [{"in": state.in_, "out": state.out} for state in manifest.state] if manifest else [],
-        "activation": parameters.get("activation") or (manifest.activation if manifest else ""),
+        **_wiring(manifest, parameters),
         "head": _head(bundle),
         "labels": list(manifest.labels) if manifest else [],
         "code": [{"what": what, "accepted": digest in bundle.accepted} for digest, what in bundle.code.items()],
         "extractor": extractor,
+        "reads": str(reads or ""),
+        "tracks": list(manifest.waveform.tracks) if manifest and manifest.waveform else [],
+    }
+
+
+def _wiring(manifest: Manifest | None, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the network's further inputs hold, and what makes scores of its numbers."""
+    return {
+        "constants": (manifest.constants if manifest else {}) | parameters.get("constants", {}),
+        "state": [{"in": state.in_, "out": state.out} for state in manifest.state] if manifest else [],
+        "activation": parameters.get("activation") or (manifest.activation if manifest else ""),
     }
 
 
@@ -100,7 +110,11 @@ def render(description: dict[str, Any]) -> str:
     if description["assumed_kind"]:
         rows.append(("taken for", f"{description['assumed_kind']}, by its input; nothing says it (--input-kind)"))
     extractor, head, labels = description["extractor"], description["head"], ", ".join(description["labels"])
-    if "problem" in extractor:
+    if description["reads"]:
+        rows.append(("hears", f"the track {description['reads']}, not the recording itself"))
+    if description["tracks"]:
+        rows.append(("tracks", f"{', '.join(description['tracks'])}: turns sound into them, with sonyc-ml separate"))
+    elif "problem" in extractor:
         rows.append(("extractor", f"none: {extractor['problem']}"))
     else:
         rows += _extractor_rows(extractor)
@@ -277,11 +291,19 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("activation", manifest.activation),
         ("sensitivity", "" if manifest.sensitivity is None else f"{manifest.sensitivity:g}"),
         ("labels", ", ".join(manifest.labels)),
+        ("tracks", ", ".join(manifest.waveform.tracks) if manifest.waveform else ""),
+        ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),
+        ("detections", _said(manifest.detections)),
+        ("keeps", _said(manifest.keep)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
         *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),
         ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
     ]
     return "\n".join(f"{name:15} {text}" for name, text in rows if text), json.loads(content)
+
+
+def _said(section: Section | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in section.given().items()) if section else ""
 
 
 def _tolerances(golden: Golden) -> str:

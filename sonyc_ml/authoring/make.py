@@ -18,7 +18,8 @@ from sonyc_ml.bundles.bundle import Bundle, Description, read_description
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import Golden, Head, Input, State
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
+from sonyc_ml.bundles.waveform import State
 from sonyc_ml.errors import AssumedInputWarning, BundleError, OwnFunctionWarning, RawScoresWarning
 from sonyc_ml.features import with_preset
 from sonyc_ml.model import Model
@@ -45,6 +46,8 @@ def make_bundle(
     activation: str = "",
     sensitivity: float | None = None,
     tolerances: Mapping[str, float] | None = None,
+    detections: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Manifest:
     """Write ``NAME.json`` and the golden vector beside ``NAME.tflite``. **This runs the extractor.**
@@ -78,6 +81,9 @@ def make_bundle(
     tolerances : mapping, optional
         ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
         enough for the runtime's two kinds of kernels.
+    detections, keep : mapping, optional
+        Which scores become detections, and what outputs keep of the numbers, by the names of
+        :class:`~sonyc_ml.outputs.rules.DetectionRules` and :class:`~sonyc_ml.outputs.rules.Kept`.
     **parameters
         Of the extractor: those of ``LogMel`` or ``PCMWindows``.
 
@@ -108,6 +114,8 @@ def make_bundle(
     said |= {"outputs": outputs, "constants": dict(constants or {}), "sensitivity": sensitivity}
     said["state"] = tuple(State(source, target) for source, target in state)
     said["activation"] = activation or "none"  # until its scores are known
+    said["detections"] = Detections(**detections) if detections else None
+    said["keep"] = Keep(**keep) if keep else None
     bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), head, said)
     model = make_model(bundle)
     draft = _with_layout(draft, model)

@@ -29,7 +29,7 @@ LOG_MEL = (
     ("--pad-mode", "NAME", "what lies beyond a window: constant (silence; default) or reflect"),
     ("--win-length", "SAMPLES", "samples of a frame that are weighted (default: n_fft)"),
     ("--win-pad", "WHERE", "where zeros fill them up: both (librosa; default) or end (TensorFlow)"),
-    ("--window", "NAME", "hann (default) or hamming"),
+    ("--window", "NAME", "hann (default) or hamming; of chunks of waveform hann, triangle or rectangle"),
     ("--power", "N", "1, magnitudes (default), or 2"),
     ("--mel-scale", "NAME", "htk (default), slaney, or none for the bins of the FFT"),
     ("--mel-norm", "NAME", "slaney, filters of unit area (default), or none"),
@@ -42,7 +42,7 @@ LOG_MEL = (
     ("--top-db", "DB", "how far below its maximum a window is cut, or None (default 80)"),
     ("--n-mfcc", "N", "so many cepstral coefficients instead of bands (default None)"),
     ("--dct-norm", "NAME", "of those: ortho (librosa; default) or htk (TensorFlow)"),
-    ("--normalise", "NAME", "each window: none (default), mean_variance or min_max"),
+    ("--normalise", "NAME", "each window: none (default), mean_variance or min_max; of chunks of waveform mean_std"),
     ("--mean", "X", "constant that is taken off (default 0)"),
     ("--std", "X", "constant that all is divided by (default 1)"),
 )

@@ -13,6 +13,8 @@ from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import check_golden, make_described
+from sonyc_ml.model.waveform import WaveformModel
+from sonyc_ml.model.waveform.loading import check_golden_tracks
 
 
 def verify(
@@ -34,6 +36,8 @@ def verify(
     bundle = read_bundle(path, trusted_keys=trusted_keys, trust_owners=trust_owners)
     if bundle.manifest is None:
         raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
+    if bundle.manifest.waveform is not None:
+        return bundle, check_golden_tracks(WaveformModel(bundle))
     model = make_described(bundle)
     check_repeats(model)
     return bundle, check_golden(model)

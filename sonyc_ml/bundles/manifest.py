@@ -11,13 +11,13 @@ from typing import Any
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Golden, Head, Input, State, check_activation, check_constants
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section, check_activation, check_constants
+from sonyc_ml.bundles.waveform import CLASS, KIND, State, Waveform
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
-CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,12 @@ class Manifest:
     pickle : dict
         Versions that made the pickle.
     golden : Golden or None
+    waveform : Waveform or None
+        Of networks that turn sound into tracks.
+    detections : Detections or None
+        Which scores become detections.
+    keep : Keep or None
+        What outputs keep of the numbers.
     """
 
     schema_version: int
@@ -82,6 +88,9 @@ class Manifest:
     parameters: dict[str, Any] = field(default_factory=dict)
     pickle: dict[str, str] = field(default_factory=dict)
     golden: Golden | None = None
+    waveform: Waveform | None = None
+    detections: Detections | None = None
+    keep: Keep | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != 1:
@@ -93,6 +102,10 @@ class Manifest:
         self._check_windows()
         check_activation(self.activation, self.sensitivity)
         check_constants(self.constants)
+        for key in ("detections", "keep"):
+            section = getattr(self, key)
+            if section is not None and not section.given():  # it says nothing, and is not written
+                object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():
@@ -101,9 +114,17 @@ class Manifest:
             if not SHA256.fullmatch(digest):
                 raise ValueError(f"files.{name} must be a SHA-256 in hexadecimal, not {digest!r}")
         head_file, golden_file = self.head.network if self.head else "", self.golden.file if self.golden else ""
-        for what, name in (("head.network", head_file), ("golden.file", golden_file)):
+        stages = [("waveform.stages", stage.network) for stage in self.waveform.stages] if self.waveform else []
+        for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
+        self._check_waveform()
+
+    def _check_waveform(self) -> None:
+        if (self.input.kind == KIND) != (self.waveform is not None):
+            raise ValueError(f"input.kind {KIND} and the section waveform go together: one of them is missing")
+        if self.waveform is not None and not self.sample_rate:
+            raise ValueError("sample_rate must be that of the networks, which turn sound into tracks, and not 0")
 
     def _check_windows(self) -> None:
         for key in ("sample_rate", "window_size_s", "hop_size_s"):
@@ -120,6 +141,11 @@ class Manifest:
             raise ValueError(f"hop_size_s must be at least {MIN_HOP_S:g}, not {self.hop_size_s!r}")
 
     @property
+    def foreign_class(self) -> str:
+        """The class that it names, where that is code of somebody else's; else empty."""
+        return self.class_ or (self.waveform.foreign_class if self.waveform else "")
+
+    @property
     def version_numbers(self) -> tuple[int, ...]:
         """The version for comparing."""
         return version_numbers(self.version)
@@ -127,6 +153,10 @@ class Manifest:
     def text(self) -> str:
         """The manifest as its file holds it."""
         table = asdict(self, dict_factory=_without_underscores)
+        if self.waveform is not None:  # most of its keys are left out, where most manifests have all of a section's
+            table["waveform"] = _without_empty(table["waveform"])
+        held = {key: getattr(self, key) for key in ("detections", "keep")}
+        table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
 
 
@@ -184,6 +214,13 @@ def _printable(error: Exception) -> str:
 def _without_underscores(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The fields of a section by their keys: a word of Python has an underscore as a field."""
     return {key.rstrip("_"): value for key, value in pairs}
+
+
+def _without_empty(table: Any) -> Any:
+    """A table and those in it by the keys of the file, without what says nothing."""
+    if isinstance(table, dict):
+        return {key.rstrip("_"): _without_empty(value) for key, value in table.items() if _says_something(value)}
+    return [_without_empty(value) for value in table] if isinstance(table, (list, tuple)) else table
 
 
 def _says_something(value: Any) -> bool:

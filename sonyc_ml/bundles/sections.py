@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sonyc_ml.bundles import waveform
 from sonyc_ml.bundles.bounds import check_numbers
 
 INPUT_KINDS = ("pickled", "log_mel", "pcm")
@@ -21,14 +22,18 @@ MAX_CONSTANT = 1 << 16  # numbers of one input
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters."""
+    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters.
+
+    Or ``waveform``: sound, which becomes tracks; see :class:`sonyc_ml.bundles.waveform.Waveform`.
+    """
 
     kind: str
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in INPUT_KINDS:
-            raise ValueError(f"kind must be one of {', '.join(INPUT_KINDS)}, not {self.kind!r}")
+        kinds = (*INPUT_KINDS, waveform.KIND)
+        if self.kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(kinds)}, not {self.kind!r}")
         try:
             check_numbers(self.parameters)
         except ValueError as error:
@@ -40,6 +45,47 @@ class Head:
     """A second network, which reads the embedding and gives the scores."""
 
     network: str
+
+
+class Section:
+    """One whose keys are None where nothing is said of them, and are left out of the file then."""
+
+    __slots__ = ()
+
+    def given(self) -> dict[str, Any]:
+        """What is said, by the keys."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Detections(Section):
+    """Which scores become detections: what is said of :class:`sonyc_ml.outputs.rules.DetectionRules`."""
+
+    threshold: float | None = None
+    thresholds: dict[str, float] | None = None
+    classes: tuple[str, ...] | None = None
+    top_k: int | None = None
+    merge_s: float | bool | None = None
+    min_duration_s: float | None = None
+    cool_down_s: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in self.given().items() if isinstance(value, int | float)}
+        numbers |= {f"thresholds.{name}": value for name, value in (self.thresholds or {}).items()}
+        for name, value in numbers.items():  # what else they may be, the rules themselves say
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of 0 or more, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Section):
+    """What outputs keep of the numbers: what is said of :class:`sonyc_ml.outputs.rules.Kept`."""
+
+    scores: str | None = None
+    top_k: int | None = None
+    score_dtype: str | None = None
+    embedding_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +118,6 @@ class Golden:
                 raise ValueError(f"{name} must be from 0 to {largest:g}: more proves nothing")
         if not LOWEST_COSINE <= self.cosine <= 1:
             raise ValueError(f"cosine must be from {LOWEST_COSINE:g} to 1: less proves nothing")
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A state that is fed back: the input `in` of a network holds what its output `out` gave for the window before."""
-
-    in_: int | str
-    out: int | str
 
 
 def check_activation(activation: str, sensitivity: float | None) -> None:

@@ -12,7 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+from sonyc_ml.cli.flags import (
+    add_command,
+    add_detection_flags,
+    add_model_flags,
+    detection_parameters,
+    keep_parameters,
+    model_parameters,
+)
 from sonyc_ml.errors import ConfigError, SonycMLError
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     _add_input_flags(parser)
     _add_output_flags(parser)
     _add_work_flags(parser)
+    add_detection_flags(parser)
     add_model_flags(parser, required=True)
 
 
@@ -96,11 +104,11 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
 
-    with Progress(parsed) as progress, _signals(), closing(embed_recordings(batch)) as events:
+    with Progress(parsed) as progress, stop_by_signals(), closing(embed_recordings(batch)) as events:
         try:
             for event in events:
                 progress.show(event)
-        except _Stop as stop:
+        except Stop as stop:
             progress.stopped()
             return SIGNALLED + stop.number
         except SonycMLError as error:
@@ -126,6 +134,8 @@ def _batch(parsed: argparse.Namespace) -> Batch:
         raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
     patterns = tuple(parsed.start_pattern or PATTERNS)
     parameters = model_parameters(parsed)
+    said = {"detections": detection_parameters(parsed), "keep": keep_parameters(parsed)}
+    parameters |= {name: values for name, values in said.items() if values}
     return Batch(
         sources=_sources(parsed),
         job=Job(str(parsed.model), parameters, parsed.salvage, patterns, parsed.time_zone),
@@ -152,7 +162,7 @@ def _sources(parsed: argparse.Namespace) -> Sources:
     return Sources(parsed.inputs, listed, parsed.root)
 
 
-class _Stop(BaseException):
+class Stop(BaseException):
     """A signal asks to stop; not an error of anything that runs."""
 
     def __init__(self, number: int) -> None:
@@ -160,14 +170,14 @@ class _Stop(BaseException):
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def stop_by_signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM stop the batch once; a second one ends it as it stands."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for other in numbers:
             signal.signal(other, signal.SIG_DFL)
-        raise _Stop(number)
+        raise Stop(number)
 
     previous = {number: signal.signal(number, stop) for number in numbers}
     try:

@@ -20,9 +20,11 @@ from sonyc_ml.errors import (
 )
 from sonyc_ml.features import checked_sample_rate, checked_samples
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
+from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
 from sonyc_ml.outputs.rows import RowsByName
@@ -58,6 +60,8 @@ class Model:
         See :class:`~sonyc_ml.model.interpreter.Interpreter`.
     channel : int >= 0, optional
         Channel of the recordings to read; the mean of all where not given.
+    detections, keep : mapping, optional
+        What outputs have of the scores: see :func:`~sonyc_ml.model.hearing.make_hearing`.
 
     Raises
     ------
@@ -82,6 +86,8 @@ class Model:
         backend: str | None = None,
         batch_size: int = 1,
         channel: int | None = None,
+        detections: Mapping[str, Any] | None = None,
+        keep: Mapping[str, Any] | None = None,
         **parameters: Any,
     ) -> None:
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
@@ -96,10 +102,13 @@ class Model:
         if self.carries_state and "hop_size" not in parameters:
             self.extractor.hop_size_s = self.extractor.window_size_s  # each window goes on where the one before ended
         self._network.fit(self.extractor.feature_shape)
+        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
+        n_classes = self._network.widths.get("scores", 0)
+        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
         self._parameters |= {**self.found, **self._network.settings(constants, sensitivity)}
-        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
+        self._parameters |= self._hearing.recorded
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
@@ -182,6 +191,23 @@ class Model:
         timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
 
+    def get_labels(
+        self, y: Floats, sr: int | None = None, hop_size: float | None = None, **rules: Any
+    ) -> list[Detection]:
+        """Return when each class was heard in samples, by the code that makes labels of outputs.
+
+        Parameters
+        ----------
+        y, sr, hop_size
+            Those of :meth:`get_embedding`.
+        **rules
+            Of :class:`~sonyc_ml.outputs.rules.DetectionRules`, as in ``threshold=0.6``; others are the model's own.
+            Where there are no scores, or no such class, a ValueError says so.
+        """
+        sr = self._rate_of_samples(sr)
+        outputs, duration_s = self.get_outputs(y, sr, hop_size), len(y) / sr
+        return self._hearing.labels_of(outputs, self.extractor.window_size_s, duration_s, rules)
+
     def _rate_of_samples(self, sr: int | None) -> int:
         """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""
         if sr is not None:
@@ -237,16 +263,17 @@ class Model:
         sr = recording.sample_rate
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
-        try:
-            timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch)
-        except UnreadableRecordingError:
-            raise
-        except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
-            raise RecordingError(f"{recording.source}: {error}") from error
-        times = start_times or StartTimes()
-        made_by = (self.bundle, self._versions, self._settings(hop_size, times))
-        provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
-        return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
+        with self._hearing.begin(scratch) as heard:
+            try:
+                timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
+            except UnreadableRecordingError:
+                raise
+            except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
+                raise RecordingError(f"{recording.source}: {error}") from error
+            times = start_times or StartTimes()
+            made_by = (self.bundle, self._versions, self._settings(hop_size, times))
+            provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
+            return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
 
     def embed_file(
         self,
@@ -323,8 +350,9 @@ class Model:
         hop_size: float | None,
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,
-    ) -> tuple[npt.NDArray[np.float64], dict[str, Floats]]:
-        """When each window begins (in seconds), and every output: each segment as if it were a recording."""
+        keep: Callable[[dict[str, Floats]], dict[str, npt.NDArray[Any]]] = dict,
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
+        """When each window begins (in seconds), and what is kept of every output: each segment as if a recording."""
         with RowsByName(scratch) as results, one_blas_thread():
             for segment, blocks in segments:
                 self._network.reset()
@@ -332,7 +360,7 @@ class Model:
                 for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
                     n_windows += len(features)
                     for first in range(0, len(features), self._n_windows_at_once):
-                        results.append(self._network(features[first : first + self._n_windows_at_once]))
+                        results.append(keep(self._network(features[first : first + self._n_windows_at_once])))
                         if progress is not None:
                             progress()
                 for starts in window_starts(framing, n_windows):

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.errors import BundleMismatchError
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import COMPUTED
 
 Floats = npt.NDArray[np.float32]
 
@@ -206,8 +206,8 @@ def name_outputs(
             "outputs={'scores': 0} (--outputs scores=0)"
         )
     for kind in named:
-        if kind not in KINDS:
-            raise ValueError(f"an output is {' or '.join(KINDS)}, not {kind!r}")
+        if kind not in COMPUTED:
+            raise ValueError(f"an output is {' or '.join(COMPUTED)}, not {kind!r}")
     return {kind: find_tensor(tensors, output, "output") for kind, output in named.items()}
 
 

@@ -132,7 +132,7 @@ def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBu
     loaded = []
     for settings, folder in zip(models, output_folders(output, models), strict=True):
         try:
-            model = load_model(settings.path, **settings.parameters())
+            model = load_model(settings.path, keep=output.keep(), **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()
@@ -141,10 +141,12 @@ def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBu
 
 
 def _files(models: Sequence[ModelConfig]) -> Iterator[tuple[str, int, int, int]]:
-    for settings in models:
+    paths = [settings.path for settings in models]
+    paths += [Path(str(settings.reads).rpartition(":")[0]) for settings in models if settings.reads]
+    for path in paths:
         try:
-            with os.scandir(settings.path.parent) as entries:
-                found = [entry for entry in entries if entry.name.startswith(f"{settings.path.stem}.")]
+            with os.scandir(path.parent) as entries:
+                found = [entry for entry in entries if entry.name.startswith(f"{path.stem}.")]
             for entry in found:
                 status = entry.stat()
                 yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns

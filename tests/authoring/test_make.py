@@ -110,7 +110,7 @@ def test_a_pcm_bundle_is_made_of_yamnet(tmp_path: Path) -> None:
     assert isinstance(model, PCMModel)
     output = model.embed_file(require_shared("recordings/dog_1.wav"))
     assert output.labels == labels
-    assert re.fullmatch(r"(Dog|Animal|Domestic animals, pets|Bark) 0\.\d\d", output.likeliest())
+    assert re.fullmatch(r"(Dog|Animal|Domestic animals, pets|Bark) [01]\.\d\d", output.likeliest())
     np.testing.assert_allclose(np.diff(output.timestamps), 0.48)
 
 

@@ -13,7 +13,17 @@ from typing import Any
 
 from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.flags import add_network_flags, add_trust_owner, parse_constants, parse_outputs, until_reader_leaves
+from sonyc_ml.cli.bundle import waveform
+from sonyc_ml.cli.flags import (
+    add_keep_flags,
+    add_network_flags,
+    add_trust_owner,
+    keep_parameters,
+    parse_constants,
+    parse_outputs,
+    parse_thresholds,
+    until_reader_leaves,
+)
 from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
 
 OK = 0
@@ -23,6 +33,7 @@ examples:
   sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
+  sonyc-ml bundle make models/dtln.tflite --input-kind waveform --stages dtln_2.tflite --between dtln --target-sr 16000
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
@@ -62,15 +73,16 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
     make.add_argument(
         "--input-kind",
-        choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads (default: NAME.pkl, if there)",
+        choices=("pickled", "log_mel", "pcm", "waveform"),
+        help="what the network reads (default: NAME.pkl, if there); waveform: sound, which it turns into tracks",
     )
     add_network_flags(make)
     make.add_argument(
         "--state",
         action="append",
         metavar="INPUT=OUTPUT",
-        help="an input that holds what an output gave for the window before, by name or number; may be repeated",
+        help="an input that holds what an output gave for the window before, by name or number; may be repeated "
+        "(of waveform, where it is not given: by their shapes)",
     )
     add_parameters(make)
     for flag, text in (
@@ -79,6 +91,41 @@ def _add_make(actions: Any) -> None:
         ("--tolerance-scores", "how far scores may be off (default 0.05)"),
     ):
         make.add_argument(flag, type=float, metavar="X", help=text)
+    waveform.add_flags(make)
+    _add_detections(make)
+
+
+def _add_detections(make: argparse.ArgumentParser) -> None:
+    flags = make.add_argument_group("detections, and what outputs keep")
+    flags.add_argument(
+        "--threshold",
+        metavar="X,LABEL=X,…",
+        help="detect classes from this score on, and single classes from their own (default: no detections)",
+    )
+    flags.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one per line")
+    flags.add_argument("--detect-top-k", type=int, metavar="K", help="only the K highest classes of each window")
+    flags.add_argument("--merge", type=float, metavar="SECONDS", help="merge detections no further apart (default 0)")
+    flags.add_argument("--no-merge", action="store_true", help="each window is a detection of its own")
+    flags.add_argument("--min-duration", type=float, metavar="SECONDS", help="leave out shorter ones (default 0)")
+    flags.add_argument(
+        "--cool-down", type=float, metavar="SECONDS", help="leave out those that follow sooner (default 0)"
+    )
+    add_keep_flags(flags)
+
+
+def _detections(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of detections, by the keys of the manifest."""
+    found = parse_thresholds(parsed.threshold, "--threshold") if parsed.threshold is not None else {}
+    if parsed.no_merge and parsed.merge is not None:
+        raise ConfigError("--merge and --no-merge exclude each other; give one of them")
+    given = {
+        "classes": names_in(parsed.classes) or None,
+        "top_k": parsed.detect_top_k,
+        "merge_s": False if parsed.no_merge else parsed.merge,
+        "min_duration_s": parsed.min_duration,
+        "cool_down_s": parsed.cool_down,
+    }
+    return found | {name: value for name, value in given.items() if value is not None}
 
 
 def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -89,6 +136,9 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
 
 
 def _make(parsed: argparse.Namespace) -> int:
+    if parsed.input_kind == "waveform":
+        return waveform.make(parsed)
+
     from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415  imports numpy
 
     tolerances = {
@@ -112,6 +162,8 @@ def _make(parsed: argparse.Namespace) -> int:
             sensitivity=parsed.sensitivity,
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **given_parameters(parsed),
+            detections=_detections(parsed),
+            keep=keep_parameters(parsed),
         )
     path = parsed.path.with_name(f"{manifest.name}.json")
     if manifest.name != parsed.path.stem:
