@@ -74,8 +74,8 @@ def make_bundle(
     state : collection of (int or str, int or str)
         Inputs of the network, each with the output that is fed back to it, by name or number; the windows then follow
         each other without a gap where no `hop_size` is given.
-    activation : {"", "sigmoid", "softmax", "none"}
-        What makes scores of the network's numbers.
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
+        What makes scores of the network's numbers; the third is of an autoencoder, whose output is named as scores.
     sensitivity : float, optional
         Of a sigmoid; see :func:`sonyc_ml.model.activation.activated`.
     tolerances : mapping, optional

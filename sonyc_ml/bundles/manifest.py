@@ -43,8 +43,9 @@ class Manifest:
         name or number.
     state : tuple of State
         Which inputs hold what an output gave for the window before; zeros where a recording begins.
-    activation : {"", "sigmoid", "softmax", "none"}
-        What makes scores of what the network, or the head, gives as scores; with ``none``, as with nothing, they are
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
+        What makes scores of what the network, or the head, gives as scores; see
+        :func:`sonyc_ml.model.activation.activated`; with ``none``, as with nothing, they are
         taken as they are.
     sensitivity : float or None
         Of a sigmoid, from 0.5 to 1.5; see :func:`sonyc_ml.model.activation.activated`.

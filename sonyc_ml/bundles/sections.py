@@ -15,7 +15,7 @@ INPUT_KINDS = ("pickled", "log_mel", "pcm")
 LARGEST_TOLERANCE = {"features_db": 1.0, "scores": 0.5}
 LOWEST_COSINE = 0.9
 USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
-ACTIVATIONS = ("sigmoid", "softmax", "none")
+ACTIVATIONS = ("sigmoid", "softmax", "reconstruction_error", "none")
 LOWEST_SENSITIVITY, HIGHEST_SENSITIVITY = 0.5, 1.5
 MAX_CONSTANT = 1 << 16  # numbers of one input
 

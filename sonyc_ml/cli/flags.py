@@ -71,8 +71,9 @@ def add_network_flags(flags: argparse._ActionsContainer) -> None:
     )
     flags.add_argument(
         "--activation",
-        choices=("sigmoid", "softmax", "none"),
-        help="what makes scores from 0 to 1 of the network's numbers (default: as the manifest says)",
+        choices=("sigmoid", "softmax", "reconstruction_error", "none"),
+        help="what makes scores of the network's numbers; an autoencoder's is its output's distance from its input "
+        "(default: as the manifest says)",
     )
     flags.add_argument(
         "--sensitivity",

@@ -36,6 +36,24 @@ def activated(logits: Floats, activation: str, sensitivity: float = 1.0) -> Floa
     return logits
 
 
+def reconstruction_error(features: Floats, output: Floats) -> Floats:
+    """How far an autoencoder's output is from what it has read: the mean of the squared differences.
+
+    Parameters
+    ----------
+    features : np.ndarray [shape=(n_windows, …), dtype=float32]
+    output : np.ndarray [shape=(n_windows, …), dtype=float32]
+        As many numbers for each window.
+
+    Returns
+    -------
+    np.ndarray [shape=(n_windows, 1), dtype=float32]
+        In the square of the features' unit; the larger, the less a window is like those that it was trained on.
+    """
+    differences = output.reshape(len(features), -1) - features.reshape(len(features), -1)
+    return np.asarray((differences.astype(np.float64) ** 2).mean(axis=1, keepdims=True), np.float32)
+
+
 def lie_outside(scores: Floats) -> bool:
     """Whether numbers that are called scores are none: less than 0 or more than 1."""
     return bool(scores.size) and not (scores.min() >= -SLACK and scores.max() <= 1 + SLACK)

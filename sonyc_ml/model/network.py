@@ -13,10 +13,12 @@ import numpy.typing as npt
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.sections import check_activation
 from sonyc_ml.errors import BundleError, BundleMismatchError
-from sonyc_ml.model.activation import activated, lie_outside
+from sonyc_ml.model.activation import activated, lie_outside, reconstruction_error
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
 
 logger = logging.getLogger(__name__)
+
+RECONSTRUCTION = "reconstruction_error"
 
 Floats = npt.NDArray[np.float32]
 
@@ -41,7 +43,7 @@ class Network:
         Of the network that reads the features.
     outputs : dict of str to int
         Which of its outputs is what.
-    activation : {"", "sigmoid", "softmax", "none"}
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
         What makes scores of what it or the head gives as scores.
     sensitivity : float
         Of a sigmoid.
@@ -120,6 +122,14 @@ class Network:
         """
         self.interpreter.fit(feature_shape)
         self.head = self._make_head(self._bundle.head)
+        if self.activation == RECONSTRUCTION:
+            n_values = math.prod(feature_shape)
+            n_given = math.prod(self.interpreter.row_shapes[self.outputs["scores"]]) if "scores" in self.outputs else 0
+            if n_given != n_values or self.head is not None:
+                raise BundleMismatchError(
+                    f"the activation {RECONSTRUCTION} is of an output of the network that is named as scores and has "
+                    f"as many numbers as its input, {n_values}; it has {n_given or 'none'}"
+                )
 
     def _make_head(self, network: bytes | None) -> Interpreter | None:
         if network is None:
@@ -139,7 +149,8 @@ class Network:
         shapes = {kind: self.interpreter.row_shapes[number] for kind, number in self.outputs.items()}
         if self.head is not None:
             shapes["scores"] = self.head.row_shapes[0]
-        return {kind: math.prod(shape) for kind, shape in shapes.items()}
+        widths = {kind: math.prod(shape) for kind, shape in shapes.items()}
+        return widths | ({"scores": 1} if self.activation == RECONSTRUCTION else {})
 
     def __call__(self, features: Floats) -> dict[str, Floats]:
         """Run the networks on every window.
@@ -157,7 +168,9 @@ class Network:
         outputs = {kind: computed[number].reshape(len(features), -1) for kind, number in self.outputs.items()}
         if self.head is not None:
             outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
-        if "scores" in outputs:
+        if self.activation == RECONSTRUCTION:
+            outputs["scores"] = reconstruction_error(features, outputs["scores"])
+        elif "scores" in outputs:
             outputs["scores"] = activated(outputs["scores"], self.activation, self.sensitivity)
             self._look_at(outputs["scores"])
         return outputs

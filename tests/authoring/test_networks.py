@@ -15,7 +15,9 @@ from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.cli import main
 from sonyc_ml.errors import BundleError, RawScoresWarning
 from sonyc_ml.model import PCMModel
+from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.loading import load_model
+from tests.conftest import require_shared
 from tests.support import networks
 
 Floats = npt.NDArray[np.float32]
@@ -92,7 +94,7 @@ def test_what_does_not_fit_is_said_in_a_sentence(
     [
         ("constants", {"week": "now"}, "constants.week must be a number or a list of numbers"),
         ("constants", {"week": []}, "constants.week must be a number or a list of numbers"),
-        ("activation", "relu", "activation must be one of sigmoid, softmax, none"),
+        ("activation", "relu", "activation must be one of sigmoid, softmax, rec"),
         ("sensitivity", 1.0, "sensitivity is that of the activation sigmoid"),
         ("state", [{"in": "a"}], "state.out is missing"),
     ],
@@ -213,3 +215,45 @@ def test_scores_from_0_to_1_need_no_activation(tmp_path: Path) -> None:
     assert not {"activation", "sensitivity", "constants", "state"} & set(
         json.loads(path.with_suffix(".json").read_text())
     )
+
+
+# --- autoencoders -----------------------------------------------------------------------------------------------------
+
+
+def test_an_autoencoders_score_is_how_far_its_output_is(tmp_path: Path) -> None:
+    """One score for each window: the mean of the squared differences between what it reads and what it gives."""
+    path = bundle(tmp_path, networks.scaling(N_VALUES, 0.5), outputs={"scores": 0}, activation="reconstruction_error")
+    y = sound(4 * N_VALUES)
+    output = load_model(path, golden="always").get_outputs(y, SR)
+    wanted = ((0.5 * y.reshape(4, N_VALUES)) ** 2).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(output["scores"], wanted, rtol=1e-5, atol=0)
+
+
+def test_the_anomaly_detector_of_mlperf(tmp_path: Path) -> None:
+    """The published int8 autoencoder, by its manifest alone: its score is that of a plain loop."""
+    path = tmp_path / "ad.tflite"
+    path.write_bytes(require_shared("networks/mlperf_ad01_int8.tflite").read_bytes())
+    said: dict[str, Any] = {"outputs": {"scores": 0}, "activation": "reconstruction_error"}
+    spectra: dict[str, Any] = {
+        "target_sr": 16000,
+        "duration": 0.192,
+        "n_fft": 1024,
+        "mel_hop_len": 512,
+        "n_mels": 128,
+        "power": 2,
+    }
+    make_bundle(path, input_kind="log_mel", center=False, flat=True, **spectra, **said)
+    model = load_model(path)
+    y = sound(16000)
+    features = model.get_features(y, 16000).reshape(-1, 640)
+    interpreter = Interpreter(path.read_bytes())
+    interpreter.fit((640,))
+    wanted = ((interpreter(features)[0].astype(np.float64) - features) ** 2).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(model.get_outputs(y, 16000)["scores"], wanted, rtol=1e-5, atol=0)
+
+
+def test_only_an_autoencoder_has_such_a_score(tmp_path: Path) -> None:
+    """A network whose output is of another size than its input is refused, and so is one without such an output."""
+    for outputs in ({"scores": 0}, {"embedding": 0}):
+        with pytest.raises(BundleError, match="as many numbers as its input, 400; it has"):
+            bundle(tmp_path, networks.dense((1, N_VALUES)), outputs=outputs, activation="reconstruction_error")
