@@ -375,6 +375,10 @@ class Spectrum(NamedTuple):
         What is done with each window as a whole: nothing, to mean 0 and variance 1, or to 0 to 1.
     mean, std : float
         Constants: `mean` is taken off, then all is divided by `std`.
+    front_end : {"float", "micro"}
+        All of the above, or the integers of :class:`MicroFrontEnd`, which knows only the frames, bands and constants.
+    pcan : bool
+        Whether the gain of the latter follows the noise.
     """
 
     layout: str = "mels_first"
@@ -399,6 +403,8 @@ class Spectrum(NamedTuple):
     normalise: str = "none"
     mean: float = 0.0
     std: float = 1.0
+    front_end: str = "float"
+    pcan: bool = True
 
     @property
     def changed(self) -> dict[str, Any]:
@@ -430,6 +436,13 @@ class Spectrum(NamedTuple):
             raise ValueError(f"top_db is of levels in dB (log of {' or '.join(DECIBELS)}), not of log={self.log!r}")
         _finite("mean", self.mean)
         _positive("std", self.std)
+        if self.front_end == "micro":
+            strange = [name for name in self.changed if name not in OF_MICRO]
+            if strange or self.center or self.win_pad != "end":
+                raise ValueError(
+                    f"front_end='micro' goes with center=False, win_pad='end' and {', '.join(OF_MICRO)}, "
+                    f"not with {', '.join(strange) or 'centred frames'}"
+                )
 
 
 DECIBELS: Mapping[str, float] = {"10log10": 10, "20log10": 20}
@@ -447,7 +460,11 @@ CHOICES: Mapping[str, tuple[Any, ...]] = {
     "log": ("10log10", "20log10", "log10", "ln", "none"),
     "dct_norm": ("ortho", "htk"),
     "normalise": ("none", "mean_variance", "min_max"),
+    "front_end": ("float", "micro"),
+    "pcan": (True, False),
 }
+# What the integer front end knows of these.
+OF_MICRO = ("front_end", "pcan", "layout", "flat", "center", "win_length", "win_pad", "normalise", "mean", "std")
 
 # Front ends by name, as keywords of LogMel: whatever else is given wins over them.
 PRESETS: Mapping[str, Mapping[str, Any]] = {
@@ -505,6 +522,25 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "log_offset": 1e-6,
         "n_mfcc": 10,
         "dct_norm": "htk",
+        "layout": "time_first",
+    },
+    # tensorflow/tflite-micro, examples/micro_speech.
+    "micro_speech": {
+        "duration": 1.0,
+        "hop_size": 1.0,
+        "target_sr": 16000,
+        "align": "start",
+        "res_type": "sinc",
+        "n_fft": 512,
+        "win_length": 480,
+        "win_pad": "end",
+        "center": False,
+        "mel_hop_len": 320,
+        "n_mels": 40,
+        "fmin": 125.0,
+        "fmax": 7500.0,
+        "front_end": "micro",
+        "std": 25.6,
         "layout": "time_first",
     },
 }
@@ -633,7 +669,12 @@ class LogMel(WindowExtractor):
         spectrum = self.spectrum
         self._bands: list[tuple[int, int, Floats]] = []
         self._bins: slice | None = None
-        if spectrum.mel_scale == "none":
+        self._micro: MicroFrontEnd | None = None
+        if spectrum.front_end == "micro":
+            lengths = (self.n_fft, spectrum.win_length or self.n_fft)
+            self._micro = MicroFrontEnd(mel_sr, *lengths, self.n_mels, self.fmin, self.fmax, spectrum.pcan)
+            self._n_levels = self.n_mels
+        elif spectrum.mel_scale == "none":
             frequencies_hz = np.fft.rfftfreq(self.n_fft, 1.0 / self.sample_rate)
             first, last = (
                 np.searchsorted(frequencies_hz, self.fmin),
@@ -703,6 +744,8 @@ class LogMel(WindowExtractor):
     def window_features(self, piece: Floats, hop_length: int, n_windows: int) -> Floats:
         """Return the windows' features, `(n_windows, *feature_shape)`; see the class it derives from."""
         samples, starts, rows = self._frames(piece, hop_length, n_windows)
+        if self._micro is not None:
+            return self._micro_features(self._micro, samples, starts, rows)
         levels = np.empty((len(starts), self._n_levels), np.float32)
         self._magnitudes(samples, starts, levels)
         self._take_levels(levels)
@@ -715,6 +758,18 @@ class LogMel(WindowExtractor):
             features = self._laid_out(np.asarray(features @ self._dct, np.float32))
         self._normalise(features)
         return features.reshape(n_windows, *self.feature_shape)
+
+    def _micro_features(
+        self, micro: MicroFrontEnd, samples: Floats, starts: npt.NDArray[np.intp], rows: npt.NDArray[np.intp]
+    ) -> Floats:
+        bands = np.empty((len(starts), self._n_levels), np.int64)
+        for i in range(0, len(starts), N_FRAMES_AT_ONCE):
+            bands[i : i + N_FRAMES_AT_ONCE] = micro.bands(
+                _stretches(samples, starts[i : i + N_FRAMES_AT_ONCE], self._frame_length)
+            )
+        features = self._laid_out(micro.levels(bands[rows]))
+        self._normalise(features)
+        return features.reshape(len(rows), *self.feature_shape)
 
     def _take_levels(self, bands: Floats) -> None:
         """Turn bands into their levels, in place."""
@@ -942,6 +997,226 @@ def _grouped(filterbank: Floats, n_in_group: int = 16) -> list[tuple[int, int, F
         low, high = (bins[0], bins[-1] + 1) if len(bins) else (0, 1)
         groups.append((first, int(low), np.ascontiguousarray(bands[:, low:high].T)))
     return groups
+
+
+# --- the integer front end of TensorFlow Lite Micro -------------------------------------------------------------------
+
+
+class MicroFrontEnd:
+    """The audio front end of microcontrollers, in the integers that they compute with: equal to the last bit.
+
+    A Hann window, a fixed-point FFT of 16 bits, a mel filterbank, a running estimate of the noise that is taken off,
+    a gain that follows it (PCAN), and a logarithm, each with the constants of TensorFlow Lite Micro's examples [4]_.
+    The estimate begins at zero in every window, as it did in every recording of the networks' training.
+
+    Parameters
+    ----------
+    sample_rate : int
+        (in Hz)
+    n_fft, win_length : int
+        Length of a transform, a power of 4 times 2, and of a frame (in samples).
+    n_bands : int
+    fmin, fmax : float
+        (in Hz)
+    pcan : bool
+        Whether the gain follows the noise.
+
+    References
+    ----------
+    .. [4] tensorflow/lite/experimental/microfrontend; Y. Wang, P. Getreuer, T. Hughes, R. F. Lyon, R. A. Saurous,
+       "Trainable frontend for robust and far-field keyword spotting", ICASSP 2017.
+    """
+
+    WEIGHT_BITS, NOISE_BITS, SMOOTHING_BITS = 12, 14, 10
+    SMOOTHING, LEAST_REMAINING = (409, 983), 819  # of even and odd bands, and of the signal, in 14 bits
+    GAIN_BITS, GAIN_STRENGTH, GAIN_OFFSET, SNR_BITS, OUTPUT_BITS = 21, 0.95, 80.0, 12, 6
+    LOG_BITS = 6
+
+    def __init__(
+        self, sample_rate: int, n_fft: int, win_length: int, n_bands: int, fmin: float, fmax: float, pcan: bool = True
+    ) -> None:
+        self.n_half, self.pcan = n_fft // 2, pcan
+        if n_fft < 8 or 2 * 4 ** round(math.log(self.n_half, 4)) != n_fft:
+            raise ValueError(f"n_fft of the integer front end must be 8, 32, 128, 512 or 2048, not {n_fft}")
+        angle = np.float64(np.float32(2 * np.pi / win_length)) * (np.arange(win_length) + 0.5)
+        hann = (0.5 - 0.5 * np.cos(angle)).astype(np.float32)
+        self._hann = np.floor(hann * np.float64(1 << self.WEIGHT_BITS) + 0.5).astype(np.int32)
+        self._twiddles = _twiddles(-2 * np.pi * np.arange(self.n_half) / self.n_half)
+        self._turns = _twiddles(-np.pi * (np.arange(1, self.n_half // 2 + 1) / self.n_half + 0.5))
+        self._order = _digits_reversed(self.n_half)
+        self._correction = n_fft.bit_length() - 1 - self.WEIGHT_BITS // 2
+        self._filters = self._make_filters(sample_rate, n_bands, fmin, fmax)
+        self._gains = self._make_gains()
+        steps = np.arange(130) / 128
+        self._logs = np.rint((np.log2(1 + steps) - steps) * 65536).astype(np.int64)
+
+    def bands(self, frames: Floats) -> npt.NDArray[np.int64]:
+        """Magnitudes of the bands of frames of samples, `(n_frames, win_length)`, as `(n_frames, n_bands)`."""
+        samples = np.clip(np.rint(frames * np.float32(32768)), -32768, 32767).astype(np.int32)
+        windowed = (samples * self._hann) >> self.WEIGHT_BITS
+        # In 16 bits the lowest number has no opposite, and does not count as loud.
+        shifts = 15 - _n_bits(np.maximum(0, np.abs(windowed.astype(np.int16)).max(axis=1)))[:, None]
+        scaled = np.zeros((len(frames), 2 * self.n_half), np.int32)
+        scaled[:, : windowed.shape[1]] = _wrapped((windowed << shifts).astype(np.int32))
+        real, imaginary = self._transform(scaled)
+        energies = real.astype(np.float64) ** 2 + imaginary.astype(np.float64) ** 2
+        sums = energies @ self._filters  # whole numbers below 2 ** 53: exact in any order
+        return _rounded_root(sums) >> shifts
+
+    def levels(self, bands: npt.NDArray[np.int64]) -> Floats:
+        """Levels of windows' bands, `(n_windows, n_frames, n_bands)`, frame after frame."""
+        smoothing = np.resize(np.array(self.SMOOTHING), bands.shape[2])
+        noise = np.zeros((bands.shape[0], bands.shape[2]), np.int64)
+        out = np.empty(bands.shape, np.float32)
+        for i in range(bands.shape[1]):
+            signal = bands[:, i]
+            scaled = (signal << self.SMOOTHING_BITS) & 0xFFFFFFFF
+            noise = (scaled * smoothing + noise * ((1 << self.NOISE_BITS) - smoothing)) >> self.NOISE_BITS
+            least = (signal * self.LEAST_REMAINING) >> self.NOISE_BITS
+            signal = np.maximum((scaled - np.minimum(noise, scaled)) >> self.SMOOTHING_BITS, least)
+            out[:, i] = self._log(self._with_gain(signal, noise) if self.pcan else signal)
+        return out
+
+    def _transform(self, samples: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """The FFT of real samples in 16 bits, with radix 4 and a division at each step, `(n_frames, 1 + n_half)`."""
+        n_half = self.n_half
+        real, imaginary = samples[:, ::2][:, self._order], samples[:, 1::2][:, self._order]
+        size = 1
+        while size < n_half:
+            real, imaginary = self._radix_4(real, imaginary, size)
+            size *= 4
+        real, imaginary = _divided(real, 2), _divided(imaginary, 2)
+        out_real = np.empty((len(samples), n_half + 1), np.int32)
+        out_imaginary = np.zeros_like(out_real)
+        out_real[:, 0], out_real[:, n_half] = real[:, 0] + imaginary[:, 0], real[:, 0] - imaginary[:, 0]
+        k = np.arange(1, n_half // 2 + 1)
+        mirrored = real[:, n_half - k], imaginary[:, n_half - k]
+        even = _wrapped(real[:, k] + mirrored[0]), _wrapped(imaginary[:, k] - mirrored[1])
+        odd = _wrapped(real[:, k] - mirrored[0]), _wrapped(imaginary[:, k] + mirrored[1])
+        turned = _multiplied(odd, self._turns)
+        out_real[:, k], out_imaginary[:, k] = (even[0] + turned[0]) >> 1, (even[1] + turned[1]) >> 1
+        out_real[:, n_half - k], out_imaginary[:, n_half - k] = (even[0] - turned[0]) >> 1, (turned[1] - even[1]) >> 1
+        return out_real, out_imaginary
+
+    def _radix_4(
+        self, real: npt.NDArray[np.int32], imaginary: npt.NDArray[np.int32], size: int
+    ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Join four transforms of `size` each into one."""
+        shape = (len(real), -1, 4, size)
+        real, imaginary = (_divided(part, 4).reshape(shape) for part in (real, imaginary))
+        step, k = self.n_half // (4 * size), np.arange(size)
+        parts = [(real[:, :, 0], imaginary[:, :, 0])]
+        for i in (1, 2, 3):
+            twiddles = self._twiddles[0][i * k * step], self._twiddles[1][i * k * step]
+            parts.append(_multiplied((real[:, :, i], imaginary[:, :, i]), twiddles))
+        (r0, i0), (r1, i1), (r2, i2), (r3, i3) = parts
+        joined_real = np.stack([r0 + r2 + r1 + r3, r0 - r2 + i1 - i3, r0 + r2 - r1 - r3, r0 - r2 - i1 + i3], axis=2)
+        joined = np.stack([i0 + i2 + i1 + i3, i0 - i2 - r1 + r3, i0 + i2 - i1 - i3, i0 - i2 + r1 - r3], axis=2)
+        return _wrapped(joined_real).reshape(len(real), -1), _wrapped(joined).reshape(len(real), -1)
+
+    def _make_filters(self, sample_rate: int, n_bands: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
+        """Weights in 12 bits, `(1 + n_half, n_bands)`: each bin is shared by the band that ends and the next."""
+        low, high = (_micro_mel(np.float32(f)) for f in (fmin, fmax))
+        spacing = np.float32((high - low) / np.float32(n_bands + 1))
+        centres = np.asarray(low + spacing * np.arange(1, n_bands + 2, dtype=np.float32), np.float32)
+        bin_hz = np.float32(0.5 * sample_rate / self.n_half)
+        mels = _micro_mel(np.arange(self.n_half + 1, dtype=np.float32) * bin_hz)
+        filters = np.zeros((self.n_half + 1, n_bands + 2))
+        for number in range(int(1.5 + fmin / bin_hz), self.n_half + 1):
+            band = int(np.searchsorted(centres, mels[number], "left"))
+            if band > n_bands:
+                break
+            below = low if band == 0 else centres[band - 1]
+            weight = np.float32((centres[band] - mels[number]) / (centres[band] - below))
+            filters[number, band] = np.floor(float(weight) * (1 << self.WEIGHT_BITS) + 0.5)
+            filters[number, band + 1] = np.floor((1 - float(weight)) * (1 << self.WEIGHT_BITS) + 0.5)
+        return filters[:, 1 : n_bands + 1]
+
+    def _make_gains(self) -> npt.NDArray[np.int64]:
+        """For each number of bits of the noise, a parabola of the gain: `(33, 3)`."""
+
+        def gain(x: int) -> int:
+            noise = x / (1 << (self.SMOOTHING_BITS - self._correction)) + self.GAIN_OFFSET
+            return min(32767, int((1 << self.GAIN_BITS) * noise**-self.GAIN_STRENGTH + 0.5))
+
+        table = np.zeros((33, 3), np.int64)
+        table[0, 0], table[1, 0] = gain(0), gain(1)
+        for n_bits in range(2, 33):
+            x = 1 << (n_bits - 1)
+            first, middle, last = gain(x), gain(x + (x >> 1)), gain(2 * x if n_bits < 32 else 2 * x - 1)
+            slope = 4 * (middle - first) - (last - first)
+            table[n_bits] = first, slope, last - first - slope
+        return table
+
+    def _with_gain(self, signal: npt.NDArray[np.int64], noise: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        n_bits = _n_bits(noise)
+        first, slope, bend = np.moveaxis(self._gains[n_bits], -1, 0)
+        part = np.where(n_bits < 11, noise << np.maximum(11 - n_bits, 0), noise >> np.maximum(n_bits - 11, 0)) & 0x3FF
+        curve = ((((bend * part) >> 5) + (slope << 5)) * part + (1 << 14)) >> 15
+        gain = first + np.where(noise > 2, curve, 0)
+        snr = (signal * gain) >> (self.GAIN_BITS - self._correction - self.SNR_BITS)
+        is_small = snr < 2 << self.SNR_BITS
+        squared = (np.where(is_small, snr, 0) ** 2) >> (2 + 2 * self.SNR_BITS - self.OUTPUT_BITS)
+        return np.where(is_small, squared, (snr >> (self.SNR_BITS - self.OUTPUT_BITS)) - (1 << self.OUTPUT_BITS))
+
+    def _log(self, values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The natural logarithm in 6 bits behind the point, of values in 3."""
+        values = values << self._correction if self._correction >= 0 else values >> -self._correction
+        whole = _n_bits(values) - 1
+        part = values - (1 << np.maximum(whole, 0))
+        part = np.where(whole < 16, part << np.maximum(16 - whole, 0), part >> np.maximum(whole - 16, 0))
+        step = np.clip(part >> 9, 0, 127)
+        base, following = self._logs[step], self._logs[step + 1]
+        log2 = (whole << 16) + part + base + (((following - base) * (part - (step << 9))) >> 16)
+        natural = (45426 * log2 + 32768) >> 16
+        return np.where(values > 1, np.minimum(((natural << self.LOG_BITS) + 32768) >> 16, 0xFFFF), 0)
+
+
+def _n_bits(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """How many bits whole numbers have; 0 for 0."""
+    return np.asarray(np.frexp(values.astype(np.float64))[1], np.int64)
+
+
+def _rounded_root(values: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """The square roots of whole numbers below 2 ** 53, rounded."""
+    whole = values.astype(np.int64)
+    roots = np.sqrt(values).astype(np.int64)
+    roots = roots + (whole - roots * roots > roots)
+    return np.where(whole < 1 << 32, np.minimum(roots, 0xFFFF), roots)
+
+
+def _twiddles(phases: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    cosines, sines = (np.floor(0.5 + 32767 * of(phases)).astype(np.int32) for of in (np.cos, np.sin))
+    return cosines, sines
+
+
+def _digits_reversed(n: int) -> npt.NDArray[np.int64]:
+    """The order in which transforms of radix 4 take their inputs."""
+    order = np.zeros(1, np.int64)
+    while len(order) < n:
+        order = np.concatenate([order * 4 + i for i in range(4)])
+    return order
+
+
+def _divided(values: npt.NDArray[np.int32], divisor: int) -> npt.NDArray[np.int32]:
+    return np.asarray((values * np.int32(32767 // divisor) + (1 << 14)) >> 15, np.int32)
+
+
+def _multiplied(
+    a: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]], b: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Products of complex numbers in 15 bits behind the point, rounded."""
+    real, imaginary = a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+    return _wrapped((real + (1 << 14)) >> 15), _wrapped((imaginary + (1 << 14)) >> 15)
+
+
+def _wrapped(values: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """What 16 bits hold of them: the loudest sounds overflow, on a microcontroller too."""
+    return values.astype(np.int16).astype(np.int32)
+
+
+def _micro_mel(hz: Any) -> Any:
+    return np.float32(1127.0 * np.log1p(np.float64(hz) / 700.0))
 
 
 # --- resampling -------------------------------------------------------------------------------------------------------

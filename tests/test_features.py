@@ -324,6 +324,7 @@ BLOCKED: list[dict[str, Any]] = [
     {"normalise": "min_max", "align": "start"},
     {"preset": "sonyc_published"},
     {"preset": "yamnet", "target_sr": 8000, "fmax": 3900.0},
+    {"preset": "micro_speech"},
     {"align": "start", "lead_s": 0.3, "shortest_s": 0.5},
 ]
 
@@ -422,11 +423,14 @@ def test_an_extractor_serves_recordings_of_different_rates() -> None:
         ({"mel_sr": 1000, "fmax": 600}, "0 <= fmin < fmax <= half of mel_sr must hold"),
         ({"pad_mode": "reflect", "duration": 0.05}, "pad_mode='reflect' needs windows of more than half a frame"),
         ({"mel_scale": "none", "fmin": 1.0, "fmax": 2.0}, "no bin of the FFT lies from fmin, 1.0 Hz, to fmax, 2.0 Hz"),
+        ({"front_end": "micro"}, "front_end='micro' goes with center=False, win_pad='end' and front_end, pcan, layout"),
+        ({"preset": "micro_speech", "log": "ln"}, "not with log"),
+        ({"preset": "micro_speech", "n_fft": 1024}, "n_fft of the integer front end must be 8, 32, 128, 512 or 2048"),
         ({"align": "end"}, "align must be one of middle, start, not 'end'"),
         ({"lead_s": 0.5}, "lead_s and shortest_s are of windows that begin at the start: give align='start' too"),
         ({"align": "start", "lead_s": 1.0}, "lead_s must be shorter than a window of 1 s, not 1.0"),
         ({"align": "start", "shortest_s": 1.1}, "shortest_s must be at most a window of 1 s, not 1.1"),
-        ({"preset": "yam"}, "preset must be one of sonyc_published, yamnet, mlperf_kws, not 'yam'"),
+        ({"preset": "yam"}, "preset must be one of sonyc_published, yamnet, mlperf_kws, micro_speech, not 'yam'"),
         ({"res_type": "soxr_lq"}, "res_type 'soxr_lq' is not known; use one of kaiser_best, sinc, soxr_vhq"),
     ],
     ids=str,

@@ -17,7 +17,11 @@ WINDOWS = (
     ("--shortest-s", "SECONDS", "least sound that a window holds, with --align start (default: as few windows as do)"),
 )
 LOG_MEL = (
-    ("--preset", "NAME", "a front end by name, for what is not given: sonyc_published, yamnet, mlperf_kws"),
+    (
+        "--preset",
+        "NAME",
+        "a front end by name, for what is not given: sonyc_published, yamnet, mlperf_kws, micro_speech",
+    ),
     ("--n-fft", "SAMPLES", "length of a transform (default 1024)"),
     ("--n-mels", "N", "number of mel bands (default 64)"),
     ("--mel-hop-len", "SAMPLES", "distance between frames (default 160)"),
@@ -29,7 +33,7 @@ LOG_MEL = (
     ("--pad-mode", "NAME", "what lies beyond a window: constant (silence; default) or reflect"),
     ("--win-length", "SAMPLES", "samples of a frame that are weighted (default: n_fft)"),
     ("--win-pad", "WHERE", "where zeros fill them up: both (librosa; default) or end (TensorFlow)"),
-    ("--window", "NAME", "hann (default) or hamming; of chunks of waveform hann, triangle or rectangle"),
+    ("--window", "NAME", "of frames: hann (default) or hamming; of waveform's chunks: hann, triangle or rectangle"),
     ("--power", "N", "1, magnitudes (default), or 2"),
     ("--mel-scale", "NAME", "htk (default), slaney, or none for the bins of the FFT"),
     ("--mel-norm", "NAME", "slaney, filters of unit area (default), or none"),
@@ -42,9 +46,11 @@ LOG_MEL = (
     ("--top-db", "DB", "how far below its maximum a window is cut, or None (default 80)"),
     ("--n-mfcc", "N", "so many cepstral coefficients instead of bands (default None)"),
     ("--dct-norm", "NAME", "of those: ortho (librosa; default) or htk (TensorFlow)"),
-    ("--normalise", "NAME", "each window: none (default), mean_variance or min_max; of chunks of waveform mean_std"),
+    ("--normalise", "NAME", "windows: none (default), mean_variance or min_max; waveform's chunks: none or mean_std"),
     ("--mean", "X", "constant that is taken off (default 0)"),
     ("--std", "X", "constant that all is divided by (default 1)"),
+    ("--front-end", "NAME", "float (default), or micro: the integers of TensorFlow Lite Micro"),
+    ("--pcan", "BOOL", "of the latter: whether the gain follows the noise (default true)"),
 )
 
 

@@ -107,8 +107,7 @@ class Model:
         self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self._parameters |= {**self.found, **self._network.settings(constants, sensitivity)}
-        self._parameters |= self._hearing.recorded
+        self._parameters |= {**self.found, **self._network.settings(constants, sensitivity), **self._hearing.recorded}
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)

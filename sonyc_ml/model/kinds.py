@@ -13,7 +13,7 @@ from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model.base import Model
 from sonyc_ml.model.extractor import Extractor
 from sonyc_ml.model.function_extractor import FunctionExtractor
-from sonyc_ml.model.log_mel import fit_log_mel, usual_res_type
+from sonyc_ml.model.log_mel import explain_misfit, fit_log_mel, usual_res_type
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class AudioModel(Model):
             if hop_size is not None:
                 extractor.framing(1, extractor.sample_rate, hop_size)  # refuses what is no hop
                 extractor.hop_size_s = hop_size
+            explain_misfit(extractor, self.interpreter.inputs[0].shape)
             return extractor  # type: ignore[no-any-return]
         return FunctionExtractor(extractor, self.bundle, duration, hop_size)
 

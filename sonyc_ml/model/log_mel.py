@@ -68,6 +68,27 @@ def fit_log_mel(parameters: Mapping[str, Any], declared: tuple[int, ...]) -> tup
     raise BundleMismatchError(f"{text}{_text(extractor.feature_shape)}{hint}")
 
 
+def explain_misfit(extractor: Any, declared: tuple[int, ...]) -> None:
+    """Say what is off where log-mel features of a pickle are not what a network reads; nothing of other extractors.
+
+    Raises
+    ------
+    BundleMismatchError
+    """
+    parameters, features = getattr(extractor, "parameters", None), declared[1:] or declared
+    if type(extractor).__name__ != "LogMel" or not isinstance(parameters, Mapping):
+        return
+    if _fits(*(tuple(size for size in shape if size != 1) for shape in (features, extractor.feature_shape))):
+        return
+    _, found = fit_log_mel(parameters, declared)
+    if found:
+        flags = " ".join(f"--{name}={str(value).lower()}" for name, value in found.items())
+        raise BundleMismatchError(
+            f"the network reads windows of shape {_text(features)}, and the extractor makes windows of shape "
+            f"{_text(extractor.feature_shape)}; export it with {flags} to make them fit"
+        )
+
+
 def _layouts(parameters: Mapping[str, Any], extractor: LogMel) -> Iterator[dict[str, Any]]:
     """What may be said of the layout, the likeliest first: as it is, then turned, then in one row with time first."""
     yield {}

@@ -151,6 +151,18 @@ def test_bins_equal_tensorflows() -> None:
     assert np.abs(ours - theirs).max() <= 1e-6 * theirs.max()
 
 
+@pytest.mark.parametrize("name", ["micro_speech", "micro_without_pcan", "micro_loud", "micro_faint"])
+def test_the_integer_front_end_equals_tensorflows(name: str) -> None:
+    """Every feature of micro-speech's front end is that of TensorFlow's operator, to the last bit."""
+    with np.load(ROOT / "tests/support/data/spectra/tensorflow_reference.npz", allow_pickle=False) as arrays:
+        y, theirs = arrays["y"].astype(np.int32), arrays[name]
+    y = {"micro_loud": (20 * y).clip(-32768, 32767), "micro_faint": y // 300}.get(name, y)
+    extractor = LogMel(preset="micro_speech", pcan=name != "micro_without_pcan", std=1.0)
+    ours = extractor((y / np.float32(32768)).astype(np.float32), RATE)
+    assert theirs.max() > 400
+    np.testing.assert_array_equal(ours[0], theirs)
+
+
 def published_by_librosa(y: Floats) -> Floats:
     """What SONYC's evaluation computes of samples at 8 kHz, from its published description."""
     import librosa

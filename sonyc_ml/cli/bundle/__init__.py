@@ -161,9 +161,9 @@ def _make(parsed: argparse.Namespace) -> int:
             activation=parsed.activation or "",
             sensitivity=parsed.sensitivity,
             tolerances={name: value for name, value in tolerances.items() if value is not None},
-            **given_parameters(parsed),
             detections=_detections(parsed),
             keep=keep_parameters(parsed),
+            **given_parameters(parsed),
         )
     path = parsed.path.with_name(f"{manifest.name}.json")
     if manifest.name != parsed.path.stem:

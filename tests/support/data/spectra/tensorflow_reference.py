@@ -6,6 +6,7 @@ python tests/support/data/spectra/tensorflow_reference.py
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,7 @@ def signal() -> npt.NDArray[np.int16]:
 def main() -> None:
     """Compute the features of each family, and write them."""
     import tensorflow as tf
+    from tensorflow.lite.experimental.microfrontend.python.ops import audio_microfrontend_op as micro
 
     y = signal()
     x = tf.constant((y / np.float32(32768)).astype(np.float32))
@@ -31,12 +33,18 @@ def main() -> None:
     keywords = keywords @ tf.signal.linear_to_mel_weight_matrix(40, 257, 16000, 20.0, 4000.0)
     cepstra = tf.signal.mfccs_from_log_mel_spectrograms(tf.math.log(keywords + 1e-6))
     bins = tf.square(tf.abs(tf.signal.stft(x, 480, 320, 512, window_fn=tf.signal.hamming_window)))
+    how: dict[str, Any] = {"sample_rate": 16000, "window_size": 30, "window_step": 20, "num_channels": 40}
+    loud = (20 * y.astype(np.int32)).clip(-32768, 32767).astype(np.int16)
     np.savez_compressed(
         Path(__file__).with_suffix(".npz"),
         y=y,
         yamnet=tf.math.log(yamnet + 0.001).numpy(),
         mlperf_kws=cepstra[:, :10].numpy(),
         power_of_bins=bins[::12].numpy(),
+        micro_speech=micro.audio_microfrontend(tf.constant(y), enable_pcan=True, **how).numpy(),
+        micro_without_pcan=micro.audio_microfrontend(tf.constant(y), enable_pcan=False, **how).numpy(),
+        micro_loud=micro.audio_microfrontend(tf.constant(loud), enable_pcan=True, **how).numpy(),
+        micro_faint=micro.audio_microfrontend(tf.constant(y // 300), enable_pcan=True, **how).numpy(),
         version=np.array(tf.__version__),
     )
 
