@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
 from sonyc_ml.bundles.sections import Golden, Head, Input
 from sonyc_ml.errors import BundleError
@@ -17,6 +18,7 @@ from sonyc_ml.errors import BundleError
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
+SPARSE = ("metadata", "quantisation")  # sections whose empty keys are left out
 CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
@@ -49,6 +51,10 @@ class Manifest:
     pickle : dict
         Versions that made the pickle.
     golden : Golden or None
+    metadata : Metadata or None
+        What Audacity's model manager shows.
+    quantisation : Quantisation or None
+        How the network came of one of float32.
     """
 
     schema_version: int
@@ -68,6 +74,8 @@ class Manifest:
     parameters: dict[str, Any] = field(default_factory=dict)
     pickle: dict[str, str] = field(default_factory=dict)
     golden: Golden | None = None
+    metadata: Metadata | None = None
+    quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != 1:
@@ -88,6 +96,8 @@ class Manifest:
         for what, name in (("head.network", head_file), ("golden.file", golden_file)):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
+        if self.metadata:
+            self.metadata.check_fits(self.sample_rate, self.labels)
 
     def _check_windows(self) -> None:
         for key in ("sample_rate", "window_size_s", "hop_size_s"):
@@ -111,6 +121,8 @@ class Manifest:
     def text(self) -> str:
         """The manifest as its file holds it."""
         table = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        for key in SPARSE:
+            table[key] = {name: value for name, value in (table[key] or {}).items() if _says_something(value)}
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
 
 

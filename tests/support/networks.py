@@ -218,3 +218,34 @@ def counting(n_values: int) -> bytes:
     graph.operator("ADD", [source, before], target, schema.AddOptionsT())
     graph.operator("ASSIGN_VARIABLE", [handle, target], None, _made(schema.AssignVariableOptionsT))
     return graph.pack([source], [target], setup.subgraph(name="setup"))
+
+
+def convolutional(shape: tuple[int, ...] = (1, 64, 51, 1), n_dims: int = 48, seed: int = 11) -> bytes:
+    """Three convolutions and a dense layer of fixed weights: a float32 network like those that are trained."""
+    graph, rng = Graph(), np.random.default_rng(seed)
+    source = last = graph.tensor(Spec(shape, name="features"))
+    options = _made(
+        schema.Conv2DOptionsT,
+        padding=schema.Padding.SAME,
+        strideW=2,
+        strideH=2,
+        dilationWFactor=1,
+        dilationHFactor=1,
+        fusedActivationFunction=schema.ActivationFunctionType.RELU,
+    )
+    n_batch, height, width, n_before = shape
+    for n_channels in (8, 16, 32):
+        height, width = -(-height // 2), -(-width // 2)
+        deviation = (2 / (9 * n_before)) ** 0.5
+        weights = rng.normal(0, deviation, (n_channels, 3, 3, n_before)).astype(np.float32)
+        biases = graph.constant(rng.normal(0, 0.1, n_channels).astype(np.float32))
+        target = graph.tensor(Spec((n_batch, height, width, n_channels), name=f"convolution_{n_channels}"))
+        graph.operator("CONV_2D", [last, graph.constant(weights), biases], target, options)
+        last, n_before = target, n_channels
+    flat = graph.tensor(Spec((n_batch, height * width * n_before), name="flat"))
+    graph.operator("RESHAPE", [last, graph.constant(np.array((n_batch, height * width * n_before), np.int32))], flat)
+    n_values = height * width * n_before
+    weights = rng.normal(0, n_values**-0.5, (n_dims, n_values)).astype(np.float32)
+    target = graph.tensor(Spec((n_batch, n_dims), name="embedding"))
+    graph.operator("FULLY_CONNECTED", [flat, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
+    return graph.pack([source], [target])

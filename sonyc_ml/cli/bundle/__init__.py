@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.human import names_in, shown
+from sonyc_ml.cli.bundle import quantise
 from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
 from sonyc_ml.errors import SonycMLWarning, UserMistakes
 
@@ -22,6 +23,7 @@ examples:
   sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
+  sonyc-ml bundle quantise models/NAME.tflite --recordings labelled/ --recipe int8
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
@@ -41,6 +43,9 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make(actions)
     _add(actions, "trust", _trust, "accept the files as they are now, and let their code run")
+    quantise.add_flags(
+        _add(actions, "quantise", quantise.run, "make a smaller bundle of a float32 one, and measure what it loses")
+    )
     sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
     sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
     verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
