@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,8 @@ class Report:
     ms_before, ms_after : float
         For one window of the network alone, on this machine: the fastest of a few times.
     n_held_out_windows : int
+    held_out : tuple of str
+        The recordings that it was judged by, below their folder.
     lost_recordings : tuple of str
         Recordings that could not be read, and why.
     notes : tuple of str
@@ -50,6 +52,7 @@ class Report:
     ms_before: float
     ms_after: float
     n_held_out_windows: int
+    held_out: tuple[str, ...]
     lost_recordings: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -57,7 +60,7 @@ class Report:
     def accuracy_lost(self) -> float | None:
         """In points (hundredths); None where no folder is named as a class. Below 0 where accuracy was won."""
         before, after = self.quantisation.accuracy_before, self.quantisation.accuracy_after
-        return None if before is None or after is None else 100 * (before - after)
+        return None if before is None or after is None else round(100 * (before - after), 4)
 
     def table(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -81,7 +84,7 @@ class Report:
         """
         found, lost = self.quantisation, self.accuracy_lost
         reasons = []
-        if lost is not None and lost > max_loss + 1e-9:
+        if lost is not None and not lost <= max_loss:
             reasons.append(f"{lost:.2f} points of accuracy are lost, allowed are {max_loss:g} (--max-loss)")
         if found.cosine is not None and not found.cosine >= min_cosine:
             reasons.append(f"the mean cosine is {found.cosine:.4f}, allowed is {min_cosine:g} (--min-cosine)")
@@ -102,7 +105,7 @@ class Report:
 class Comparison:
     """Outputs of two models on the same windows, as far as they have come."""
 
-    n_recordings: int = 0
+    names: list[str] = field(default_factory=list)
     n_windows: int = 0
     cosine_sum: float = 0.0
     lowest_cosine: float = 1.0
@@ -112,11 +115,11 @@ class Comparison:
     n_right_before: int = 0
     n_right_after: int = 0
 
-    def add(self, before: Mapping[str, Floats], after: Mapping[str, Floats], wanted: int | None) -> None:
+    def add(self, name: str, before: Mapping[str, Floats], after: Mapping[str, Floats], wanted: int | None) -> None:
         """Add one recording; `wanted` is its class, where that is known."""
         kind = "embedding" if "embedding" in before else next(name for name in before if name != "timestamps")
         cosines = _cosines(before[kind], after[kind])
-        self.n_recordings += 1
+        self.names.append(name)
         self.n_windows += len(cosines)
         self.cosine_sum += float(cosines.sum())
         self.lowest_cosine = min(self.lowest_cosine, float(cosines.min()))
@@ -134,7 +137,7 @@ class Comparison:
         """What a manifest keeps of it; rounded downwards, so that none is better than it was."""
         n = self.n_of_classes
         return {
-            "n_held_out": self.n_recordings,
+            "n_held_out": len(self.names),
             "cosine": _rounded(self.cosine_sum / self.n_windows),
             "lowest_cosine": _rounded(self.lowest_cosine),
             "agreement": _rounded(self.n_agreeing / self.n_windows) if self.has_scores else None,
@@ -153,7 +156,8 @@ def compare(before: Model, after: Model, material: Material, sounds: Sounds) -> 
     compared, hop_size = Comparison(), hop_without_overlap(before)
     for path, y, sr in held_out_sounds(before, material, sounds):
         outputs, others = (model.get_outputs(y, sr, hop_size) for model in (before, after))
-        compared.add(outputs, others, class_of(path, before.labels))
+        name = path.relative_to(material.folder).as_posix()
+        compared.add(name, outputs, others, class_of(path, before.labels))
     return compared
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from sonyc_ml.authoring.loss import MAX_LOSS, MIN_AGREEMENT, MIN_COSINE, Report, compare, times_of
 from sonyc_ml.authoring.make import check_repeats, complete_manifest
 from sonyc_ml.authoring.material import Choice, Material, Sounds, calibration_windows, find_material
-from sonyc_ml.authoring.recipes import RECIPES, quantised_network
+from sonyc_ml.authoring.recipes import CALIBRATED, RECIPES, quantised_network
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles.about import Quantisation
 from sonyc_ml.bundles.bundle import Bundle
@@ -152,7 +152,8 @@ def measure_quantised(
     material = find_material(recordings, choice)
     windows, n_recordings = calibration_windows(before, material, choice.n_windows, sounds)
     network, tool = _quantised(before, recipe, windows)
-    origin = _origin(before, recipe, tool, n_recordings, len(windows), choice.seed)
+    measured = (n_recordings, len(windows)) if recipe in CALIBRATED else (0, 0)
+    origin = _origin(before, recipe, tool, *measured, choice.seed)
     after = _draft_model(target, *_draft(before, target, network, version, origin))
     report = _report(before, after, windows, material, sounds)
     return Quantised(after, report)
@@ -240,7 +241,7 @@ def _draft_model(path: Path, draft: Manifest, files: dict[str, bytes]) -> Model:
 
 def _report(before: Model, after: Model, windows: Floats, material: Material, sounds: Sounds) -> Report:
     compared = compare(before, after, material, sounds)
-    if not compared.n_recordings:
+    if not compared.names:
         raise ConfigError(f"no recording of those held out in {material.folder} can be read, so nothing can be judged")
     ms_before, ms_after = times_of([before, after], windows)
     manifest = after.bundle.manifest
@@ -254,6 +255,7 @@ def _report(before: Model, after: Model, windows: Floats, material: Material, so
         ms_before=ms_before,
         ms_after=ms_after,
         n_held_out_windows=compared.n_windows,
+        held_out=tuple(compared.names),
         lost_recordings=tuple(sounds.unreadable),
         notes=tuple(_notes(material, sounds)),
     )

@@ -177,6 +177,11 @@ def _import(name: str) -> Any:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the progress bars of the library, and what it warns its own developers of."""
-    with warnings.catch_warnings(), redirect_stderr(io.StringIO()), quiet_stderr():
-        warnings.simplefilter("ignore")
-        yield
+    bars = _import("tqdm").tqdm
+    before, bars.monitor_interval = bars.monitor_interval, 0  # or a thread that watches over them stays
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()), quiet_stderr():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        bars.monitor_interval = before

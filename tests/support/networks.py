@@ -249,3 +249,25 @@ def convolutional(shape: tuple[int, ...] = (1, 64, 51, 1), n_dims: int = 48, see
     target = graph.tensor(Spec((n_batch, n_dims), name="embedding"))
     graph.operator("FULLY_CONNECTED", [flat, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
     return graph.pack([source], [target])
+
+
+def signed(network: bytes, key: str, input_name: str) -> bytes:
+    """The network with a signature of this name, in which its one input has this name."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(network, 0))
+    graph = model.subgraphs[0]
+    inputs = [_made(schema.TensorMapT, name=input_name, tensorIndex=int(graph.inputs[0]))]
+    outputs = [
+        _made(schema.TensorMapT, name=f"said_{i}", tensorIndex=int(number)) for i, number in enumerate(graph.outputs)
+    ]
+    model.signatureDefs = [
+        _made(schema.SignatureDefT, signatureKey=key, subgraphIndex=0, inputs=inputs, outputs=outputs)
+    ]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def signatures_of(network: bytes) -> list[str]:
+    """The names of a network's signatures."""
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(network, 0))
+    return [made.signatureKey.decode() for made in model.signatureDefs or ()]

@@ -12,6 +12,7 @@ from sonyc_ml.errors import BundleError, UserMistakes
 
 if TYPE_CHECKING:
     from sonyc_ml.authoring.loss import Report
+    from sonyc_ml.bundles.about import Quantisation
 
 OK = 0
 RECIPES = ("int8", "int16x8", "dynamic", "float16")
@@ -78,12 +79,18 @@ def run(parsed: argparse.Namespace) -> int:
     return OK
 
 
+def _calibration(found: Quantisation) -> str:
+    if not found.n_windows:
+        return "nothing: this recipe measures none"
+    return f"{count(found.n_windows, 'window')} of {count(found.n_recordings)}, seed {found.seed}"
+
+
 def as_text(report: Report) -> str:
     """Lay a report out for reading."""
     found = report.quantisation
     rows = [
         ("recipe", f"{found.recipe}, by {found.tool}"),
-        ("ranges from", f"{count(found.n_windows, 'window')} of {count(found.n_recordings)}, seed {found.seed}"),
+        ("ranges from", _calibration(found)),
         ("judged by", f"{count(report.n_held_out_windows, 'window')} of {count(found.n_held_out)} that were held out"),
         ("size", f"{size(report.bytes_before)} before, {size(report.bytes_after)} after"),
         ("time", f"{report.ms_before:.3f} ms per window before, {report.ms_after:.3f} after, on this machine"),
