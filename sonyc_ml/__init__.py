@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sonyc_ml import errors
+    from sonyc_ml.authoring.hub import save_model
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.loading import load_model
@@ -37,6 +38,7 @@ __all__ = [
     "load_model",
     "read_embeddings",
     "read_recording",
+    "save_model",
 ]
 __version__ = "0.1.0"
 
@@ -46,6 +48,7 @@ _HOMES = {
     "load_model": "model.loading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",
+    "save_model": "authoring.hub",
 }
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import compare, unpack
+from sonyc_ml.bundles.location import resolve_bundle_path
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.sections import INPUT_KINDS
@@ -54,7 +55,8 @@ def load_model(
     Parameters
     ----------
     path : str or Path
-        ``NAME.tflite``.
+        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub; see
+        :func:`sonyc_ml.bundles.location.resolve_bundle_path`.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
         What the network reads. Where not given: what the manifest says; without one, what its input fits alone, see
         :func:`recognised_kind`.
@@ -81,7 +83,7 @@ def load_model(
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
-    state = MachineState()
+    state, path = MachineState(), resolve_bundle_path(path)
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     if input_kind is None and model.bundle.assumed_kind:

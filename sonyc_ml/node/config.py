@@ -49,6 +49,13 @@ class ModelConfig:
     reference_kernels: bool = False
     backend: str | None = None
 
+    def __post_init__(self) -> None:
+        if "hf:" in self.path.parts:  # behind the configuration's own folder
+            raise ValueError(
+                "path is an address on the hub, and a node fetches nothing: load it once with sonyc_ml.load_model "
+                "elsewhere, and give the node the files"
+            )
+
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}

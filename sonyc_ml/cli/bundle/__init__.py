@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.bundle import quantise
+from sonyc_ml.cli.bundle import publish, quantise
 from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
 from sonyc_ml.errors import SonycMLWarning, UserMistakes
 
@@ -24,6 +24,7 @@ examples:
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
   sonyc-ml bundle quantise models/NAME.tflite --recordings labelled/ --recipe int8
+  sonyc-ml bundle publish models/NAME.tflite folder/ --hub-id OWNER/NAME
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
@@ -46,6 +47,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     quantise.add_flags(
         _add(actions, "quantise", quantise.run, "make a smaller bundle of a float32 one, and measure what it loses")
     )
+    publish.add_flags(_add(actions, "publish", publish.run, "write a folder that the hub takes; uploads nothing"))
     sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
     sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
     verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
@@ -61,6 +63,7 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (default 1.0.0)")
     make.add_argument("--description", default="", metavar="TEXT", help="what it is")
     make.add_argument("--licence", default="", metavar="NAME", help="of the network")
+    make.add_argument("--metadata", type=Path, metavar="FILE", help="Audacity's, as in its metadata.json")
     make.add_argument("--head", default="", metavar="FILE", help="network that reads the embedding, in the same folder")
     make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one per line")
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
@@ -100,8 +103,10 @@ PARAMETERS = ("duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_l
 
 
 def _make(parsed: argparse.Namespace) -> int:
-    from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415  imports numpy
+    from sonyc_ml.authoring.hub import add_metadata, read_metadata  # noqa: PLC0415  imports numpy
+    from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415
 
+    metadata = read_metadata(parsed.metadata) if parsed.metadata else None
     tolerances = {
         "features_db": parsed.tolerance_db,
         "cosine": parsed.tolerance_cosine,
@@ -120,6 +125,8 @@ def _make(parsed: argparse.Namespace) -> int:
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
+        if metadata is not None:
+            add_metadata(parsed.path, metadata)
     path = parsed.path.with_suffix(".json")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
