@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from sonyc_ml.authoring.hub import save_model
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
+    from sonyc_ml.model.cache import OutputCache
     from sonyc_ml.model.loading import load_model
     from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
 __all__ = [
     "AudioModel",
+    "OutputCache",
     "PCMModel",
     "SpecModel",
     "errors",
@@ -43,6 +45,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
+    "OutputCache": "model.cache",
     "get_features": "features",
     "iter_outputs": "outputs.reading",
     "load_model": "model.loading",

@@ -19,6 +19,7 @@ from sonyc_ml.errors import (
     UnreadableRecordingError,
 )
 from sonyc_ml.features import checked_sample_rate, checked_samples
+from sonyc_ml.model.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
@@ -53,6 +54,8 @@ class Model:
         See :class:`~sonyc_ml.model.interpreter.Interpreter`.
     channel : int >= 0, optional
         Channel of the recordings to read; the mean of all where not given.
+    cache : OutputCache, optional
+        Keeps what was computed; nothing is kept where not given.
 
     Raises
     ------
@@ -73,8 +76,10 @@ class Model:
         backend: str | None = None,
         batch_size: int = 1,
         channel: int | None = None,
+        cache: OutputCache | None = None,
         **parameters: Any,
     ) -> None:
+        self.cache = cache
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
@@ -90,6 +95,7 @@ class Model:
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
+        self._kernels = f"{self._versions}; {num_threads} threads, batches of {batch_size}"
 
     def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         n_scores = self._network.widths.get("scores", 0)
@@ -160,6 +166,8 @@ class Model:
             ``embedding`` and ``scores`` that the network has, `(n_windows, n)` float32.
         """
         sr, y = self._rate_of_samples(sr), checked_samples(y)
+        if self.cache is not None:
+            return outputs_of(self, self.cache, self._kernels + self.fingerprint(hop_size), y, sr, hop_size)
         timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
 
@@ -215,6 +223,10 @@ class Model:
         StoreError
             `scratch` cannot hold the results.
         """
+        if self.cache is not None:
+            identity = self._kernels + self.fingerprint(hop_size, start_times)
+            others = {"progress": progress, "scratch": scratch}
+            return output_of(self, self.cache, identity, recording, hop_size, name, start_times, **others)
         sr = recording.sample_rate
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         try:

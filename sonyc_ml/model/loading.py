@@ -26,6 +26,7 @@ from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
+from sonyc_ml.model.cache import OutputCache, make_cache
 from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.versions import resampler
 
@@ -48,6 +49,8 @@ def load_model(
     golden: str = "once",
     trust_owners: Collection[str] = (),
     accepted: Collection[str] = (),
+    cache: OutputCache | None = None,
+    cache_bytes: int | None = None,
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is.
@@ -67,6 +70,8 @@ def load_model(
     trust_owners, accepted : collection of str
         Whose files are taken, and which code may run, beside what is so anyway; see
         :func:`sonyc_ml.bundles.bundle.read_bundle`.
+    cache, cache_bytes : OutputCache or int, optional
+        Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.model.cache.OutputCache`.
     **parameters
         Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
         :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
@@ -83,6 +88,7 @@ def load_model(
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
+    kept = make_cache(cache, cache_bytes)
     state, path = MachineState(), resolve_bundle_path(path)
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
@@ -104,6 +110,7 @@ def load_model(
     if trusted_keys is not None and bundle.manifest is not None:
         # Only now: a version that does not run here must not stand in the way of the one that did.
         state.remember_version(bundle.manifest.name, bundle.manifest.version)
+    model.cache = kept
     return model
 
 
