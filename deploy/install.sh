@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Install or upgrade sonyc-ml as a service: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST]
+# The versions and hashes of what is installed stand in deploy/locks, one file for each processor and Python.
 # docs/node.md says what is installed where. Every function does one step; main, at the end, calls them in order.
 set -euo pipefail
 umask 022
@@ -17,17 +18,20 @@ readonly BUILD_PACKAGES=(gcc pkg-config libsystemd-dev python3-dev)
 readonly ARMHF_PACKAGES=(python3-numpy python3-cffi python3-systemd libsndfile1 libatomic1)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-from='' offline='' extras='' rollback='' work='' being_built='' started=''
+from='' offline='' extras='' rollback='' fetched='' work='' being_built='' started=''
 
 usage() {
     cat <<'TEXT'
 usage: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
+       deploy/install.sh --fetch FOLDER [--extras LIST]
 
 Install sonyc-ml as a service, or upgrade it. The new version is built beside the old one and checked; then the service
 switches to it. If the service does not become active, it switches back. Run this as root, from a check-out.
 
   --from WHEEL      install this wheel instead of the check-out
-  --offline FOLDER  take every package from this folder of wheels, and sonyc-ml too unless --from is given; no network
+  --offline FOLDER  take every package from this folder, and sonyc-ml too unless --from is given; no network
+  --fetch FOLDER    install nothing: fill this folder for --offline, on a machine with the same processor and Python as
+                    the node; needs no root
   --extras LIST     extras of the package, for example librosa,soxr; upgrades keep them ("none" removes them)
   --rollback        switch back to the version before
   --help            show this text
@@ -53,12 +57,13 @@ complain() {
 parse() {
     while [ $# -gt 0 ]; do
         case "$1" in
-            --from | --offline | --extras)
+            --from | --offline | --extras | --fetch)
                 [ $# -gt 1 ] || { usage >&2; exit 1; }
                 case "$1" in
                     --from) from=$(realpath -- "$2") ;;
                     --offline) offline=$(realpath -- "$2") ;;
                     --extras) extras=$2 ;;
+                    --fetch) fetched=$(realpath -- "$2") ;;
                 esac
                 shift 2
                 ;;
@@ -140,6 +145,67 @@ run_pip() { # PYTHON ARGUMENT...
 
 from_folder() { [ -z "$offline" ] || printf '%s\n' --no-index --find-links "$offline"; }
 
+# What is installed: exact versions, and the hash of each file. Without a file for this processor and Python, names alone.
+
+lock_file() {
+    local machine
+    if is_armhf; then machine=armv7l; else machine=$(uname -m); fi # a 64-bit kernel under a 32-bit system says aarch64
+    echo "$here/deploy/locks/$machine-py$("$PYTHON" -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt"
+}
+
+locked() { # GROUP...: the requirements of those who are named
+    awk -v groups="$*" '
+        BEGIN { n = split(groups, wanted, /[ ,]+/) }
+        { users = " " substr($0, index($0, "  # ") + 4) " " }
+        !/^#/ { for (i = 1; i <= n; i++) if (wanted[i] != "" && index(users, " " wanted[i] " ")) { print $1, $2; next } }
+    ' "$(lock_file)"
+}
+
+check_extras() {
+    [ -e "$(lock_file)" ] || return 0
+    local extra
+    for extra in ${extras//,/ }; do
+        [ "$extra" = none ] || grep -q "  # .*\b$extra\b" "$(lock_file)" ||
+            complain "--extras $extra: $(basename "$(lock_file)") has no such extra"
+    done
+}
+
+install_packages_of() { # PYTHON GROUP...
+    local python=$1 options
+    shift
+    locked "$@" >"$work/requirements.txt"
+    mapfile -t options < <(from_folder)
+    run_pip "$python" install --require-hashes --no-deps --only-binary=:all: "${options[@]}" -r "$work/requirements.txt"
+}
+
+# The only one that is built from source. Who filled the folder for --offline has built it, so its hash is not known.
+install_systemd_python() { # PYTHON
+    local requirement
+    requirement=$(locked source)
+    if [ -n "$offline" ]; then
+        run_pip "$1" install --no-deps --no-index --find-links "$offline" "${requirement%% *}"
+    else
+        install_packages_of "$1" build
+        echo "$requirement" >"$work/requirements.txt"
+        run_pip "$1" install --require-hashes --no-deps --no-build-isolation -r "$work/requirements.txt"
+    fi
+}
+
+make_build_tools() { # an environment that builds wheels
+    [ ! -d "$work/build" ] || return 0
+    "$PYTHON" -m venv "$work/build"
+    if [ -e "$(lock_file)" ]; then
+        install_packages_of "$work/build/bin/python" build
+    else
+        run_pip "$work/build/bin/python" install hatchling setuptools
+    fi
+}
+
+build_wheel() { # FOLDER
+    make_build_tools
+    run_pip "$work/build/bin/python" wheel --no-deps --no-build-isolation --wheel-dir "$1" "$here"
+}
+
 find_wheel() {
     [ -z "$from" ] || return 0
     local found
@@ -149,11 +215,28 @@ find_wheel() {
             complain "$offline holds ${#found[@]} wheels of sonyc-ml, but one is needed: name it with --from WHEEL"
     else
         say "building the wheel of $here"
-        "$PYTHON" -m venv "$work/build"
-        run_pip "$work/build/bin/python" wheel --no-deps --wheel-dir "$work/wheel" "$here"
+        build_wheel "$work/wheel"
         found=("$work"/wheel/sonyc_ml-*.whl)
     fi
     from=${found[0]}
+}
+
+fetch() { # FOLDER
+    [ -e "$(lock_file)" ] || complain "there is no $(lock_file): this processor or Python is not one of a node's"
+    is_armhf || pkg-config --exists libsystemd 2>/dev/null ||
+        complain "systemd-python is built here; run: sudo apt-get install python3-venv ${BUILD_PACKAGES[*]}"
+    mkdir -p "$1"
+    rm -f "$1"/sonyc_ml-*.whl
+    say "filling $1"
+    make_build_tools
+    locked base "$extras" >"$work/requirements.txt"
+    run_pip "$work/build/bin/python" download --require-hashes --no-deps --only-binary=:all: --dest "$1" -r "$work/requirements.txt"
+    if ! is_armhf; then
+        locked source >"$work/requirements.txt"
+        run_pip "$work/build/bin/python" wheel --require-hashes --no-deps --no-build-isolation --wheel-dir "$1" -r "$work/requirements.txt"
+    fi
+    build_wheel "$1"
+    say "$1 is complete; on the node: sudo deploy/install.sh --offline $1"
 }
 
 # The name of a version is a hash of everything in it, and of the Python version.
@@ -165,6 +248,7 @@ name_of_version() {
         cd "$here"
         sha256sum <"$from"
         sha256sum models/* deploy/*.* deploy/drop-ins/* docs/node.md
+        cat "$(lock_file)" 2>/dev/null || true
         "$PYTHON" -VV
         echo "$extras"
     } | sha256sum)
@@ -176,13 +260,13 @@ build() { # FOLDER
     rm -rf "$1"
     say "building $1"
     mkdir -p "$VERSIONS"
-    if is_armhf; then
-        "$PYTHON" -m venv --system-site-packages "$1"
-        build_armhf "$1"
+    if is_armhf; then "$PYTHON" -m venv --system-site-packages "$1"; else "$PYTHON" -m venv "$1"; fi
+    if [ -e "$(lock_file)" ]; then
+        install_packages_of "$1/bin/python" base "$extras"
+        is_armhf || install_systemd_python "$1/bin/python"
+        run_pip "$1/bin/python" install --no-deps --no-index "$from"
     else
-        "$PYTHON" -m venv "$1"
-        mapfile -t options < <(from_folder)
-        run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}]"
+        install_newest "$1"
     fi
     put_beside "$1"
     chmod -R go-w "$1"
@@ -190,23 +274,11 @@ build() { # FOLDER
     being_built=''
 }
 
-# A 64-bit kernel calls a 32-bit system aarch64, and pip believes it: what is required is looked up for armv7l.
-build_armhf() { # FOLDER
+install_newest() { # FOLDER
+    say "there is no $(lock_file): the newest versions are installed, and their hashes are not compared"
+    local options
     mapfile -t options < <(from_folder)
-    run_pip "$1/bin/python" install --no-deps "$from"
-    mapfile -t required < <("$1/bin/python" - "$extras" <<'PY'
-import sys
-from importlib.metadata import requires
-from pip._vendor.packaging.requirements import Requirement
-
-for requirement in map(Requirement, requires("sonyc-ml") or []):
-    for extra in ("", *filter(None, sys.argv[1].split(","))):
-        if requirement.marker is None or requirement.marker.evaluate({"platform_machine": "armv7l", "extra": extra}):
-            print(f"{requirement.name}{requirement.specifier}")
-            break
-PY
-    )
-    run_pip "$1/bin/python" install "${options[@]}" "${required[@]}"
+    run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}]"
 }
 
 put_beside() { # FOLDER
@@ -388,15 +460,22 @@ clean_up() {
 
 main() {
     parse "$@"
-    check_machine
+    [ -n "$fetched" ] || check_machine
     work=$(mktemp -d)
     trap clean_up EXIT
+    if [ -n "$fetched" ]; then
+        check_python
+        check_extras
+        fetch "$fetched"
+        return
+    fi
     started=$(date '+%F %T')
     if [ -n "$rollback" ]; then roll_back; return; fi
     check_sources
     check_python
     check_space
     choose_extras
+    check_extras
     install_all_packages
     find_wheel
     local version folder reason

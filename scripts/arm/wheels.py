@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scripts.arm.debian import kept
 from scripts.arm.processors import ROOT, Processor, SkippedError
+from scripts.lock_files import locked
 
 PYTHON = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--abi", "abi3", "--abi", "none")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -25,22 +26,22 @@ SCHEMA = "ai_edge_litert/schema_py_generated.py"
 
 def for_node(processor: Processor, userland: Path) -> Path:
     """A folder of everything that an installation without a network needs, but sonyc-ml itself."""
-    required = [str(one).partition(";")[0].strip() for one in processor.requirements()]
-    what = (processor.name, required, "1")
-    return kept(f"wheels-{processor.name}", what, lambda folder: _download(processor, required, userland, folder))
+    base, source = (locked(processor.machine, "3.11", group) for group in ("base", "source"))
+    what = (processor.name, [*base, *source], "2")
+    return kept(f"wheels-{processor.name}", what, lambda folder: _download(processor, base, source, userland, folder))
 
 
-def _download(processor: Processor, required: list[str], userland: Path, folder: Path) -> None:
-    into = ("download", "--dest", folder)
-    if not processor.has_litert:
-        # Their dependencies are numpy and cffi, Debian's, and this one.
-        _run(*into, *_only_for(processor), "--no-deps", *required, "typing-extensions")
-        return
-    _run(*into, *_only_for(processor), *required, *BUILDERS)
-    # Asked for its name, it looks for libsystemd: any machine's will do, and there is one in the userland.
-    headers = userland / "usr/lib" / processor.triplet / "pkgconfig"
-    of_systemd = [str(one) for one in processor.requirements("systemd") if one.name == "systemd-python"]
-    _run(*into, "--no-deps", "--no-binary=:all:", *of_systemd, environment={"PKG_CONFIG_PATH": str(headers)})
+def _download(processor: Processor, base: list[str], source: list[str], userland: Path, folder: Path) -> None:
+    listed = folder / "requirements.txt"
+    into = ("download", "--dest", folder, "--no-deps", "--require-hashes", "--requirement", listed)
+    listed.write_text("\n".join(base))
+    _run(*into, *_only_for(processor))
+    if source:
+        # Asked for its name, it looks for libsystemd: any machine's will do, and there is one in the userland.
+        headers = userland / "usr/lib" / processor.triplet / "pkgconfig"
+        listed.write_text("\n".join(source))
+        _run(*into, "--no-binary=:all:", environment={"PKG_CONFIG_PATH": str(headers)})
+        _run("download", "--dest", folder, *_only_for(processor), *BUILDERS)
 
 
 def for_tests(processor: Processor) -> Path:

@@ -25,6 +25,17 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**{"allow_abbrev": False} | settings)
         self._takes_others = takes_others
 
+    @property
+    def flags(self) -> frozenset[str]:
+        """Every flag that it knows, as it is written in its help."""
+        return frozenset(self._option_string_actions)
+
+    @property
+    def commands(self) -> dict[str, Parser]:
+        """The parsers of its commands by their names; none where it has no commands."""
+        choices = (action.choices for action in self._actions if isinstance(action.choices, dict))
+        return {name: parser for some in choices for name, parser in some.items()}
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, after the flags have got their hyphens."""
         if args is None:

@@ -107,7 +107,7 @@ def _obstacle(path: Path, root: Path) -> str:
 
 
 def _create(path: str, flags: int) -> int:
-    """Open a new file that its group cannot write, whatever the umask: nobody could vouch for it otherwise."""
+    """Open a new file that its group cannot write, whatever the umask: it could not be trusted otherwise."""
     return os.open(path, flags, 0o644)
 
 

@@ -85,7 +85,7 @@ def moment(text: str, now_s: float) -> float:
 
 
 def names_in(text: str) -> tuple[str, ...]:
-    """Names as a user lists them: ``A,B``, or a file that has one a line."""
+    """Names as a user lists them: ``A,B``, or a file that has one per line."""
     if not text:
         return ()
     is_file = os.path.isfile(text)  # noqa: PTH113  Path.is_file refuses what is too long for a name: a list can be

@@ -191,7 +191,7 @@ def check_signature(manifest: bytes, source: Path, trusted_keys: Path, owners: f
     source : Path
         Of the manifest; its signature is ``NAME.json.sig``.
     trusted_keys : Path
-        Public keys, ``ssh-ed25519 AAAA… comment``, one a line.
+        Public keys, ``ssh-ed25519 AAAA… comment``, one per line.
     owners : frozenset of int
         Whose signature files are taken beside root's and our own; the keys are not theirs to choose.
 
@@ -231,7 +231,7 @@ def _parse_keys(content: bytes, source: Path) -> list[str]:
     keys = [match[1] for match in matches if match]
     if not keys or len(keys) < len(matches):
         raise BundleIntegrityError(
-            f"{source} must hold Ed25519 public keys and nothing else, one a line: ssh-ed25519 AAAA… comment"
+            f"{source} must hold Ed25519 public keys and nothing else, one per line: ssh-ed25519 AAAA… comment"
         )
     return keys
 

@@ -227,7 +227,7 @@ class Interpreter:
         if self._batch_size == 1:
             return shape
         raise BundleMismatchError(
-            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row a window"
+            f"the network reads {self._batch_size} windows at once, and its output {tensor} is not one row per window"
         )
 
 

@@ -95,7 +95,7 @@ def refuse_to_crash(load: Callable[[], object], names: str) -> None:
     fault = fault_of(load)
     if fault is not None:
         raise CrashError(
-            f"{crash_text(f'loading {names}', fault)} and would again: {REMEDY}; sonyc-ml doctor tells more"
+            f"{crash_text(f'loading {names}', fault)} and would again: {REMEDY}; sonyc-ml doctor says more"
         )
 
 

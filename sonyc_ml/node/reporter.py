@@ -97,6 +97,13 @@ class Reporter:
     def started(self, bundles: RunningBundles) -> None:
         """The daemon runs."""
         before = self._facts_before()
+        if before.daemon is not None and before.daemon.format != self._daemon.format:
+            logger.warning(
+                "outputs are written as .%s now, and were as .%s: %s holds both; readers take each recording once",
+                self._daemon.format,
+                before.daemon.format,
+                self._daemon.output,
+            )
         described = tuple(_describe(bundle) for bundle in bundles)
         self._facts = Facts(
             daemon=replace(self._daemon, since=iso(self._started_s), bundles=described),

@@ -239,7 +239,7 @@ def _check_alike(outputs: list[Output], folder: Path) -> None:
         if _shape(output) != _shape(first):
             raise ConfigError(
                 f"{folder} holds outputs that do not go together: {first.provenance.recording} has {_shape(first)}, "
-                f"{output.provenance.recording} has {_shape(output)}; embed one of them anew, or read them apart"
+                f"{output.provenance.recording} has {_shape(output)}; embed one of them again, or read them apart"
             )
 
 

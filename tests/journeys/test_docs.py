@@ -21,6 +21,7 @@ from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
 from tests.conftest import PATIENCE_S, ROOT, needs, write_recording
 from tests.support import networks
+from tests.support.printed import texts_of
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
@@ -268,6 +269,13 @@ def test_deployed_texts_are_in_plain_words() -> None:
     for path in (path for path in (ROOT / "deploy").rglob("*") if path.is_file()):
         found = [found[0] for found in STUMBLING.finditer(path.read_text())]
         assert not found, f"{path.name}: {found}"
+
+
+def test_messages_and_helps_are_in_plain_words() -> None:
+    """Nor in what the package says: messages, helps, and the page that is made of them."""
+    texts = {path: list(texts_of(path)) for path in [*(ROOT / "sonyc_ml").rglob("*.py"), COMMANDS]}
+    said = {str(path.relative_to(ROOT)): STUMBLING.search("\n".join(found)) for path, found in texts.items()}
+    assert {name: found[0] for name, found in said.items() if found} == {}
 
 
 @pytest.mark.parametrize("words", ["a row a window", "an event a line", "one a core", "told of", "mend it", "at hand"])

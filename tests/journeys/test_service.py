@@ -28,7 +28,6 @@ CURRENT: Final = "/opt/sonyc-ml/current"
 DROP_INS: Final = "etc/systemd/system/sonyc-ml.service.d"
 WHEELS, SOURCE = "/opt/wheels-of-the-test", "/opt/source-of-the-test"
 WATCHDOG_S: Final = 3.0
-PIP: Final = ("/usr/bin/python3", "-m", "pip", "--disable-pip-version-check", "--quiet")
 
 # What goes wrong inside the daemon, by signal. sitecustomize is imported by every Python that finds it.
 BREAK: Final = """
@@ -50,27 +49,19 @@ IMPORTS: Final = "import {}; os._exit(0)".format(
 )
 
 
-def build(*arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-    done = subprocess.run(
-        [*PIP, *map(str, arguments)], check=False, capture_output=True, text=True, env=environment, timeout=300
-    )
-    assert done.returncode == 0, done.stderr
-
-
-def build_systemd_python(folder: Path, work: Path) -> None:
-    """Build it with Debian's headers, which are unpacked where this machine has none."""
-    environment = dict(os.environ)
-    if subprocess.run(["pkg-config", "--exists", "libsystemd"], check=False).returncode != 0:
-        headers = work / "headers"
-        headers.mkdir()
-        subprocess.run(["apt-get", "download", "-q", "libsystemd-dev"], check=True, cwd=headers, capture_output=True)
-        subprocess.run(["dpkg", "-x", *headers.glob("*.deb"), headers], check=True)
-        (described,) = headers.rglob("libsystemd.pc")
-        libraries = Path("/usr/lib", *described.parent.parent.parts[-1:])
-        flags = f"Libs: -L{libraries} -l:libsystemd.so.0\nCflags: -I{headers}/usr/include\n"
-        described.write_text(f"Name: systemd\nDescription: headers\nVersion: 252\n{flags}")
-        environment["PKG_CONFIG_PATH"] = str(described.parent)
-    build("wheel", "--no-deps", "--wheel-dir", folder, "systemd-python>=235", environment=environment)
+def with_headers(work: Path) -> dict[str, str]:
+    """An environment to build systemd-python in: with Debian's headers, unpacked where this machine has none."""
+    if subprocess.run(["pkg-config", "--exists", "libsystemd"], check=False).returncode == 0:
+        return dict(os.environ)
+    headers = work / "headers"
+    headers.mkdir()
+    subprocess.run(["apt-get", "download", "-q", "libsystemd-dev"], check=True, cwd=headers, capture_output=True)
+    subprocess.run(["dpkg", "-x", *headers.glob("*.deb"), headers], check=True)
+    (described,) = headers.rglob("libsystemd.pc")
+    libraries = Path("/usr/lib", *described.parent.parent.parts[-1:])
+    flags = f"Libs: -L{libraries} -l:libsystemd.so.0\nCflags: -I{headers}/usr/include\n"
+    described.write_text(f"Name: systemd\nDescription: headers\nVersion: 252\n{flags}")
+    return {**os.environ, "PKG_CONFIG_PATH": str(described.parent)}
 
 
 @pytest.fixture(scope="module")
@@ -80,11 +71,32 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(reason)
     folder = tmp_path_factory.mktemp("wheels")
     try:
-        build_systemd_python(folder, tmp_path_factory.mktemp("work"))
-    except (OSError, subprocess.CalledProcessError, AssertionError) as error:
+        environment = with_headers(tmp_path_factory.mktemp("work"))
+    except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"systemd-python cannot be built here: {error}")
-    build("wheel", "--wheel-dir", folder, ROOT)
+    fetch: list[str | Path] = [ROOT / "deploy/install.sh", "--fetch", folder]
+    done = subprocess.run(fetch, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "is complete; on the node: sudo deploy/install.sh --offline" in done.stdout
     return folder
+
+
+def test_a_package_with_another_hash_is_refused(wheels: Path, tmp_path: Path) -> None:
+    """install.sh installs from a folder what deploy/locks names, and nothing else under the same name."""
+    folder = shutil.copytree(wheels, tmp_path / "wheels")
+    steps = (
+        f"source {ROOT}/deploy/install.sh; offline={folder}; work={tmp_path}; "
+        'python3 -m venv "$work/venv"; install_packages_of "$work/venv/bin/python" base'
+    )
+    (dill,) = folder.glob("dill-*.whl")
+    with zipfile.ZipFile(dill, "a") as wheel:
+        wheel.writestr("dill/more.py", "")
+    done = subprocess.run(["bash", "-c", steps], check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "pip install failed" in done.stderr
+    assert "HASH" in done.stderr.upper()
+    shutil.copy(wheels / dill.name, dill)
+    assert subprocess.run(["bash", "-c", steps], check=False, capture_output=True, timeout=120).returncode == 0
 
 
 def changed_wheel(wheel: Path, folder: Path, changes: dict[str, Callable[[str], str]]) -> Path:
@@ -401,7 +413,7 @@ def test_a_version_whose_runtime_crashes_is_refused(node: Node, our_wheel: Path)
 
     broken = changed_wheel(our_wheel, node.path("opt/crashing"), {"sonyc_ml/model/runtime.py": crash})
     said, _ = recorded_during(node, lambda: node.install("--from", f"/opt/crashing/{broken.name}", check=False))
-    assert re.search("was refused.*kills the process on this machine .SIGSEGV.*(mend|fix) it", said, re.DOTALL)
+    assert re.search("was refused.*kills the process on this machine .SIGSEGV.*to repair: ", said, re.DOTALL)
     assert (node.current(), node.pid()) == before
 
 

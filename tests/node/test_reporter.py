@@ -118,6 +118,19 @@ def test_a_start_keeps_what_was_of_the_daemon_before(reporter: Reporter, journal
     assert (facts.is_of(os.getpid()), facts.trouble, facts.reload, facts.stopped) == (True, None, reload, NOON)
 
 
+def test_another_format_is_reported(
+    reporter: Reporter, journal: Journal, config: Config, lines: list[tuple[str, str]]
+) -> None:
+    """A folder whose outputs had another ending until now holds both, and the log says so."""
+    for before, warnings in (("npz", 0), ("csv", 1)):
+        journal.write_facts(Facts(daemon=DaemonFacts(pid=1, since=NOON, format=before)))
+        lines.clear()
+        reporter.started(RunningBundles(config.model, config.output))
+        found = [text for level, text in lines if level == "WARNING"]
+        assert len(found) == warnings
+        assert all(".npz now, and were as .csv" in text for text in found)
+
+
 def test_quiet_is_told_once(reporter: Reporter, journal: Journal, clock: Clock, lines: list[tuple[str, str]]) -> None:
     """When no recording came for long, and when they come again; not at every turn."""
     reporter.found(1)

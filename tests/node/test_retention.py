@@ -891,7 +891,7 @@ def test_kept_recordings_warn_once(node: Node, caplog: pytest.LogCaptureFixture)
         wait_until(lambda: len(caplog.records) >= 3)
     assert [record.levelname for record in caplog.records][:3] == ["WARNING", "INFO", "INFO"]
     assert caplog.records[0].getMessage() == (
-        "retention: kept: no output: 1 (such as a.wav); what is kept stays until that is mended"
+        "retention: kept: no output: 1 (such as a.wav); what is kept stays until that is repaired"
     )
 
 

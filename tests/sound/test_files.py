@@ -433,7 +433,8 @@ def test_a_disk_that_fails(tmp_path: Path) -> None:
     path = write(tmp_path, wavs.wav(pcm(RAMP, 16)))
     folder = os.open(tmp_path, os.O_RDONLY)
     with open_recording(path) as recording:
-        os.dup2(folder, recording._descriptor, inheritable=False)  # reading a folder fails as a disk does
+        for descriptor in [fd for fd in Path("/proc/self/fd").iterdir() if fd.exists() and fd.resolve() == path]:
+            os.dup2(folder, int(descriptor.name), inheritable=False)  # reading a folder fails as a disk does
         os.close(folder)
         with pytest.raises(UnreadableRecordingError, match=f"^{re.escape(str(path))}: Is a directory"):
             recording.sha256()

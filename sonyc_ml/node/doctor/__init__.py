@@ -1,4 +1,4 @@
-"""The machine from end to end: what is well, what is not, and how to mend it. Computes; prints nothing."""
+"""The machine from end to end: what is well, what is not, and how to repair it. Computes; prints nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def examine(config_path: Path | None, model_path: Path | None = None) -> list[Fi
     Returns
     -------
     list of Finding
-        What each check has found, in the order in which one would mend it.
+        What each check has found, in the order in which one would repair it.
     """
     findings: list[Finding] = []
     config: Config | None = None

@@ -1,4 +1,4 @@
-"""Checks of bundles: whole, vouched for, quick kernels, right numbers, fast enough."""
+"""Checks of bundles: whole, trusted, quick kernels, right numbers, fast enough."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def bundle(
     except (SonycMLError, ValueError, TypeError) as error:
         keys = f" --trusted-keys {quoted(settings.trusted_keys)}" if settings.trusted_keys else ""
         keys += "".join(f" --trust-owner {owner}" for owner in settings.trust_owners)
-        remedy = f"mend it, and check it with: sonyc-ml bundle verify {quoted(settings.path)}{keys}"
+        remedy = f"repair it, and check it with: sonyc-ml bundle verify {quoted(settings.path)}{keys}"
         return Finding("bundle", BAD, str(error), remedy)
     keep(model)
     version = f" {read.manifest.version}" if read.manifest else ""
@@ -107,7 +107,7 @@ def golden(model: Model, settings: ModelConfig) -> Finding:
         found = check_golden(model)
     except BundleMismatchError as error:
         return Finding(
-            "golden", BAD, str(error), f"sonyc-ml bundle verify {quoted(settings.path)} tells when it is right"
+            "golden", BAD, str(error), f"sonyc-ml bundle verify {quoted(settings.path)} says when it is right"
         )
     deviations = ", ".join(
         f"{part} {value:.3g}" if part != "cosine" else f"{part} {value:.6f}" for part, value in found.items()

@@ -88,7 +88,7 @@ def _writing_remedy(error: OSError, folder: Path) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "make room: see disk"
     if error.errno == errno.EROFS:
-        return f"sudo mount -o remount,rw {quoted(folder)}, and sudo dmesg tells why it became read-only"
+        return f"sudo mount -o remount,rw {quoted(folder)}, and sudo dmesg shows why it became read-only"
     # Who asks may be somebody else, and must not take the folder away from the daemon.
     return f"ask as the daemon's user; if that is {name_of()}: sudo chown {account()} {quoted(folder)}"
 
@@ -126,7 +126,7 @@ def file_systems(config: Config, proc: Path = Path("/proc")) -> Finding:
     folders = {"journal": config.state_folder, "outputs": config.output.folder, "spool": config.spool.folder}
     kinds = {name: file_system_of(existing(folder), mountinfo) for name, folder in folders.items()}
     if not any(kinds.values()):
-        return Finding("file systems", SKIPPED, f"{mountinfo} does not tell")
+        return Finding("file systems", SKIPPED, f"{mountinfo} does not say")
     text = ", ".join(f"{name} on {kind or 'an unknown one'}" for name, kind in kinds.items())
     if is_remote(kinds["journal"]):
         remedy = 'set state.folder = "/var/lib/sonyc-ml" (on a disk of this machine) in the configuration'

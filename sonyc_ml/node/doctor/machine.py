@@ -33,7 +33,7 @@ class Finding:
     text : str
         What was found.
     remedy : str
-        How to mend it, in a sentence; empty where there is nothing to mend.
+        How to repair it, in a sentence; empty where there is nothing to repair.
     """
 
     check: str
@@ -92,7 +92,7 @@ def python(
 def libraries(importer: Importer = importlib.import_module, wanted: Mapping[str, str] | None = None) -> Finding:
     """Whether what the package needs is there, is new enough (by default as it says itself) and can be imported."""
     wanted = _requirements() if wanted is None else wanted
-    found, problems, mended = [], [], []
+    found, problems, newer = [], [], []
     for name in LIBRARIES:
         least = wanted.get(name, "0")
         try:
@@ -105,9 +105,9 @@ def libraries(importer: Importer = importlib.import_module, wanted: Mapping[str,
             if _numbers(version) >= _numbers(least):
                 continue
             problems.append(f"{name} {version} is older than {least}")
-        mended.append(f"'{name}>={least}'")
+        newer.append(f"'{name}>={least}'")
     if problems:
-        return Finding("libraries", BAD, "; ".join(problems), f"{sys.executable} -m pip install {' '.join(mended)}")
+        return Finding("libraries", BAD, "; ".join(problems), f"{sys.executable} -m pip install {' '.join(newer)}")
     return Finding("libraries", OK, ", ".join(found))
 
 
@@ -173,10 +173,10 @@ def memory(proc: Path = Path("/proc")) -> Finding:
     except OSError:
         match = None
     if match is None:
-        return Finding("memory", SKIPPED, f"{proc / 'meminfo'} does not tell")
+        return Finding("memory", SKIPPED, f"{proc / 'meminfo'} does not say")
     available = int(match[1]) * 1024
     text = f"{size(available)} available"
-    remedy = "end what needs it; this tells what does: ps -eo rss,comm --sort=-rss | head"
+    remedy = "end what needs it; this shows what does: ps -eo rss,comm --sort=-rss | head"
     if available < NO_MEMORY:
         return Finding("memory", BAD, f"{text}: the daemon needs {size(NO_MEMORY)}", remedy)
     if available < LOW_MEMORY:
@@ -188,7 +188,7 @@ def clock(ask: Callable[[], bool | None] = is_clock_synchronised) -> Finding:
     """Whether the times in outputs will be true."""
     is_synchronised = ask()
     if is_synchronised is None:
-        return Finding("clock", SKIPPED, "nobody here can tell whether it is synchronised")
+        return Finding("clock", SKIPPED, "nothing here says whether it is synchronised")
     if is_synchronised:
         return Finding("clock", OK, "synchronised")
     remedy = "sudo timedatectl set-ntp true (without a network: add a clock module)"
@@ -203,7 +203,7 @@ def power(sys_folder: Path = Path("/sys"), proc: Path = Path("/proc")) -> Findin
             model = (proc / "device-tree" / "model").read_text(errors="replace").strip("\0\n")
         except OSError:
             model = "this machine"
-        return Finding("power", SKIPPED, f"{model} does not tell of its voltage; a Raspberry Pi does, by vcgencmd")
+        return Finding("power", SKIPPED, f"{model} does not report its voltage; a Raspberry Pi does, by vcgencmd")
     now = [words for bit, words in CONDITIONS.items() if bits & bit]
     before = [words for bit, words in CONDITIONS.items() if bits & bit << 16 and not bits & bit]
     parts = [f"{' and '.join(now)} now"] if now else []
@@ -240,7 +240,7 @@ def temperature(sys_folder: Path = Path("/sys")) -> Finding:
     """Whether the machine is too hot to run at its speed."""
     degrees = list(_temperatures(sys_folder))
     if not degrees:
-        return Finding("temperature", SKIPPED, "this machine does not tell it")
+        return Finding("temperature", SKIPPED, "this machine does not report it")
     text = f"{max(degrees):.0f} °C"
     if max(degrees) >= TOO_HOT_C:
         return Finding("temperature", BAD, f"{text}: too hot, it slows down", BETTER_COOLING)
@@ -263,7 +263,7 @@ def governor(sys_folder: Path = Path("/sys")) -> Finding:
     found = {_read_word(path) for path in folder.glob("cpu[0-9]*/cpufreq/scaling_governor")} - {""}
     drivers = {_read_word(path) for path in folder.glob("cpu[0-9]*/cpufreq/scaling_driver")}
     if not found:
-        return Finding("governor", SKIPPED, "this machine does not tell it")
+        return Finding("governor", SKIPPED, "this machine does not report it")
     text = ", ".join(sorted(found))
     if "powersave" in found and not drivers & {*DYNAMIC_DRIVERS}:
         remedy = f"echo ondemand | sudo tee {folder}/cpu*/cpufreq/scaling_governor"

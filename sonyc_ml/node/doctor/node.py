@@ -33,14 +33,14 @@ CAP_SYS_NICE = 1 << 23
 def user(config: Config, proc: Path = Path("/proc")) -> Finding:
     """Whether what this user may do tells what the daemon may."""
     pid = holder(config.state_folder)
-    # Without a daemon, its folder tells whose it is.
+    # Without a daemon, its folder shows whose it is.
     known = proc / str(pid) if pid else config.state_folder
     try:
         uid = known.stat().st_uid
     except PermissionError:  # it is kept from others by whoever owns what is above it
         uid = existing(known).stat().st_uid
     except OSError:
-        return Finding("user", OK, f"this runs as {name_of()}; nothing here tells whose the daemon is")
+        return Finding("user", OK, f"this runs as {name_of()}; nothing here says whose the daemon is")
     if uid == os.geteuid():
         return Finding("user", OK, f"{name_of()}, as the daemon")
     text = f"this runs as {name_of()}, and the daemon as {name_of(uid)}: it may not be able to do what {name_of()} can"
@@ -55,7 +55,7 @@ def inotify(config: Config, proc: Path = Path("/proc")) -> Finding:
         why = "spool.discovery" if wanted == "polling" else f"{kind}: the kernel does not see what other machines write"
         return Finding("inotify", OK, f"not used ({why}); {folder} is scanned every {config.spool.poll_s:g} s")
     if is_remote(kind):
-        text = f"{folder} is on {kind}, and the kernel tells nothing of what other machines write there"
+        text = f"{folder} is on {kind}, and the kernel says nothing of what other machines write there"
         return Finding("inotify", WARN, text, 'set spool.discovery = "auto" in the configuration')
     why = refusal(folder)
     if why:
@@ -84,7 +84,7 @@ def _limits(config: Config, folder: Path) -> Finding:
         try:
             limits[name] = int((folder / name).read_text())
         except (OSError, ValueError):
-            return Finding("inotify", SKIPPED, f"{folder / name} does not tell")
+            return Finding("inotify", SKIPPED, f"{folder / name} does not say")
     n_folders = 1
     if config.spool.recursive:
         n_folders = max(1, sum(1 for _ in islice(os.walk(config.spool.folder), MAX_FOLDERS)))
@@ -153,7 +153,7 @@ def service(runtime_folder: Path = Path("/run/systemd/system")) -> Finding:
     active, enabled = states.get("ActiveState", "unknown"), states.get("UnitFileState", "unknown")
     text = f"{UNIT} is {active} and {enabled}"
     if active == "failed":
-        remedy = f"sudo journalctl -u {UNIT} -n 50 tells why; then: sudo systemctl start {UNIT}"
+        remedy = f"sudo journalctl -u {UNIT} -n 50 shows why; then: sudo systemctl start {UNIT}"
         return Finding("service", BAD, text, remedy)
     if active == "inactive" or enabled not in ENABLED:
         return Finding("service", WARN, text, f"sudo systemctl enable --now {UNIT}")

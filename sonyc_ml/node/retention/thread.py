@@ -117,7 +117,7 @@ class RetentionThread:
         names = {word: f" (such as {examples[word]})" for word in kept if word in examples}
         line = ", ".join(f"{word}: {n:,}{names.get(word, '')}" for word, n in sorted(logged.items()))
         if kept and kept != self._kept:
-            logger.warning("retention: %s; what is kept stays until that is mended", line)
+            logger.warning("retention: %s; what is kept stays until that is repaired", line)
         elif logged:
             logger.info("retention: %s", line)
         self._kept = kept
