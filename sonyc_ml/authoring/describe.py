@@ -10,7 +10,7 @@ from sonyc_ml.authoring.network import describe_network
 from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.bundles.integrity import quoted, read_plain
-from sonyc_ml.bundles.manifest import parse_manifest
+from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.bundles.sections import Golden
 from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
@@ -254,11 +254,32 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("outputs", ", ".join(f"{kind} from output {number}" for kind, number in manifest.outputs.items())),
         ("head", manifest.head.network if manifest.head else ""),
         ("labels", ", ".join(manifest.labels)),
+        ("metadata", _metadata(manifest)),
+        ("quantised", _quantisation(manifest)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
         *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),
         ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
     ]
     return "\n".join(f"{name:15} {text}" for name, text in rows if text), json.loads(content)
+
+
+def _metadata(manifest: Manifest) -> str:
+    said = manifest.metadata
+    return ", ".join((said.short_description, *said.domains, *said.tags)).strip(", ") if said else ""
+
+
+def _quantisation(manifest: Manifest) -> str:
+    found = manifest.quantisation
+    if found is None:
+        return ""
+    known = [f"{found.recipe} of {found.source}, by {found.tool}"]
+    if found.cosine is not None:
+        known.append(f"cosine {found.cosine:.4f}")
+    if found.agreement is not None:
+        known.append(f"the same top class in {found.agreement:.1%}")
+    if found.accuracy_before is not None and found.accuracy_after is not None:
+        known.append(f"accuracy {found.accuracy_before:.1%} before, {found.accuracy_after:.1%} after")
+    return f"{', '.join(known)}; on {found.n_held_out:,} recordings"
 
 
 def _tolerances(golden: Golden) -> str:

@@ -7,11 +7,14 @@ import shutil
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
+from sonyc_ml.authoring import export as exporter
+from sonyc_ml.authoring.describe import card
 from sonyc_ml.authoring.heads import dense_head
 from sonyc_ml.authoring.make import make_bundle, verify
 from sonyc_ml.authoring.material import Choice, find_material
@@ -133,6 +136,34 @@ def test_little_is_lost_and_the_report_is_true(bundle: Path, recordings: Path) -
     assert report.accuracy_lost is not None
     assert report.accuracy_lost <= 1
     assert report.ms_before > 0 < report.ms_after
+
+
+@QUANTISER
+@pytest.mark.parametrize("kind", ["samples", "any number of windows", "pickled", "scores alone"])
+def test_every_kind_of_bundle_is_quantised(tmp_path: Path, recordings: Path, kind: str) -> None:
+    """Networks that read samples, that take any number of windows, with a pickle, and with scores alone are too."""
+    path = tmp_path / "models" / "a.tflite"
+    path.parent.mkdir()
+    named: dict[str, Any] = {"input_kind": "log_mel"}
+    if kind == "samples":
+        path.write_bytes(networks.dense((1, 8000), 40))
+        named = {"input_kind": "pcm", "target_sr": 8000}
+    elif kind == "any number of windows":
+        path.write_bytes(networks.multiplying((-1, 800), 40))
+        named = {"input_kind": "pcm", "target_sr": 8000}
+    elif kind == "pickled":
+        path.write_bytes(networks.dense((1, 64, 51, 1), 40))
+        exporter.export(path.with_suffix(".pkl"))
+        named = {}
+    else:
+        path.write_bytes(networks.dense((1, 64, 51, 1), 3))
+        named |= {"outputs": {"scores": 0}, "labels": CLASSES}
+    make_bundle(path, **named)
+    report = quantise(path, recordings, "int8", max_loss=100, min_agreement=0)
+    verify(report.path)
+    assert load_model(report.path).embed_file(next(recordings.rglob("*.wav"))).timestamps.size
+    assert (report.accuracy_lost is not None) == (kind == "scores alone")
+    assert "quantised" in card(report.path)[0]
 
 
 @QUANTISER

@@ -271,3 +271,13 @@ def signatures_of(network: bytes) -> list[str]:
     """The names of a network's signatures."""
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAsModel(network, 0))
     return [made.signatureKey.decode() for made in model.signatureDefs or ()]
+
+
+def multiplying(shape: tuple[int, ...], n_dims: int = 5) -> bytes:
+    """A network that multiplies rows, of any number where the first size is -1, with fixed weights."""
+    graph = Graph()
+    weights = np.random.default_rng(4).normal(0, 1 / shape[1], (n_dims, shape[1])).astype(np.float32)
+    source = graph.tensor(Spec(shape, name="samples"))
+    target = graph.tensor(Spec((shape[0], n_dims), name="embedding"))
+    graph.operator("FULLY_CONNECTED", [source, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
+    return graph.pack([source], [target])
