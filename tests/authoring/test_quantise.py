@@ -16,6 +16,7 @@ import soundfile
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring.describe import card
 from sonyc_ml.authoring.heads import dense_head
+from sonyc_ml.authoring.loss import Comparison
 from sonyc_ml.authoring.make import make_bundle, verify
 from sonyc_ml.authoring.material import Choice, find_material
 from sonyc_ml.authoring.quantise import measure_quantised, quantise
@@ -197,6 +198,18 @@ def test_a_signature_that_is_there_is_used(bundle: Path, recordings: Path) -> No
     make_bundle(bundle, input_kind="log_mel", head="head.tflite", labels=CLASSES)
     again = quantise(bundle, recordings, "int8")
     assert networks.signatures_of(Path(again.path).read_bytes()) == ["listen"]
+
+
+def test_each_figure_is_of_its_own_outputs() -> None:
+    """Of four recordings, of which two are right before and one is after, each figure is what it is called."""
+    compared = Comparison()
+    for name, before, after in (("a", 0, 0), ("b", 0, 1), ("c", 1, 1), ("d", 2, 1)):
+        rows = [{"embedding": np.eye(3, dtype=np.float32)[[top, top]]} for top in (before, after)]
+        compared.add(name, *({**one, "scores": one["embedding"]} for one in rows), wanted=0)
+    figures = compared.figures()
+    assert (figures["accuracy_before"], figures["accuracy_after"]) == (0.5, 0.25)
+    assert (figures["cosine"], figures["lowest_cosine"], figures["agreement"]) == (0.5, 0.0, 0.5)
+    assert (figures["n_held_out"], figures["n_of_classes"], compared.n_windows) == (4, 4, 8)
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
