@@ -234,8 +234,13 @@ def _draft(
 def _draft_model(path: Path, draft: Manifest, files: dict[str, bytes]) -> Model:
     """The model of a bundle that is not written yet; its code runs because whoever asks for it has loaded it before."""
     bundle = Bundle(path.stem, path, draft, files, "")
-    model = make_model(dataclasses.replace(bundle, accepted=frozenset(bundle.code)))
-    check_repeats(model)
+    try:
+        model = make_model(dataclasses.replace(bundle, accepted=frozenset(bundle.code)))
+        check_repeats(model)
+    except BundleError as error:
+        made = draft.quantisation
+        what = f"the recipe {made.recipe} makes of {made.source}" if made else "is made"
+        raise type(error)(f"what {what} does not run, try another recipe: {error}") from error
     return model
 
 

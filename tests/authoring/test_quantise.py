@@ -204,8 +204,8 @@ def test_each_figure_is_of_its_own_outputs() -> None:
     """Of four recordings, of which two are right before and one is after, each figure is what it is called."""
     compared = Comparison()
     for name, before, after in (("a", 0, 0), ("b", 0, 1), ("c", 1, 1), ("d", 2, 1)):
-        rows = [{"embedding": np.eye(3, dtype=np.float32)[[top, top]]} for top in (before, after)]
-        compared.add(name, *({**one, "scores": one["embedding"]} for one in rows), wanted=0)
+        one, other = (np.eye(3, dtype=np.float32)[[top, top]] for top in (before, after))
+        compared.add(name, {"embedding": one, "scores": one}, {"embedding": other, "scores": other}, wanted=0)
     figures = compared.figures()
     assert (figures["accuracy_before"], figures["accuracy_after"]) == (0.5, 0.25)
     assert (figures["cosine"], figures["lowest_cosine"], figures["agreement"]) == (0.5, 0.0, 0.5)
@@ -262,6 +262,21 @@ def test_what_has_nothing_to_quantise_is_refused(tmp_path: Path, recordings: Pat
     make_bundle(path, input_kind="pcm", target_sr=8000)
     with pytest.raises(BundleError, match="changes nothing of this network"):
         quantise(path, recordings, "dynamic")
+
+
+@QUANTISER
+def test_what_does_not_run_is_refused(tmp_path: Path, recordings: Path) -> None:
+    """A network that cannot run once its numbers are rounded is refused, with the runtime's reason; nothing is left."""
+    path = tmp_path / "models" / "a.tflite"
+    path.parent.mkdir()
+    path.write_bytes(networks.dividing(800))
+    make_bundle(path, input_kind="pcm", target_sr=8000)
+    before = sorted(path.parent.iterdir())
+    with pytest.raises(
+        BundleError, match=r"what the recipe int8 makes of a 1\.0\.0 does not run, try another recipe: "
+    ):
+        quantise(path, recordings, "int8")
+    assert sorted(path.parent.iterdir()) == before
 
 
 def test_a_network_with_state_is_refused(tmp_path: Path, recordings: Path) -> None:

@@ -281,3 +281,18 @@ def multiplying(shape: tuple[int, ...], n_dims: int = 5) -> bytes:
     target = graph.tensor(Spec((shape[0], n_dims), name="embedding"))
     graph.operator("FULLY_CONNECTED", [source, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
     return graph.pack([source], [target])
+
+
+def dividing(n_values: int) -> bytes:
+    """A network that divides by a sum of its samples and a little, which is 0 once it is rounded to 8 bits."""
+    graph, rng = Graph(), np.random.default_rng(6)
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    sums = [graph.tensor(Spec((1, 4))) for _ in range(2)]
+    for target in sums:
+        weights = graph.constant(rng.normal(0, 1, (4, n_values)).astype(np.float32))
+        graph.operator("FULLY_CONNECTED", [source, weights, -1], target, schema.FullyConnectedOptionsT())
+    shifted, ratio = graph.tensor(Spec((1, 4))), graph.tensor(Spec((1, 4), name="embedding"))
+    little = graph.constant(np.full((1, 4), 1e-4, np.float32))
+    graph.operator("ADD", [sums[1], little], shifted, schema.AddOptionsT())
+    graph.operator("DIV", [sums[0], shifted], ratio, schema.DivOptionsT())
+    return graph.pack([source], [ratio])
