@@ -173,15 +173,15 @@ def save_model(
     _refuse_another(path.parent, path.name, {})
     manifest = _made(path, content, said, parameters)
     write_atomically(path.with_name(METADATA), _as_json(audacity_metadata(manifest)[0]))
-    return path
+    return path.with_name(f"{manifest.name}.tflite")
 
 
 def _made(path: Path, network: bytes, said: Metadata, parameters: Mapping[str, Any]) -> Manifest:
     was_there = path.exists()
     write_atomically(path, network)
     try:
-        make_bundle(path, **_defaults(said, path, parameters))
-        return add_metadata(path, said)
+        made = make_bundle(path, **_defaults(said, path, parameters))
+        return add_metadata(path.with_name(f"{made.name}.tflite"), said)
     except Exception:
         if not was_there:
             path.unlink(missing_ok=True)  # a network that is no bundle is nothing that anybody asked for

@@ -177,6 +177,8 @@ def _float_model(path: Path) -> Model:
         raise BundleError(
             f"{path} has no manifest, which says what it reads: make one with `sonyc-ml bundle make {quoted(path)}`"
         )
+    if len(model.interpreter.inputs) != 1:
+        raise BundleError(f"{path} has {len(model.interpreter.inputs)} inputs; a network with 1 can be quantised here")
     if model.interpreter.state:
         raise BundleError(
             f"{path} keeps something from one window for the next, which the ranges of its activations depend on: a "

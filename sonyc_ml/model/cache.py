@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 OVERHEAD = 1024  # bytes that an entry takes beside its arrays
+ITEM = 256  # and what each member of its lists does
 
 
 class OutputCache:
@@ -75,7 +76,7 @@ class OutputCache:
 
     def put(self, key: bytes, value: Mapping[str, npt.NDArray[Any]] | Output) -> None:
         """Keep a copy under a key, if it is not too large."""
-        size = OVERHEAD + sum(array.nbytes for array in _arrays(value).values())
+        size = OVERHEAD + sum(array.nbytes for array in _arrays(value).values()) + ITEM * _n_items(value)
         if size > self.max_bytes:
             return
         entry = (_copied(value), size)
@@ -180,11 +181,18 @@ def _key(*parts: str) -> bytes:
     return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
+def _n_items(value: Mapping[str, Any] | Output) -> int:
+    return sum(len(held) for held in _fields(value).values() if isinstance(held, tuple))
+
+
+def _fields(value: Mapping[str, Any] | Output) -> Mapping[str, Any]:
+    if isinstance(value, Mapping):
+        return value
+    return {entry.name: getattr(value, entry.name) for entry in dataclasses.fields(value)}
+
+
 def _arrays(value: Mapping[str, Any] | Output) -> dict[str, npt.NDArray[Any]]:
-    fields = (
-        value if isinstance(value, Mapping) else {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-    )
-    return {name: array for name, array in fields.items() if isinstance(array, np.ndarray)}
+    return {name: held for name, held in _fields(value).items() if isinstance(held, np.ndarray)}
 
 
 def _copied(value: Any) -> Any:

@@ -26,7 +26,7 @@ from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.sound.files import read_recording
 from tests.conftest import needs
-from tests.support import networks
+from tests.support import layers, networks
 from tests.support.command import sonyc_ml
 from tests.support.networks import Spec
 
@@ -66,7 +66,7 @@ def recordings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory, recordings: Path) -> Path:
     """A float32 bundle with a head that knows the classes: what is nearest to each one's mean embedding."""
     path = tmp_path_factory.mktemp("models") / "float.tflite"
-    path.write_bytes(networks.convolutional())
+    path.write_bytes(layers.convolutional())
     make_bundle(path, input_kind="log_mel")
     model = load_model(path)
     means = []
@@ -150,7 +150,7 @@ def test_every_kind_of_bundle_is_quantised(tmp_path: Path, recordings: Path, kin
         path.write_bytes(networks.dense((1, 8000), 40))
         named = {"input_kind": "pcm", "target_sr": 8000}
     elif kind == "any number of windows":
-        path.write_bytes(networks.multiplying((-1, 800), 40))
+        path.write_bytes(layers.multiplying((-1, 800), 40))
         named = {"input_kind": "pcm", "target_sr": 8000}
     elif kind == "pickled":
         path.write_bytes(networks.dense((1, 64, 51, 1), 40))
@@ -192,12 +192,12 @@ def test_loud_and_rare_sound_is_not_clipped(bundle: Path, recordings: Path, tmp_
 def test_a_signature_that_is_there_is_used(bundle: Path, recordings: Path) -> None:
     """A network with a signature keeps its own, and one without gets one."""
     first = quantise(bundle, recordings, "dynamic")  # has got one by this
-    bare, signed = (networks.signatures_of(path.read_bytes()) for path in (bundle, Path(first.path)))
+    bare, signed = (layers.signatures_of(path.read_bytes()) for path in (bundle, Path(first.path)))
     assert (bare, signed) == ([], ["serving_default"])
-    bundle.write_bytes(networks.signed(bundle.read_bytes(), "listen", "sound"))
+    bundle.write_bytes(layers.signed(bundle.read_bytes(), "listen", "sound"))
     make_bundle(bundle, input_kind="log_mel", head="head.tflite", labels=CLASSES)
     again = quantise(bundle, recordings, "int8")
-    assert networks.signatures_of(Path(again.path).read_bytes()) == ["listen"]
+    assert layers.signatures_of(Path(again.path).read_bytes()) == ["listen"]
 
 
 def test_each_figure_is_of_its_own_outputs() -> None:
@@ -269,7 +269,7 @@ def test_what_does_not_run_is_refused(tmp_path: Path, recordings: Path) -> None:
     """A network that cannot run once its numbers are rounded is refused, with the runtime's reason; nothing is left."""
     path = tmp_path / "models" / "a.tflite"
     path.parent.mkdir()
-    path.write_bytes(networks.dividing(800))
+    path.write_bytes(layers.dividing(800))
     make_bundle(path, input_kind="pcm", target_sr=8000)
     before = sorted(path.parent.iterdir())
     with pytest.raises(
@@ -291,11 +291,12 @@ def test_a_network_with_state_is_refused(tmp_path: Path, recordings: Path) -> No
 def test_a_network_without_manifest_is_refused(tmp_path: Path, recordings: Path) -> None:
     """A network alone is refused with the command that makes a bundle of it."""
     path = tmp_path / "a network.tflite"
-    path.write_bytes(networks.convolutional())
+    path.write_bytes(layers.convolutional())
     with pytest.raises(BundleError, match=r"`sonyc-ml bundle make '.*a network\.tflite'`"):
         quantise(path, recordings, "int8")
 
 
+@needs("ai_edge_litert")  # makes the head
 def test_nothing_is_overwritten(bundle: Path, recordings: Path) -> None:
     """A file of the new bundle's name stays as it is."""
     other = bundle.with_name("float_int8.tflite")
@@ -305,6 +306,7 @@ def test_nothing_is_overwritten(bundle: Path, recordings: Path) -> None:
     assert other.read_bytes() == b"something of mine"
 
 
+@needs("ai_edge_litert")  # makes the head
 @pytest.mark.skipif(find_spec("ai_edge_quantizer") is not None, reason="ai_edge_quantizer is installed here")
 def test_what_is_not_installed_is_named(bundle: Path, recordings: Path) -> None:
     """Without the extra, one sentence says what to install."""

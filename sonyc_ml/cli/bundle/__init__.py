@@ -126,7 +126,7 @@ def _make(parsed: argparse.Namespace) -> int:
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
         if metadata is not None:
-            add_metadata(parsed.path, metadata)
+            add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)
     path = parsed.path.with_suffix(".json")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
