@@ -23,7 +23,7 @@ from sonyc_ml.bundles.manifest import parse_manifest
 from sonyc_ml.errors import BundleError
 from sonyc_ml.model.loading import load_model
 from tests.conftest import needs
-from tests.support import networks
+from tests.support import layers, networks
 from tests.support.command import sonyc_ml as command
 from tests.support.networks import Spec
 
@@ -37,7 +37,7 @@ SPEC = {
     "effect_type": "waveform-to-labels",
     "multichannel": False,
 }
-NETWORK = networks.dense((1, 800), 2)
+NETWORK = layers.scoring((1, 4000), 2)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +51,7 @@ def bundle(tmp_path: Path) -> Path:
     path = tmp_path / "models" / "two words.tflite"
     path.parent.mkdir()
     path.write_bytes(networks.dense((1, 64, 51, 1)))
-    path.with_name("head.tflite").write_bytes(networks.dense((1, 5), 2))
+    path.with_name("head.tflite").write_bytes(layers.scoring((1, 5), 2))
     description = "Of the tests, with a description of more than sixty characters in all"
     make_bundle(
         path,
@@ -295,11 +295,11 @@ def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
 
 def test_keywords_say_how_it_is_made(tmp_path: Path) -> None:
     """Keywords are those of make_bundle, and say more than metadata can."""
-    network = networks.reshaping(Spec((1, 800)), Spec((1, 2, 400)), Spec((1, 800)))
+    network = networks.reshaping(Spec((1, 4000)), Spec((1, 2, 2000)), Spec((1, 4000)))
     path = save_model(network, {"sample_rate": 8000}, tmp_path, name="a", outputs={"embedding": 1}, licence="CC0-1.0")
     manifest = parse_manifest(path.with_suffix(".json").read_bytes(), "a.json")
     assert (manifest.outputs, manifest.licence) == ({"embedding": 1}, "CC0-1.0")
-    assert load_model(path).get_embedding(np.ones(1600, np.float32), 8000).shape[1] == 800
+    assert load_model(path).get_embedding(np.ones(8000, np.float32), 8000).shape[1] == 4000
 
 
 def test_the_command_takes_metadata(tmp_path: Path) -> None:

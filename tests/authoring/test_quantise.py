@@ -157,7 +157,7 @@ def test_every_kind_of_bundle_is_quantised(tmp_path: Path, recordings: Path, kin
         exporter.export(path.with_suffix(".pkl"))
         named = {}
     else:
-        path.write_bytes(networks.dense((1, 64, 51, 1), 3))
+        path.write_bytes(layers.scoring((1, 64, 51, 1), 3))
         named |= {"outputs": {"scores": 0}, "labels": CLASSES}
     make_bundle(path, **named)
     report = quantise(path, recordings, "int8", max_loss=100, min_agreement=0)

@@ -99,3 +99,17 @@ def dividing(n_values: int) -> bytes:
     graph.operator("ADD", [sums[1], little], shifted, schema.AddOptionsT())
     graph.operator("DIV", [sums[0], shifted], ratio, schema.DivOptionsT())
     return graph.pack([source], [ratio])
+
+
+def scoring(shape: tuple[int, ...], n_classes: int) -> bytes:
+    """A network that gives scores from 0 to 1 for each of its windows: a dense layer and a sigmoid."""
+    graph = Graph()
+    n_values = int(np.prod(shape[1:]))
+    weights = np.random.default_rng(3).normal(0, 1 / n_values, (n_classes, n_values)).astype(np.float32)
+    source = graph.tensor(Spec(shape, name="features"))
+    flat, logits = graph.tensor(Spec((shape[0], n_values))), graph.tensor(Spec((shape[0], n_classes)))
+    target = graph.tensor(Spec((shape[0], n_classes), name="scores"))
+    graph.operator("RESHAPE", [source, graph.constant(np.array((shape[0], n_values), np.int32))], flat)
+    graph.operator("FULLY_CONNECTED", [flat, graph.constant(weights), -1], logits, schema.FullyConnectedOptionsT())
+    graph.operator("LOGISTIC", [logits], target)
+    return graph.pack([source], [target])
