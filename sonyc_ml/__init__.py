@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.cache import OutputCache
     from sonyc_ml.model.loading import load_model
-    from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+    from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "get_features",
     "iter_outputs",
     "load_model",
+    "read_detections",
     "read_embeddings",
     "read_recording",
     "save_model",
@@ -49,6 +50,7 @@ _HOMES = {
     "get_features": "features",
     "iter_outputs": "outputs.reading",
     "load_model": "model.loading",
+    "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",
     "save_model": "authoring.hub",

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 from sonyc_ml.outputs.output import Output
 
 Floats = npt.NDArray[np.float32]
 
-PARTS = tuple(KINDS)
+PARTS = COMPUTED
 MAX_LEVELS = 256  # of a network that is quantised to eight bits
 MIN_LEVELS = 8  # fewer lie on a grid by chance
 ON_GRID = 0.02  # of a step: float32 moves a level of eight bits by far less
@@ -152,7 +152,7 @@ def part_apart(part: str, a: Output, b: Output) -> str:
     shapes = [KINDS[part].describe(output.by_kind().get(part)) for output in (a, b)]
     if shapes[0] != shapes[1]:
         return f"{shapes[0]} against {shapes[1]}"
-    if KINDS[part].is_labelled and a.labels != b.labels:
+    if KINDS[part].is_labelled and a.scores is not None and a.labels != b.labels:
         if not (a.labels and b.labels):
             return "classes with names against classes without"
         pairs = zip(a.labels, b.labels, strict=True)

@@ -1,4 +1,4 @@
-"""Labels as other programs read them (Audacity, Raven, csv), to files or to a stream."""
+"""Labels as other programs read them (Audacity, Raven, BirdNET's csv, Kaleidoscope's, csv), to files or to a stream."""
 
 from __future__ import annotations
 
@@ -10,23 +10,34 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from sonyc_ml.analysis.labels import Rules, Span, label_output
+from sonyc_ml.analysis.labels import Asked, Span, label_output
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import atomic_file, write_atomically
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.errors import ConfigError, OutputNameError
+from sonyc_ml.outputs.names import split_label
 from sonyc_ml.outputs.output import Output, Provenance
 
-SUFFIXES = {"audacity": ".txt", "raven": ".Table.1.selections.txt"}  # behind the recording's whole name
+SUFFIXES = {  # behind the recording's whole name
+    "audacity": ".txt",
+    "raven": ".Table.1.selections.txt",
+    "birdnet": ".BirdNET.results.csv",
+}
 RAVEN_HEADING = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
     *("Begin File", "Label", "Score"),
 )
 CSV_HEADING = ("recording", "start_s", "end_s", "start_time", "label", "score_mean", "score_max")
+BIRDNET_HEADING = ("Start (s)", "End (s)", "Scientific name", "Common name", "Confidence", "File")
+KALEIDOSCOPE_HEADING = (
+    *("INDIR", "FOLDER", "IN FILE", "OFFSET", "DURATION", "TOP1MATCH"),
+    *("scientific_name", "common_name", "confidence"),
+)
 NOT_IN_A_CELL = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]+")  # tabs and whatever ends a line anywhere
-FORMATS = (*SUFFIXES, "csv")
 CSV_NAME = "labels.csv"
+OF_ALL = {"csv": CSV_NAME, "kaleidoscope": "kaleidoscope.csv"}  # one file of all recordings
+FORMATS = (*SUFFIXES, *OF_ALL)
 
 
 class Sum(NamedTuple):
@@ -38,12 +49,12 @@ class Sum(NamedTuple):
 
 def write_labels(
     outputs: Iterable[Output],
-    rules: Rules,
+    rules: Asked,
     label_format: str,
     folder: Path,
     tell: Callable[[str], None] | None = None,
 ) -> Sum:
-    """Write labels into a folder: a file for each recording, or one csv of all, each whole or not at all.
+    """Write labels into a folder: a file for each recording, or one of all, each whole or not at all.
 
     A recording in which nothing is heard has a file too, without labels: one of other rules would stay there otherwise.
 
@@ -51,8 +62,9 @@ def write_labels(
     ----------
     outputs : iterable of Output
         One is held at a time.
-    rules : Rules
-    label_format : {"audacity", "raven", "csv"}
+    rules : Rules, mapping or None
+        See :func:`~sonyc_ml.analysis.labels.label_output`.
+    label_format : {"audacity", "raven", "birdnet", "csv", "kaleidoscope"}
     folder : Path
         Made where it is not there.
     tell : callable, optional
@@ -69,9 +81,9 @@ def write_labels(
         A file cannot be written.
     """
     n_recordings = n_labels = 0
-    if label_format == "csv":
-        with atomic_file(folder / CSV_NAME) as file:
-            return write_csv(outputs, rules, file)
+    if label_format in OF_ALL:
+        with atomic_file(folder / OF_ALL[label_format]) as file:
+            return write_csv(outputs, rules, file, label_format)
     names = _Names(SUFFIXES[label_format])
     for output in outputs:
         spans = label_output(output, rules)
@@ -87,16 +99,16 @@ def write_labels(
     return Sum(n_recordings, n_labels)
 
 
-def write_one(outputs: Iterable[Output], rules: Rules, label_format: str, stream: BinaryIO) -> Sum:
-    """Write the labels of the only recording there is, or a csv of all, to a stream.
+def write_one(outputs: Iterable[Output], rules: Asked, label_format: str, stream: BinaryIO) -> Sum:
+    """Write the labels of the only recording there is, or a table of all, to a stream.
 
     Raises
     ------
     ConfigError
         As :func:`write_labels`; or there are several recordings, and the format has a file for each.
     """
-    if label_format == "csv":
-        return write_csv(outputs, rules, stream)
+    if label_format in OF_ALL:
+        return write_csv(outputs, rules, stream, label_format)
     n_labels, content = 0, b""
     for n_before, output in enumerate(outputs):
         if n_before:
@@ -107,19 +119,22 @@ def write_one(outputs: Iterable[Output], rules: Rules, label_format: str, stream
     return Sum(1, n_labels)
 
 
-def write_csv(outputs: Iterable[Output], rules: Rules, stream: BinaryIO) -> Sum:
-    """Write one row for each label of all recordings, as they come."""
+def write_csv(outputs: Iterable[Output], rules: Asked, stream: BinaryIO, label_format: str = "csv") -> Sum:
+    """Write one row for each label of all recordings, as they come, with the columns of ``csv`` or ``kaleidoscope``."""
     n_recordings = n_labels = 0
-    stream.write(csv_heading())
+    rows_of = {"csv": csv_rows, "kaleidoscope": kaleidoscope_rows}[label_format]
+    stream.write(csv_heading() if label_format == "csv" else _csv([KALEIDOSCOPE_HEADING]))
     for output in outputs:
         spans = label_output(output, rules)
-        stream.write(csv_rows(spans, output.provenance))
+        stream.write(rows_of(spans, output.provenance))
         n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
     return Sum(n_recordings, n_labels)
 
 
 def _content(spans: list[Span], provenance: Provenance, label_format: str) -> bytes:
-    return audacity_track(spans) if label_format == "audacity" else raven_table(spans, provenance)
+    if label_format == "audacity":
+        return audacity_track(spans)
+    return raven_table(spans, provenance) if label_format == "raven" else birdnet_table(spans, provenance)
 
 
 class _Names:
@@ -159,6 +174,35 @@ def raven_table(spans: Iterable[Span], provenance: Provenance) -> bytes:
             [str(number), "Spectrogram 1", "1", *times, "0.0", high_hz, name, span.label, f"{span.score_max:.4f}"]
         )
     return _tabbed(rows)
+
+
+def birdnet_table(spans: Iterable[Span], provenance: Provenance) -> bytes:
+    """A table with the columns of BirdNET-Analyzer's csv, which birda has too; confidence is the highest score."""
+    rows: list[Sequence[str]] = [BIRDNET_HEADING]
+    for span in spans:
+        names = map(to_cell, split_label(span.label))
+        times = (_seconds(span.start_s), _seconds(span.end_s))
+        rows.append([*times, *names, f"{span.score_max:.4f}", to_cell(provenance.recording)])
+    return _csv(rows)
+
+
+def kaleidoscope_rows(spans: Iterable[Span], provenance: Provenance) -> bytes:
+    """One row per label, with columns that Kaleidoscope reads; ``INDIR`` is empty, as outputs do not know it."""
+    path = PurePosixPath(provenance.recording)
+    folder = "" if path.parent == PurePosixPath() else path.parent.as_posix()
+    return _csv(
+        [
+            *("", to_cell(folder), to_cell(path.name)),
+            *(_seconds(span.start_s), _seconds(span.end_s - span.start_s)),
+            *(to_cell(split_label(span.label).common), *map(to_cell, split_label(span.label))),
+            f"{span.score_max:.4f}",
+        ]
+        for span in spans
+    )
+
+
+def _seconds(seconds: float) -> str:
+    return str(round(seconds, 6))
 
 
 def csv_heading() -> bytes:

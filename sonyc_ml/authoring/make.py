@@ -18,7 +18,7 @@ from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_descr
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
 from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
 from sonyc_ml.model import Model
 from sonyc_ml.model.function_extractor import FunctionExtractor
@@ -36,6 +36,8 @@ def make_bundle(
     head: str = "",
     labels: tuple[str, ...] = (),
     tolerances: Mapping[str, float] | None = None,
+    detections: Mapping[str, Any] | None = None,
+    keep: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Manifest:
     """Write ``NAME.json`` and the golden vector beside ``NAME.tflite``. **This runs the extractor.**
@@ -58,6 +60,9 @@ def make_bundle(
     tolerances : mapping, optional
         ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
         enough for the runtime's two kinds of kernels.
+    detections, keep : mapping, optional
+        Which scores become detections, and what outputs keep of the numbers, by the names of
+        :class:`~sonyc_ml.outputs.rules.DetectionRules` and :class:`~sonyc_ml.outputs.rules.Kept`.
     **parameters
         Of the extractor: those of ``LogMel`` or ``PCMWindows``.
 
@@ -96,6 +101,8 @@ def make_bundle(
         head=Head(head) if head else None,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         pickle=_versions(extractor) if extractor else {},
+        detections=Detections(**detections) if detections else None,
+        keep=Keep(**keep) if keep else None,
     )
     bundle = Bundle(path.stem, path, draft, files, "")
     bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it

@@ -71,15 +71,23 @@ def version_of(connection: sqlite3.Connection) -> int:
     return version
 
 
-def check_readable(connection: sqlite3.Connection, steps: Sequence[str]) -> None:
-    """See that a file that is opened to read, and so cannot be changed, is of the version that is known here.
+def check_readable(connection: sqlite3.Connection, steps: Sequence[str], oldest: int | None = None) -> None:
+    """See that a file that is opened to read, and so cannot be changed, is of a version that is read here.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    steps : sequence of str
+        See :func:`connect`.
+    oldest : int, optional
+        The first version that is read as it is; the last that is known, where not given.
 
     Raises
     ------
     VersionError, ForeignSchemaError
     """
     version, known = _checked_version(connection, steps), len(steps)
-    if 0 < version < known:
+    if 0 < version < (known if oldest is None else oldest):
         raise VersionError(f"it is of version {version}; whoever writes it next brings it to version {known}")
 
 

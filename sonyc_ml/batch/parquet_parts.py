@@ -18,7 +18,7 @@ from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.errors import ConfigError, OutputNameError, StoreError
-from sonyc_ml.outputs import parquet
+from sonyc_ml.outputs import parquet, parquet_detections
 from sonyc_ml.outputs.files import output_path
 from sonyc_ml.outputs.output import Provenance
 
@@ -37,6 +37,8 @@ class _OpenPart:
 
 class Parts:
     """A Parquet dataset in parts. Outputs wait in files of their own until a part is full or the batch is through.
+
+    Where outputs have detections, each part has a table of them beside the dataset, made of the part and of its name.
 
     Parts are filled in the order of the recordings, whichever is embedded first, so that the same recordings make the
     same parts however often the batch was interrupted. A part that holds an output which is made anew is replaced;
@@ -66,6 +68,7 @@ class Parts:
         parquet.check_installed()
         self._part_bytes = part_bytes
         self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
+        self._table_folder = parquet_detections.table_folder(folder)
         self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
         self._hashes: tuple[str, dict[str, str]] = "", {}  # of the recordings of a part
         self._next = 0
@@ -162,7 +165,9 @@ class Parts:
         path = self._new_path(partition)
         if not self._is_inside(path):
             raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
-        parquet.write_part(self._folder / path, [self.path(row.name) for row in rows])
+        waiting = [self.path(row.name) for row in rows]
+        self._write_table(path, waiting)  # first: if it ends here, the next part has this name, and so has its table
+        parquet.write_part(self._folder / path, waiting)
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
         # What else they hold, which was not made anew.
@@ -190,11 +195,22 @@ class Parts:
         for path in paths:
             if self._is_inside(path):
                 (self._folder / path).unlink(missing_ok=True)
+                if self._is_inside(path, self._table_folder):
+                    (self._table_folder / path).unlink(missing_ok=True)
             self._ledger.forget_part(path)
 
-    def _is_inside(self, path: str) -> bool:
+    def _is_inside(self, path: str, folder: Path | None = None) -> bool:
         """Whether a part lies in the dataset: a folder of one that came from elsewhere may be a link."""
-        return is_part_name(path) and (self._folder / path).parent.resolve().is_relative_to(self._folder.resolve())
+        folder = folder or self._folder
+        return is_part_name(path) and (folder / path).parent.resolve().is_relative_to(folder.resolve())
+
+    def _write_table(self, path: str, waiting: Sequence[Path]) -> None:
+        """Write the table of a part's detections, where its outputs were asked for any."""
+        if parquet.read_waiting(waiting[0]).detections is None:
+            return
+        if not self._is_inside(path, self._table_folder):
+            raise StoreError(f"{self._table_folder / path} leads elsewhere by a symbolic link; remove the link")
+        parquet_detections.write_table(self._table_folder / path, map(parquet.read_waiting, waiting))
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""

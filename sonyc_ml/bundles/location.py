@@ -16,6 +16,20 @@ def is_address(path: str | Path) -> bool:
     return f"{path}/".startswith(ADDRESS)
 
 
+def refuse_address(path: Path) -> None:
+    """Refuse an address on the hub where nothing may be fetched.
+
+    Raises
+    ------
+    ValueError
+    """
+    if ADDRESS.rstrip("/") in path.parts:  # a relative path has its configuration's folder before it
+        raise ValueError(
+            "path is an address on the hub, and a node fetches nothing: load it once with sonyc_ml.load_model "
+            "elsewhere, and give the node the files"
+        )
+
+
 def resolve_bundle_path(path: str | Path) -> Path:
     """Find the network that names a bundle.
 

@@ -12,7 +12,7 @@ from typing import Any
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -51,6 +51,10 @@ class Manifest:
     pickle : dict
         Versions that made the pickle.
     golden : Golden or None
+    detections : Detections or None
+        Which scores become detections.
+    keep : Keep or None
+        What outputs keep of the numbers.
     metadata : Metadata or None
         What Audacity's model manager shows.
     quantisation : Quantisation or None
@@ -74,6 +78,8 @@ class Manifest:
     parameters: dict[str, Any] = field(default_factory=dict)
     pickle: dict[str, str] = field(default_factory=dict)
     golden: Golden | None = None
+    detections: Detections | None = None
+    keep: Keep | None = None
     metadata: Metadata | None = None
     quantisation: Quantisation | None = None
 
@@ -85,6 +91,10 @@ class Manifest:
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         self._check_windows()
+        for key in ("detections", "keep"):
+            section = getattr(self, key)
+            if section is not None and not section.given():  # it says nothing, and is not written
+                object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
         for name, digest in self.files.items():
@@ -96,8 +106,7 @@ class Manifest:
         for what, name in (("head.network", head_file), ("golden.file", golden_file)):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
-        if self.metadata:
-            self.metadata.check_fits(self.sample_rate, self.labels)
+        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
 
     def _check_windows(self) -> None:
         for key in ("sample_rate", "window_size_s", "hop_size_s"):
@@ -121,6 +130,8 @@ class Manifest:
     def text(self) -> str:
         """The manifest as its file holds it."""
         table = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        held = {key: getattr(self, key) for key in ("detections", "keep")}
+        table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
         for key in SPARSE:
             table[key] = {name: value for name, value in (table[key] or {}).items() if _says_something(value)}
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"

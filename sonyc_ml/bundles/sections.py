@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from sonyc_ml.bundles.bounds import check_numbers
@@ -35,6 +35,47 @@ class Head:
     """A second network, which reads the embedding and gives the scores."""
 
     network: str
+
+
+class Section:
+    """One whose keys are None where nothing is said of them, and are left out of the file then."""
+
+    __slots__ = ()
+
+    def given(self) -> dict[str, Any]:
+        """What is said, by the keys."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Detections(Section):
+    """Which scores become detections: what is said of :class:`sonyc_ml.outputs.rules.DetectionRules`."""
+
+    threshold: float | None = None
+    thresholds: dict[str, float] | None = None
+    classes: tuple[str, ...] | None = None
+    top_k: int | None = None
+    merge_s: float | bool | None = None
+    min_duration_s: float | None = None
+    cool_down_s: float | None = None
+
+    def __post_init__(self) -> None:
+        numbers = {name: value for name, value in self.given().items() if isinstance(value, int | float)}
+        numbers |= {f"thresholds.{name}": value for name, value in (self.thresholds or {}).items()}
+        for name, value in numbers.items():  # what else they may be, the rules themselves say
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be a number of 0 or more, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class Keep(Section):
+    """What outputs keep of the numbers: what is said of :class:`sonyc_ml.outputs.rules.Kept`."""
+
+    scores: str | None = None
+    top_k: int | None = None
+    score_dtype: str | None = None
+    embedding_dtype: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+from sonyc_ml.cli.flags import (
+    add_command,
+    add_detection_flags,
+    add_model_flags,
+    detection_parameters,
+    keep_parameters,
+    model_parameters,
+)
 from sonyc_ml.errors import ConfigError, SonycMLError
 
 if TYPE_CHECKING:
@@ -44,6 +51,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     _add_input_flags(parser)
     _add_output_flags(parser)
     _add_work_flags(parser)
+    add_detection_flags(parser)
     add_model_flags(parser, required=True)
 
 
@@ -127,6 +135,8 @@ def _batch(parsed: argparse.Namespace) -> Batch:
         raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
     patterns = tuple(parsed.start_pattern or PATTERNS)
     parameters = model_parameters(parsed)
+    said = {"detections": detection_parameters(parsed), "keep": keep_parameters(parsed)}
+    parameters |= {name: values for name, values in said.items() if values}
     return Batch(
         sources=_sources(parsed),
         job=Job(str(resolve_bundle_path(parsed.model)), parameters, parsed.salvage, patterns, parsed.time_zone),

@@ -54,6 +54,58 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
     _add_runtime_flags(flags)
 
 
+def add_detection_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what becomes of scores, and what outputs keep of the numbers."""
+    flags = parser.add_argument_group("detections, and what outputs keep")
+    flags.add_argument(
+        "--detect",
+        metavar="X,LABEL=X,…",
+        help="detect classes from this score on, and single classes from their own (default: as the manifest says)",
+    )
+    add_keep_flags(flags)
+
+
+def add_keep_flags(flags: argparse._ActionsContainer) -> None:
+    """Add the flags that say what outputs keep of the numbers."""
+    flags.add_argument(
+        "--scores", choices=("all", "top-k", "none"), help="which scores outputs keep of each window (default all)"
+    )
+    flags.add_argument("--top-k", type=int, metavar="K", help="how many, with --scores top-k (default 5)")
+    for what in ("score", "embedding"):
+        flags.add_argument(
+            f"--{what}-dtype", choices=("float32", "float16"), help=f"of {what}s in outputs (default float32)"
+        )
+
+
+def detection_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What ``--detect`` says, by the keys of ``[detections]``; empty where it is not given."""
+    return {} if parsed.detect is None else parse_thresholds(parsed.detect, "--detect")
+
+
+def keep_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What is said of what outputs keep, by the keys of ``[output]``."""
+    names = ("scores", "top_k", "score_dtype", "embedding_dtype")
+    return {name: value for name in names if (value := getattr(parsed, name)) is not None}
+
+
+def parse_thresholds(text: str, flag: str) -> dict[str, Any]:
+    """``0.6,siren=0.3`` to ``threshold`` and ``thresholds``, as far as it names them; a label may hold commas."""
+    thresholds: dict[str, float] = {}
+    label = ""
+    for part in text.split(","):
+        label = f"{label},{part}" if label else part
+        name, _, value = label.rpartition("=")
+        try:
+            thresholds[name.strip()] = float(value)
+        except ValueError:
+            continue  # the label goes on behind the comma
+        label = ""
+    if label or not text:
+        raise ConfigError(f"{flag} takes X and LABEL=X, as in 0.5 or 0.6,siren=0.3, not {text!r}")
+    found: dict[str, Any] = {"threshold": thresholds.pop("")} if "" in thresholds else {}
+    return found | ({"thresholds": thresholds} if thresholds else {})
+
+
 def add_trust_owner(flags: argparse._ActionsContainer) -> None:
     """Add ``--trust-owner``, for the shared folders of a laboratory."""
     flags.add_argument(

@@ -6,53 +6,56 @@ import argparse
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from sonyc_ml.cli.flags import add_command, outputs_in, until_reader_leaves
+from sonyc_ml.cli.flags import add_command, outputs_in, parse_thresholds, until_reader_leaves
 from sonyc_ml.errors import ConfigError, UserMistakes
-
-if TYPE_CHECKING:
-    from sonyc_ml.analysis.labels import Rules
-
 
 LABELS_EPILOG = """\
 examples:
   sonyc-ml labels embeddings/ --format audacity --output labels/
   sonyc-ml labels embeddings/ --format csv --threshold 0.6,siren=0.3 --merge 1 --min-duration 0.5
   sonyc-ml labels embeddings/a.wav.npz --format raven --classes dog,siren > a.Table.1.selections.txt
+  sonyc-ml labels embeddings/ --format birdnet --no-merge --threshold 0.1 --output labels/
 
-audacity and raven make one file per recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt), csv one
-for all (DIR/labels.csv). Spans of a class are merged first, then the short ones are left out. Of windows that overlap,
-each counts for one hop around its middle.
+audacity, raven and birdnet make one file per recording (DIR/sub/a.wav.txt, DIR/sub/a.wav.Table.1.selections.txt,
+DIR/sub/a.wav.BirdNET.results.csv), csv and kaleidoscope one for all (DIR/labels.csv, DIR/kaleidoscope.csv). Without
+any of the flags that choose, the labels are the detections that an output holds, if it holds some. Spans of a class are
+merged first, then the short ones are left out. Of windows that overlap, each counts for one hop around its middle;
+with --no-merge, for all of it.
 Exit status: 0, 1 if recordings were left out as their labels cannot have their names, or 2 if an output is damaged,
-has no scores, or lacks a class that is named."""
+has neither scores nor detections, or lacks a class that is named."""
 
 
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``labels`` to a parser's commands."""
     parser = add_command(commands, "labels", _labels, texts["labels"], LABELS_EPILOG)
     parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
-    parser.add_argument("--format", required=True, choices=("audacity", "raven", "csv"), help="of the labels")
+    parser.add_argument(
+        "--format",
+        required=True,
+        choices=("audacity", "raven", "birdnet", "csv", "kaleidoscope"),
+        help="of the labels",
+    )
     parser.add_argument(
         "--output", default="-", metavar="DIR", help="where labels are written; - is the terminal (default -)"
     )
-    parser.add_argument(
+    flags = parser.add_argument_group("which labels")
+    flags.add_argument(
         "--threshold",
-        default="0.5",
         metavar="X,LABEL=X,…",
         help="lowest score that counts, and those of single classes (default 0.5)",
     )
-    parser.add_argument(
-        "--merge",
-        type=float,
-        default=0.0,
-        metavar="SECONDS",
-        help="merge spans that are not further apart than this (default 0)",
+    flags.add_argument(
+        "--merge", type=float, metavar="SECONDS", help="merge spans that are not further apart than this (default 0)"
     )
-    parser.add_argument(
-        "--min-duration", type=float, default=0.0, metavar="SECONDS", help="leave out shorter spans (default 0)"
+    flags.add_argument("--no-merge", action="store_true", help="each window that counts is a label of its own")
+    flags.add_argument("--min-duration", type=float, metavar="SECONDS", help="leave out shorter spans (default 0)")
+    flags.add_argument(
+        "--cool-down", type=float, metavar="SECONDS", help="leave out spans that follow sooner on another (default 0)"
     )
-    parser.add_argument(
+    flags.add_argument("--top-k", type=int, metavar="K", help="only the K highest classes of each window")
+    flags.add_argument(
         "--classes", default="", metavar="A,B,… or FILE", help="only these classes; a file has one per line"
     )
 
@@ -62,7 +65,7 @@ def _labels(parsed: argparse.Namespace) -> int:
     from sonyc_ml.base.human import count, shown  # noqa: PLC0415
 
     with UserMistakes():
-        rules = _rules(parsed)
+        rules = _asked(parsed)
         outputs = outputs_in(parsed.inputs)
         if parsed.output == "-":
             with until_reader_leaves():
@@ -79,32 +82,22 @@ def _labels(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _rules(parsed: argparse.Namespace) -> Rules:
-    from sonyc_ml.analysis.labels import Rules  # noqa: PLC0415
+def _asked(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of the rules, by their names."""
     from sonyc_ml.base.human import names_in  # noqa: PLC0415
+    from sonyc_ml.outputs.rules import DetectionRules  # noqa: PLC0415
 
-    thresholds = _thresholds(parsed.threshold)
-    return Rules(
-        threshold=thresholds.pop("", 0.5),
-        thresholds=thresholds,
-        classes=names_in(parsed.classes),
-        merge_s=parsed.merge,
-        min_duration_s=parsed.min_duration,
-    )
-
-
-def _thresholds(text: str) -> dict[str, float]:
-    """``0.6,siren=0.3`` to a mapping, with that of all others under an empty name; a label may hold commas."""
-    thresholds: dict[str, float] = {}
-    label = ""
-    for part in text.split(","):
-        label = f"{label},{part}" if label else part
-        name, _, value = label.rpartition("=")
-        try:
-            thresholds[name.strip()] = float(value)
-        except ValueError:
-            continue  # the label goes on behind the comma
-        label = ""
-    if label or not text:
-        raise ConfigError(f"--threshold takes X and LABEL=X, as in 0.5 or 0.6,siren=0.3, not {text!r}")
-    return thresholds
+    if parsed.no_merge and parsed.merge is not None:
+        raise ConfigError("--merge and --no-merge exclude each other; give one of them")
+    said = {
+        "classes": names_in(parsed.classes) or None,
+        "merge_s": False if parsed.no_merge else parsed.merge,
+        "min_duration_s": parsed.min_duration,
+        "cool_down_s": parsed.cool_down,
+        "top_k": parsed.top_k,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    if parsed.threshold is not None:
+        given |= parse_thresholds(parsed.threshold, "--threshold")
+    DetectionRules(**given)  # refuses what cannot be, whatever the outputs hold
+    return given

@@ -55,8 +55,10 @@ examples:
   sonyc-ml list
   sonyc-ml list pending --limit 0
   sonyc-ml list quarantined --since 7d --json
+  sonyc-ml list --heard siren --since 24h
 
-The newest first. Exit status: 0, or 2 if it cannot say.""",
+The newest first. --heard asks for detections (sonyc-ml watch --detect, or the bundle's own): of each recording the
+best of a class, by the time of the sound. Exit status: 0, or 2 if it cannot say.""",
     "retry": """\
 examples:
   sonyc-ml retry recordings/2026/a.wav
@@ -93,7 +95,12 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     audit.add_argument("--until", metavar="WHEN", help="a time as with --since (default now)")
     audit.add_argument("--gap", type=float, default=60.0, metavar="SECONDS", help="longer pauses are gaps (default 60)")
     listing = _add(commands, "list", _list, texts["list"])
-    listing.add_argument("state", nargs="?", choices=STATES, help="default: quarantined and shed")
+    listing.add_argument(
+        "state", nargs="?", choices=STATES, help="default: quarantined and shed, without what was replaced"
+    )
+    listing.add_argument(
+        "--heard", metavar="LABEL", help="recordings in which a class was detected; or its name in one"
+    )
     listing.add_argument("--since", default="", metavar="WHEN", help="24h, 7d, or a time (default: all)")
     listing.add_argument("--limit", type=int, default=50, metavar="N", help="at most so many, 0 for all (default 50)")
     for name, run, does in (("retry", _retry, "tried again"), ("forget", _forget, "forgotten")):
@@ -158,15 +165,21 @@ def _audit(parsed: argparse.Namespace) -> int:
 
 
 def _list(parsed: argparse.Namespace) -> int:
-    from sonyc_ml.cli.node_text import listing_text  # noqa: PLC0415
-    from sonyc_ml.node.operate.listing import listing  # noqa: PLC0415
+    from sonyc_ml.cli.node_text import heard_text, listing_text  # noqa: PLC0415
+    from sonyc_ml.node.operate.listing import heard_listing, listing  # noqa: PLC0415
 
     if parsed.limit < 0:
         raise ConfigError(f"--limit must not be below 0, and is {parsed.limit}")
     since_s = _moment("--since", parsed.since, time.time()) if parsed.since else 0.0
-    states = (parsed.state,) if parsed.state else ("quarantined", "shed")
+    if parsed.heard is not None:
+        if parsed.state:
+            raise ConfigError(f"--heard lists what is done: leave out {parsed.state}")
+        with _journal(parsed) as journal:
+            answer = heard_listing(journal, parsed.heard, since_s=since_s, limit=parsed.limit or None)
+        _show(parsed, answer, heard_text)
+        return OK
     with _journal(parsed) as journal:
-        answer = listing(journal, states, since_s=since_s, limit=parsed.limit or None)
+        answer = listing(journal, (parsed.state,) if parsed.state else (), since_s=since_s, limit=parsed.limit or None)
     _show(parsed, answer, listing_text)
     return OK
 

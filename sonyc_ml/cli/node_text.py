@@ -166,6 +166,25 @@ def listing_text(answer: Answer) -> str:
     return lines(parts)
 
 
+def heard_text(answer: Answer) -> str:
+    """Lay out what :func:`sonyc_ml.node.operate.listing.heard_listing` answers."""
+    if not answer["labels"]:
+        others = answer["others"]
+        if not others:
+            return "no detections are known; ask for some with sonyc-ml watch --detect, or [detections] in its file"
+        return f"{answer['heard']} was heard in no recording; heard were {', '.join(others)}"
+    if not answer["entries"]:
+        return f"{', '.join(answer['labels'])}: not heard since then"
+    parts = [
+        f"{entry['at']}  {entry['score']:.2f}  {entry['label']}  {entry['name']}, "
+        f"{entry['start_s']:.1f} to {entry['end_s']:.1f} s"
+        for entry in answer["entries"]
+    ]
+    if answer["more"]:
+        parts.append("… and more; see --limit")
+    return lines(parts)
+
+
 def table(rows: Rows) -> str:
     """Names, and what there is to say, below each other."""
     return lines(f"{name:15} {text}".rstrip() for name, text in rows)

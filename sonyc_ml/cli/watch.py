@@ -9,7 +9,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
+from sonyc_ml.cli.flags import (
+    add_command,
+    add_detection_flags,
+    add_model_flags,
+    detection_parameters,
+    keep_parameters,
+    model_parameters,
+)
 
 OK = 0
 
@@ -34,6 +41,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     parser.add_argument("--format", choices=("npz", "csv"), help="of the embeddings (default npz)")
     parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
     parser.add_argument("--verbose", action="store_true", help="print one line per recording, and details")
+    add_detection_flags(parser)
     add_model_flags(parser)
 
 
@@ -54,7 +62,8 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
     tables: dict[str, dict[str, Any]] = {
         "model": {"path": parsed.model, **model_parameters(parsed)},
         "spool": {"folder": parsed.folder, "extensions": parsed.extensions and parsed.extensions.split(",")},
-        "output": {"folder": parsed.output, "format": parsed.format},
+        "output": {"folder": parsed.output, "format": parsed.format, **keep_parameters(parsed)},
+        "detections": detection_parameters(parsed),
     }
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
 

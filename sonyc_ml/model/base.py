@@ -21,6 +21,7 @@ from sonyc_ml.errors import (
 from sonyc_ml.features import checked_sample_rate, checked_samples
 from sonyc_ml.model.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
+from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
@@ -54,6 +55,8 @@ class Model:
         See :class:`~sonyc_ml.model.interpreter.Interpreter`.
     channel : int >= 0, optional
         Channel of the recordings to read; the mean of all where not given.
+    detections, keep : mapping, optional
+        What outputs have of the scores: see :func:`~sonyc_ml.model.hearing.make_hearing`.
     cache : OutputCache, optional
         Keeps what was computed; nothing is kept where not given.
 
@@ -76,6 +79,8 @@ class Model:
         backend: str | None = None,
         batch_size: int = 1,
         channel: int | None = None,
+        detections: Mapping[str, Any] | None = None,
+        keep: Mapping[str, Any] | None = None,
         cache: OutputCache | None = None,
         **parameters: Any,
     ) -> None:
@@ -89,9 +94,12 @@ class Model:
         check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
         self._network.fit(self.extractor.feature_shape)
+        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
+        n_classes = self._network.widths.get("scores", 0)
+        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
+        self._parameters |= self._hearing.recorded
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
@@ -229,16 +237,17 @@ class Model:
             return output_of(self, self.cache, identity, recording, hop_size, name, start_times, **others)
         sr = recording.sample_rate
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
-        try:
-            timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch)
-        except UnreadableRecordingError:
-            raise
-        except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
-            raise RecordingError(f"{recording.source}: {error}") from error
-        times = start_times or StartTimes()
-        made_by = (self.bundle, self._versions, self._settings(hop_size, times))
-        provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
-        return Output(timestamps=timestamps, labels=self.labels, provenance=provenance, **outputs)
+        with self._hearing.begin(scratch) as heard:
+            try:
+                timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
+            except UnreadableRecordingError:
+                raise
+            except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
+                raise RecordingError(f"{recording.source}: {error}") from error
+            times = start_times or StartTimes()
+            made_by = (self.bundle, self._versions, self._settings(hop_size, times))
+            provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
+            return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
 
     def embed_file(
         self,
@@ -315,15 +324,16 @@ class Model:
         hop_size: float | None,
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,
-    ) -> tuple[npt.NDArray[np.float64], dict[str, Floats]]:
-        """When each window begins (in seconds), and every output: each segment as if it were a recording."""
+        keep: Callable[[dict[str, Floats]], dict[str, npt.NDArray[Any]]] = dict,
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
+        """When each window begins (in seconds), and what is kept of every output: each segment as if a recording."""
         with RowsByName(scratch) as results, one_blas_thread():
             for segment, blocks in segments:
                 framing, n_windows = self.extractor.framing(segment.n_samples, sr, hop_size), 0
                 for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
                     n_windows += len(features)
                     for first in range(0, len(features), self._n_windows_at_once):
-                        results.append(self._network(features[first : first + self._n_windows_at_once]))
+                        results.append(keep(self._network(features[first : first + self._n_windows_at_once])))
                         if progress is not None:
                             progress()
                 for starts in window_starts(framing, n_windows):

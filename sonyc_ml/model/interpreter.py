@@ -24,7 +24,7 @@ from sonyc_ml.model.runtime import (
     quiet_stderr,
     state_of_network,
 )
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import COMPUTED
 
 logger = logging.getLogger(__name__)
 
@@ -261,8 +261,8 @@ def name_outputs(tensors: tuple[Tensor, ...], named: Mapping[str, int | str] | N
         )
     numbers = {tensor.name: i for i, tensor in enumerate(tensors)} | {str(i): i for i in range(len(tensors))}
     for kind, output in named.items():
-        if kind not in KINDS:
-            raise ValueError(f"an output is {' or '.join(KINDS)}, not {kind!r}")
+        if kind not in COMPUTED:
+            raise ValueError(f"an output is {' or '.join(COMPUTED)}, not {kind!r}")
         if str(output) not in numbers:
             raise BundleMismatchError(f"the network has no output {output!r}; it has {listing}")
     return {kind: numbers[str(output)] for kind, output in named.items()}

@@ -10,8 +10,12 @@ from typing import Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.location import refuse_address
+from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import read_tables
+from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
+from sonyc_ml.outputs.rules import DetectionRules
 from sonyc_ml.sound.start_time import StartTimes
 
 PATHS = (
@@ -48,30 +52,16 @@ class ModelConfig:
     batch_size: int = 1
     reference_kernels: bool = False
     backend: str | None = None
+    detections: Detections | None = None
 
     def __post_init__(self) -> None:
-        if "hf:" in self.path.parts:  # behind the configuration's own folder
-            raise ValueError(
-                "path is an address on the hub, and a node fetches nothing: load it once with sonyc_ml.load_model "
-                "elsewhere, and give the node the files"
-            )
+        refuse_address(self.path)
 
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
         values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
+        values["detections"] = self.detections.given() if self.detections else {}
         return {name: value for name, value in values.items() if value not in (None, {}, ())}
-
-
-@dataclass(frozen=True, slots=True)
-class OutputConfig:
-    """``[output]``: where embeddings go."""
-
-    folder: Path = field(metadata={"flag": "--output DIR"})
-    format: str = "npz"
-
-    def __post_init__(self) -> None:
-        if self.format not in ("npz", "csv"):
-            raise ValueError(f"format must be npz or csv, not {self.format!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,8 +244,10 @@ class Config:
     state: StateConfig = field(default_factory=StateConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    detections: Detections = field(default_factory=Detections)
 
     def __post_init__(self) -> None:
+        DetectionRules(**self.detections.given())
         if not self.model:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
         names = [model.path.stem for model in self.model]
@@ -323,9 +315,20 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     for name, values in overrides.items():
         tables[name] = _overridden(name, tables.get(name, {}), values)
     try:
-        return build(Config, tables)
+        return _with_detections(build(Config, tables))
     except ValueError as error:
         raise ConfigError(f"{path or 'the command line'}: {error}") from error
+
+
+def _with_detections(config: Config) -> Config:
+    """What ``[detections]`` says is said of every bundle, but for the keys that the bundle's own table has."""
+    common = config.detections.given()
+    models = []
+    for model in config.model:
+        given = common | (model.detections.given() if model.detections else {})
+        DetectionRules(**given)
+        models.append(dataclasses.replace(model, detections=Detections(**given) if given else None))
+    return dataclasses.replace(config, model=tuple(models))
 
 
 def _overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.outputs.detections import Detection
+from sonyc_ml.outputs.output import Highest, Output, Provenance
+
+N_HIGHEST = 10  # classes and detections of a recording that leave the node: 6,522 classes would be 331 kB
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,13 @@ class OutputPublished:
     stages_s : mapping of str to float
         How long it took to embed (``embed``) and to write (``store``), in seconds.
     scores : mapping of str to float
-        Mean score of each label; empty where there are none.
+        Highest score of any window, of the labels where it is highest; empty where there are none.
+    highest : tuple of Highest
+        The same, with the number of the class and where it is.
+    detections : tuple of Detection or None
+        Those with the highest scores; None where nobody asked for any.
+    n_detections : int
+        How many there are in all.
     """
 
     recording: str
@@ -42,6 +51,9 @@ class OutputPublished:
     n_bytes: int
     stages_s: Mapping[str, float]
     scores: Mapping[str, float] = field(default_factory=dict)
+    highest: tuple[Highest, ...] = ()
+    detections: tuple[Detection, ...] | None = None
+    n_detections: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +130,10 @@ def done(recording: str, provenance: Provenance, lag_s: float) -> RecordingEnded
 
 def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputPublished:
     """The event of an output that was written."""
-    provenance = output.provenance
-    means = [] if output.scores is None else output.scores.mean(axis=0).tolist()
+    provenance, detections = output.provenance, output.detections
+    highest = tuple(output.highest(N_HIGHEST)) if output.labels or detections else ()
+    if detections is not None:
+        detections = tuple(sorted(detections, key=lambda one: -one.score_max)[:N_HIGHEST])
     return OutputPublished(
         recording=provenance.recording,
         bundle=provenance.bundle,
@@ -130,5 +144,8 @@ def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputP
         n_windows=len(output.timestamps),
         n_bytes=path.stat().st_size,
         stages_s=stages_s,
-        scores=dict(zip(output.labels, means, strict=False)),
+        scores={one.label: one.score for one in highest},
+        highest=highest,
+        detections=detections,
+        n_detections=len(output.detections or ()),
     )

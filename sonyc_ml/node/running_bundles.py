@@ -134,7 +134,7 @@ def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBu
         if settings.path.is_dir():  # outputs and reloads go by the name of the network
             raise ConfigError(f"[model] {settings.path} is a folder: name the network in it, NAME.tflite")
         try:
-            model = load_model(settings.path, **settings.parameters())
+            model = load_model(settings.path, keep=output.keep(), **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()

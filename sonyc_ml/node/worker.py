@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sonyc_ml.base.durable import remove_temporaries
@@ -28,7 +28,8 @@ from sonyc_ml.node.journal.touched import is_touched
 from sonyc_ml.node.journal.work_time import WorkTime
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.running_bundles import LoadedBundle, RunningBundles
-from sonyc_ml.outputs.files import find_output, free_path, read_provenance, write_output
+from sonyc_ml.outputs.detections import Detection
+from sonyc_ml.outputs.files import find_output, free_path, read_heard, read_provenance, write_output
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import StartTimes
@@ -185,21 +186,24 @@ class Worker:
         folders = [bundle.output_folder for bundle in self._bundles]
         if self._is_replaced(entry) or is_touched(self._journal, identity, self._folder, folders, self._output.format):
             return
-        provenances = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
-        embedded = summary_of(provenances[0])
+        outputs = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
+        provenance = outputs[0][0]
+        embedded = summary_of(provenance, [found for _, found in outputs])
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
-        self._emit(done(identity.name, provenances[0], lag_s))
+        self._emit(done(identity.name, provenance, lag_s))
 
-    def _publish(self, identity: Identity, bundle: LoadedBundle, *, salvage: bool) -> Provenance:
-        """Embed with one bundle and write the output, where there is none; return where it comes from."""
+    def _publish(
+        self, identity: Identity, bundle: LoadedBundle, *, salvage: bool
+    ) -> tuple[Provenance, Sequence[Detection] | None]:
+        """Embed with one bundle and write the output, where there is none; return its origin, and what is heard."""
         output_format = self._output.format
         existing = find_output(identity, bundle.output_folder, output_format)
         provenance = read_provenance(existing) if existing else None
         if provenance is not None:
             logger.debug("%s is embedded already", identity.name)
-            return provenance
+            return provenance, read_heard(existing) if existing else None
         start_s = time.perf_counter()
         hop_size_s = self._overload.hop_size_s(bundle.model.extractor.hop_size_s)
         output = bundle.model.embed_file(
@@ -222,7 +226,7 @@ class Worker:
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
         self._emit(published(output, path, stages_s))
         _log_output(output, path, sum(stages_s.values()))
-        return output.provenance
+        return output.provenance, output.detections
 
     def _is_replaced(self, entry: Entry) -> bool:
         """Whether the file has become another recording; that one is taken up, and this one comes to an end."""
@@ -335,7 +339,7 @@ def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
     if marks := output.provenance.marks:
         detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
         logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
-    likeliest = f"{output.likeliest()}, " if output.likeliest() else ""
+    likeliest = f"{output.describe_heard()}, " if output.describe_heard() else ""
     name, n_windows = output.provenance.recording, len(output.timestamps)
     fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
     logger.debug("%s: %s%d windows in %.0f ms, %s", name, likeliest, n_windows, elapsed_s * 1e3, path, extra=fields)

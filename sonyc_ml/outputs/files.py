@@ -21,6 +21,8 @@ from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.base.strict import open_npz
+from sonyc_ml.outputs.detection_arrays import HEADING, from_arrays, from_lines, to_lines
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
@@ -135,12 +137,36 @@ def read_output(path: Path) -> Output:
 def _output_in_npz(path: Path) -> Output:
     with path.open("rb") as file, open_npz(file) as archive:
         arrays = {name: archive[name] for name in archive.files}
+    labels, numbers = _labels_in(arrays)
+    kinds: dict[str, Any] = {name: arrays[name] for name in KINDS if name in arrays}
     return Output(
         timestamps=arrays["timestamps"],
-        labels=tuple(arrays["labels"].tolist()) if "labels" in arrays else (),
+        labels=labels,
+        label_numbers=numbers,
+        detections=from_arrays(arrays, labels, numbers),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
-        **{name: arrays[name] for name in KINDS if name in arrays},
+        **kinds,
     )
+
+
+def _labels_in(arrays: Mapping[str, npt.NDArray[Any]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The labels of an npz, and which classes they are of where they are not those of all."""
+    labels, numbers = (tuple(arrays[name].tolist()) if name in arrays else () for name in ("labels", "label_numbers"))
+    return labels, numbers
+
+
+def read_heard(path: Path) -> tuple[Detection, ...] | None:
+    """Read the detections of an output and nothing else of it; None where there are none, or it is damaged."""
+    try:
+        if path.suffix == ".csv":
+            comments = _comments_of_csv(path)
+            return _detections_in(comments)
+        with path.open("rb") as file, open_npz(file) as archive:
+            names = [name for name in archive.files if name.startswith(("detection_", "label"))]
+            arrays = {name: archive[name] for name in names}
+        return from_arrays(arrays, *_labels_in(arrays))
+    except Exception:  # noqa: BLE001  a damaged file fails in a dozen ways, and is no output in any of them
+        return None
 
 
 def _output_in_csv(path: Path) -> Output:
@@ -155,13 +181,24 @@ def _output_in_csv(path: Path) -> Output:
     if len(values) != len(rows):
         raise ValueError("its rows are not as long as its heading")
     columns, labels = split_headings(heading[1:])
-    labels = tuple(map(from_cell, labels))
+    comments = _comments_of_csv(path)
+    some = [text.split(",", 1) for key, text in comments if key == "label"]
+    kinds: dict[str, Any] = {name: values[:, 1:][:, columns[name]].astype(KINDS[name].dtype) for name in columns}
     return Output(
         timestamps=values[:, 0],
-        labels=labels,
+        labels=tuple(label for _, label in some) or tuple(map(from_cell, labels)),
+        label_numbers=tuple(int(number) for number, _ in some),
+        detections=_detections_in(comments),
         provenance=provenance,
-        **{name: values[:, 1:][:, columns[name]].astype(KINDS[name].dtype) for name in columns},
+        **kinds,
     )
+
+
+def _detections_in(comments: list[tuple[str, str]]) -> tuple[Detection, ...] | None:
+    """Those of a csv; None where nobody asked for them."""
+    if not any(key == "detections" for key, _ in comments):
+        return None
+    return from_lines(text for key, text in comments if key == "detection")
 
 
 def _provenance_in_npz(path: Path) -> Provenance:
@@ -191,9 +228,17 @@ def _identity_in_npz(path: Path) -> tuple[int, int]:
 
 
 def _header_of_csv(path: Path) -> dict[str, str]:
+    return dict(_comments_of_csv(path))
+
+
+def _comments_of_csv(path: Path) -> list[tuple[str, str]]:
+    """The lines before the rows, as pairs of name and text; those of detections have one name."""
     with path.open(encoding="utf-8", errors="surrogateescape") as file:
         lines = itertools.takewhile(lambda line: line.startswith("# "), file)
-        return dict(from_comment(line[2:].rstrip("\n")).split(": ", 1) for line in lines)
+        parted = [from_comment(line[2:].rstrip("\n")).partition(": ") for line in lines]
+    if not all(colon for _, colon, _ in parted):
+        raise ValueError("a line of its head has no name")
+    return [(name, text) for name, _, text in parted]
 
 
 def _identity_in_csv(path: Path) -> tuple[int, int]:
@@ -255,8 +300,9 @@ def _write_csv(file: _Sequential, output: Output) -> None:
     # A recording's name need not be UTF-8.
     text = io.TextIOWrapper(cast("BinaryIO", file), encoding="utf-8", errors="surrogateescape", newline="")
     held = output.arrays()
-    for field in fields(Provenance):
-        text.write(f"# {field.name}: {to_comment(_one_line(str(held[field.name])))}\n")
+    comments = [(field.name, str(held[field.name])) for field in fields(Provenance)]
+    for name, comment in (*comments, *_comments(output)):
+        text.write(f"# {name}: {to_comment(_one_line(comment))}\n")
     writer = csv.writer(text, lineterminator="\n")
     arrays = output.by_kind()
     labels = tuple(map(to_cell, output.labels))
@@ -269,9 +315,19 @@ def _write_csv(file: _Sequential, output: Output) -> None:
     text.detach()  # whoever opened the file closes it
 
 
+def _comments(output: Output) -> Iterator[tuple[str, str]]:
+    """What a csv says in lines before its rows, beside the provenance: no row is of a class, or of a detection."""
+    for number, label in zip(output.label_numbers, output.labels, strict=False):
+        yield "label", f"{number},{label}"
+    if output.detections is not None:
+        yield "detections", HEADING
+        for line in to_lines(output.detections):
+            yield "detection", line
+
+
 def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     for chunk in chunks(array):
-        yield from chunk
+        yield from chunk.astype(np.float32) if chunk.dtype == np.float16 else chunk  # its text is of the same number
 
 
 def _one_line(text: str) -> str:

@@ -29,6 +29,8 @@ class OutputKind:
         Of its values, in every format.
     is_labelled : bool
         Whether the bundle's labels are those of its columns.
+    is_computed : bool
+        Whether networks compute it; else it is what is kept of something that they do.
     """
 
     name: str
@@ -36,6 +38,7 @@ class OutputKind:
     columns: str
     dtype: np.dtype[Any]
     is_labelled: bool = False
+    is_computed: bool = True
 
     def fits(self, array: npt.NDArray[Any], n_windows: int) -> bool:
         """Whether an array is of the shape that the kind has: `(n_windows, n_columns)`."""
@@ -54,9 +57,16 @@ KINDS = {
     kind.name: kind
     for kind in (
         OutputKind(name="embedding", text="an embedding", columns="dimensions", dtype=np.dtype(np.float32)),
+        OutputKind(
+            name="top_classes", text="top classes", columns="a window", dtype=np.dtype(np.int32), is_computed=False
+        ),
+        OutputKind(
+            name="top_scores", text="top scores", columns="a window", dtype=np.dtype(np.float32), is_computed=False
+        ),
         OutputKind(name="scores", text="scores", columns="classes", dtype=np.dtype(np.float32), is_labelled=True),
     )
 }
+COMPUTED = tuple(kind.name for kind in KINDS.values() if kind.is_computed)
 
 
 def split_headings(headings: Sequence[str]) -> tuple[dict[str, slice], tuple[str, ...]]:

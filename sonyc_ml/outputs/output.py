@@ -5,17 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.base.human import seconds_of
+from sonyc_ml.base.human import count, seconds_of
+from sonyc_ml.outputs.detection_arrays import to_arrays
+from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import KINDS
 
 FORMAT_VERSION = 1
+N_IN_LINE = 3  # detections in a line of a log
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +178,32 @@ def provenance_of(value: Callable[[str], Any], names: Collection[str]) -> Proven
     return Provenance(**{name: value(name) for name in held})
 
 
+class Highest(NamedTuple):
+    """The highest score of a class in a recording.
+
+    Attributes
+    ----------
+    label : str
+    class_number : int
+    start_s : float
+        Where the window of this score begins, or the detection (in seconds from the recording's first sample).
+    score : float
+    """
+
+    label: str
+    class_number: int
+    start_s: float
+    score: float
+
+
+def _highest_detections(detections: Sequence[Detection], n: int) -> list[Highest]:
+    """The same of detections: of each class the one with the highest score."""
+    best: dict[int, Highest] = {}
+    for one in sorted(detections, key=lambda one: -one.score_max):
+        best.setdefault(one.class_number, Highest(one.label, one.class_number, one.start_s, one.score_max))
+    return list(best.values())[:n]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
     """What one recording became.
@@ -186,32 +215,85 @@ class Output:
         the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
+        Where not the scores of all classes are kept: which have the highest, by their columns among all.
+    top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
+        Their scores, falling.
+    detections : tuple of Detection or None
+        What was heard; None where nobody asked for it.
     labels : tuple of str
-        Of the scores' columns; empty where they have none.
+        Of the scores' columns; of an output without them, of the classes that occur in it. Empty where the bundle has
+        none.
+    label_numbers : tuple of int
+        Of an output without the scores of all classes, which class each label is of.
     provenance : Provenance
     """
 
     timestamps: npt.NDArray[np.float64]
     embedding: npt.NDArray[np.float32] | None = None
     scores: npt.NDArray[np.float32] | None = None
+    top_classes: npt.NDArray[np.int32] | None = None
+    top_scores: npt.NDArray[np.float32] | None = None
+    detections: tuple[Detection, ...] | None = None
     labels: tuple[str, ...] = ()
+    label_numbers: tuple[int, ...] = ()
     provenance: Provenance
 
     def __repr__(self) -> str:
         shapes = describe_arrays(self.by_kind())
-        return f"<Output of {self.provenance.recording!r}: {len(self.timestamps)} windows{shapes}>"
+        heard = "" if self.detections is None else f", {count(len(self.detections), 'detection')}"
+        return f"<Output of {self.provenance.recording!r}: {len(self.timestamps)} windows{shapes}{heard}>"
 
-    def by_kind(self) -> dict[str, npt.NDArray[np.float32]]:
+    def by_kind(self) -> dict[str, npt.NDArray[Any]]:
         """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""
         arrays = {name: getattr(self, name) for name in KINDS}
         return {name: array for name, array in arrays.items() if array is not None}
 
     def likeliest(self) -> str:
-        """The label with the highest mean score, as in ``siren 0.83``; empty where there are no labels."""
-        if self.scores is None or not self.labels:
-            return ""
-        means = self.scores.mean(axis=0)
-        return f"{self.labels[int(means.argmax())]} {means.max():.2f}"
+        """The label with the highest score of any window, as in ``siren 0.83``; empty where there are no labels."""
+        highest = self.highest(1) if self.labels else []
+        return f"{highest[0].label} {highest[0].score:.2f}" if highest else ""
+
+    def describe_heard(self) -> str:
+        """What was heard, for a line of a log: the detections with the highest scores, else the likeliest label."""
+        if self.detections is None:
+            return self.likeliest()
+        best = sorted(self.detections, key=lambda one: -one.score_max)[:N_IN_LINE]
+        named = [f"{one.label} {one.score_max:.2f} at {one.start_s:.1f} s" for one in best]
+        more = len(self.detections) - len(best)
+        return ", ".join([*named, f"{count(more, 'more detection')}"] if more else named) or "no detections"
+
+    def highest(self, n: int) -> list[Highest]:
+        """The classes with the highest scores of any window, the highest first, at most so many.
+
+        Of an output without the scores of all classes, by what it holds: the highest scores of each window, or its
+        detections.
+        """
+        if self.scores is None and self.top_scores is None:
+            return _highest_detections(self.detections or (), n)
+        if not len(self.timestamps):
+            return []
+        if self.scores is not None:
+            classes, _ = highest_of(self.scores.max(axis=0)[None], n)
+            pairs = [(number, int(self.scores[:, number].argmax())) for number in classes[0].tolist()]
+            scores: Any = self.scores
+            found = [(number, window, float(scores[window, number])) for number, window in pairs]
+        else:
+            found = self._highest_kept(n)
+        label = label_lookup(self.labels, self.label_numbers)
+        return [
+            Highest(label(number), number, float(self.timestamps[window]), score) for number, window, score in found
+        ]
+
+    def _highest_kept(self, n: int) -> list[tuple[int, int, float]]:
+        """Class, window and score of the highest that are kept of each window, each class once."""
+        assert self.top_scores is not None
+        assert self.top_classes is not None
+        scores, classes = self.top_scores.ravel(), self.top_classes.ravel()
+        order = np.lexsort((np.arange(len(scores)), classes, -scores))
+        _, firsts = np.unique(classes[order], return_index=True)
+        best = order[np.sort(firsts)[:n]]
+        return [(int(classes[i]), int(i) // self.top_scores.shape[1], float(scores[i])) for i in best]
 
     def times(self) -> npt.NDArray[np.datetime64]:
         """When each window begins.
@@ -221,14 +303,22 @@ class Output:
         np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
             In UTC; NaT where nobody says when the recording begins.
         """
+        return self.times_at(self.timestamps)
+
+    def times_at(self, moments_s: npt.NDArray[np.float64]) -> npt.NDArray[np.datetime64]:
+        """When moments of the recording are, given in seconds from its first sample; as :meth:`times`."""
         if not self.provenance.start_time:
-            return np.full(len(self.timestamps), np.datetime64("NaT"), dtype="datetime64[us]")
+            return np.full(len(moments_s), np.datetime64("NaT"), dtype="datetime64[us]")
         start_us = round(seconds_of(self.provenance.start_time) * 1e6)
-        return (start_us + np.rint(self.timestamps * 1e6).astype(np.int64)).astype("datetime64[us]")
+        return (start_us + np.rint(moments_s * 1e6).astype(np.int64)).astype("datetime64[us]")
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Everything by name, as plain arrays that ``np.load(allow_pickle=False)`` reads."""
         named: dict[str, Any] = {"timestamps": self.timestamps, **self.by_kind()}
         named["labels"] = self.labels or None
+        if self.label_numbers:
+            named["label_numbers"] = np.array(self.label_numbers, np.int32)
+        if self.detections is not None:
+            named |= to_arrays(self.detections)
         named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
         return {name: np.asarray(value) for name, value in named.items() if value is not None}

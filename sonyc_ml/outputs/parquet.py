@@ -25,9 +25,12 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.detection_arrays import occurring
+from sonyc_ml.outputs.detections import label_lookup
 from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
 
 METADATA_KEY = "sonyc_ml"
 FORMAT_VERSION = 1
@@ -48,10 +51,13 @@ class PartDescription:
         In the order of their rows, with how many windows each has.
     labels : tuple of str
         Of the scores; empty where they have none.
+    label_numbers : tuple of int
+        Where the scores of all classes are not kept, which class each label is of.
     """
 
     recordings: tuple[tuple[Provenance, int], ...]
     labels: tuple[str, ...]
+    label_numbers: tuple[int, ...] = ()
 
 
 def check_installed() -> None:
@@ -61,7 +67,7 @@ def check_installed() -> None:
     ------
     ConfigError
     """
-    _arrow()
+    arrow_modules()
 
 
 def write_waiting(output: Output, path: Path) -> None:
@@ -72,7 +78,7 @@ def write_waiting(output: Output, path: Path) -> None:
     StoreError
         Nothing was published, and nothing half-written is left.
     """
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     table = _table(output)
     with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
@@ -89,7 +95,7 @@ def read_waiting(path: Path) -> Output:
         table = _waiting_table(path)
         description = _description(table.schema)
         ((provenance, _),) = description.recordings
-        return _output(table, provenance, description.labels)
+        return _output(table, provenance, description)
 
 
 def write_part(path: Path, waiting: Sequence[Path]) -> None:
@@ -108,7 +114,7 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
     DamagedPartError, OSError
         One of those that wait cannot be read.
     """
-    _, parquet = _arrow()
+    _, parquet = arrow_modules()
     schema = _waiting_schema(waiting[0]).with_metadata(_joined(map(_waiting_schema, waiting)))
     settings = {"compression": "zstd", "write_page_checksum": True}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
@@ -126,7 +132,7 @@ def read_part(path: Path) -> Iterator[Output]:
     OSError
         It cannot be read.
     """
-    _, parquet = _arrow()
+    _, parquet = arrow_modules()
     description = read_description(path)
     recordings = iter(description.recordings)
     with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
@@ -136,7 +142,7 @@ def read_part(path: Path) -> Iterator[Output]:
                 provenance, n_windows = next(recordings, (None, 0))
                 if provenance is None or n_windows < 1:
                     raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata says")
-                yield _output(group.slice(start, n_windows), provenance, description.labels)
+                yield _output(group.slice(start, n_windows), provenance, description)
                 start += n_windows
 
 
@@ -150,7 +156,7 @@ def read_description(path: Path) -> PartDescription:
     OSError
         It cannot be read.
     """
-    _, parquet = _arrow()
+    _, parquet = arrow_modules()
     with _checked(path):
         return _description(parquet.read_schema(path))
 
@@ -160,7 +166,7 @@ def read_description(path: Path) -> PartDescription:
 
 def _table(output: Output) -> Any:
     """An output as a table with its provenance."""
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     n_windows, provenance = len(output.timestamps), output.provenance
     name = provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
     columns = {
@@ -169,14 +175,19 @@ def _table(output: Output) -> Any:
         "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
     }
     for kind, values in output.by_kind().items():
-        flat = arrow.array(np.ascontiguousarray(values).reshape(-1))
+        wide = values.astype(np.float32) if values.dtype == np.float16 else values  # few who read Parquet know float16
+        flat = arrow.array(np.ascontiguousarray(wide).reshape(-1))
         columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
+    if output.detections is not None:
+        columns[COLUMN] = to_column(arrow, output)
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
         "common": {},
         "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in asdict(provenance).items()}},
     }
+    if output.label_numbers:
+        metadata["label_numbers"] = output.label_numbers
     return arrow.table(columns, metadata={METADATA_KEY: json.dumps(metadata)})
 
 
@@ -185,19 +196,24 @@ def _joined(schemas: Iterable[Any]) -> dict[str, str]:
     columns: defaultdict[str, list[Any]] = defaultdict(list)
     same: dict[Any, Any] = {}  # thousands of outputs name one bundle
     metadata: dict[str, Any] = {}
+    named: dict[int, str] = {}  # of outputs that name only the classes that occur in them
     for schema in schemas:
         metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
+        named |= zip(metadata.get("label_numbers", ()), metadata["labels"], strict=False)
         for name, (value,) in metadata["recordings"].items():
             columns[name].append(same.setdefault((type(value), value), value))
     common = {name: column[0] for name, column in columns.items() if column.count(column[0]) == len(column)}
     common.pop("n_windows", None)
     rest = {name: column for name, column in columns.items() if name not in common}
+    if named:
+        numbers = sorted(named)
+        metadata |= {"labels": [named[number] for number in numbers], "label_numbers": numbers}
     return {METADATA_KEY: json.dumps({**metadata, "common": common, "recordings": rest})}
 
 
 def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
     """Tables of whole outputs, each large enough for a row group."""
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     held: list[Any] = []
     n_bytes = 0
     for path in waiting:
@@ -212,13 +228,13 @@ def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
 
 
 def _waiting_schema(path: Path) -> Any:
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).schema
 
 
 def _waiting_table(path: Path) -> Any:
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     with _checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).read_all()
 
@@ -235,28 +251,36 @@ def _description(schema: Any) -> PartDescription:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
     rows = enumerate(columns["n_windows"])
-    return PartDescription(tuple((provenance(row), n) for row, n in rows), tuple(metadata["labels"]))
+    labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
+    return PartDescription(tuple((provenance(row), n) for row, n in rows), labels, numbers)
 
 
-def _output(table: Any, provenance: Provenance, labels: tuple[str, ...]) -> Output:
+def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:
+    labels, numbers = description.labels, description.label_numbers
+    kinds: dict[str, Any] = {name: _matrix(table, name) for name in KINDS if name in table.column_names}
+    detections = from_column(table[COLUMN], labels, numbers) if COLUMN in table.column_names else None
+    if numbers:  # those that occur in this output, of those of the part
+        labels, numbers = occurring(label_lookup(labels, numbers), kinds.get("top_classes"), detections)
     return Output(
         timestamps=table["start_s"].to_numpy(),
         labels=labels,
+        label_numbers=numbers,
+        detections=detections,
         provenance=provenance,
-        **{name: _matrix(table, name) for name in KINDS if name in table.column_names},
+        **kinds,
     )
 
 
-def _matrix(table: Any, name: str) -> npt.NDArray[np.float32]:
+def _matrix(table: Any, name: str) -> npt.NDArray[Any]:
     column = table[name].combine_chunks()
-    values: npt.NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), -1)
+    values: npt.NDArray[Any] = column.flatten().to_numpy().reshape(len(column), -1)
     return values
 
 
 @contextmanager
 def _checked(path: Path) -> Iterator[None]:
     """Raise what Arrow says of a damaged file as a DamagedPartError."""
-    arrow, _ = _arrow()
+    arrow, _ = arrow_modules()
     try:
         yield
     except DamagedPartError:
@@ -267,7 +291,14 @@ def _checked(path: Path) -> Iterator[None]:
         raise DamagedPartError(f"{path} is no part of a dataset, or damaged: {error}") from error
 
 
-def _arrow() -> tuple[Any, Any]:
+def arrow_modules() -> tuple[Any, Any]:
+    """Import pyarrow and its Parquet, where they are used.
+
+    Raises
+    ------
+    ConfigError
+        There is no pyarrow.
+    """
     try:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  an extra
         from pyarrow import parquet  # noqa: PLC0415

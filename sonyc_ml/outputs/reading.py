@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.errors import ConfigError, MissingOutputsError
+from sonyc_ml.outputs.detection_table import Detections, detections_of
 from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, describe_arrays
@@ -38,6 +39,11 @@ class Embeddings:
     ----------
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+    top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
+    top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
+        Of outputs that keep the highest scores alone; see :class:`~sonyc_ml.outputs.output.Output`.
+    detections : Detections or None
+        What was heard; None where no output has any.
     labels : tuple of str
         Of the scores' columns; empty where they have none.
     start_s : np.ndarray [shape=(n_windows,), dtype=float64]
@@ -52,6 +58,9 @@ class Embeddings:
 
     embedding: npt.NDArray[np.float32] | None = None
     scores: npt.NDArray[np.float32] | None = None
+    top_classes: npt.NDArray[np.int32] | None = None
+    top_scores: npt.NDArray[np.float32] | None = None
+    detections: Detections | None = None
     labels: tuple[str, ...]
     start_s: npt.NDArray[np.float64]
     time: npt.NDArray[np.datetime64]
@@ -130,14 +139,57 @@ def read_embeddings(folder: str | Path) -> Embeddings:
         raise ConfigError(f"there are no outputs in {folder}")
     _check_alike(outputs, Path(folder))
     numbers = np.arange(len(outputs), dtype=np.int32)
+    kinds: dict[str, Any] = {
+        name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in outputs[0].by_kind()
+    }
     return Embeddings(
-        labels=outputs[0].labels,
+        labels=() if outputs[0].scores is None else outputs[0].labels,
+        detections=detections_of(outputs) if any(output.detections is not None for output in outputs) else None,
         start_s=np.concatenate([output.timestamps for output in outputs]),
         time=np.concatenate([output.times() for output in outputs]),
         number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),
         provenances=tuple(output.provenance for output in outputs),
-        **{name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in outputs[0].by_kind()},
+        **kinds,
     )
+
+
+def read_detections(folder: str | Path) -> Detections:
+    """Read what was heard in every recording of a folder, with its sub-folders; memory holds one output at a time.
+
+    Parameters
+    ----------
+    folder : str or Path
+        See :func:`read_embeddings`.
+
+    Raises
+    ------
+    ConfigError
+        No output has detections, or there are no outputs.
+    ValueError, OSError
+        As :func:`read_embeddings`.
+    """
+    n_outputs, n_without = 0, 0
+
+    def with_detections() -> Iterator[Output]:
+        nonlocal n_outputs, n_without
+        for output in iter_outputs(folder):
+            n_outputs += 1
+            if output.detections is None:
+                n_without += 1
+            else:
+                yield output
+
+    found = detections_of(with_detections())
+    if not found.provenances:
+        raise ConfigError(
+            f"no output in {folder} has detections; embed again with --detect THRESHOLD, or make labels of the scores: "
+            "sonyc-ml labels"
+            if n_outputs
+            else f"there are no outputs in {folder}"
+        )
+    if n_without:
+        logger.warning("%d of %d outputs in %s have no detections, and are left out", n_without, n_outputs, folder)
+    return found
 
 
 def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) -> Iterator[Output]:
@@ -245,6 +297,10 @@ def _check_alike(outputs: list[Output], folder: Path) -> None:
 
 def _shape(output: Output) -> str:
     arrays = output.by_kind()
-    parts = [kind.describe(arrays.get(name)) for name, kind in KINDS.items()]
-    named = f" ({', '.join(output.labels)})" if output.labels else ""
+    parts = [
+        kind.describe(arrays.get(name))
+        for name, kind in KINDS.items()
+        if kind.is_computed or arrays.get(name) is not None
+    ]
+    named = f" ({', '.join(output.labels)})" if output.labels and output.scores is not None else ""
     return f"{' and '.join(parts)}{named}"

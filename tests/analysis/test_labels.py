@@ -94,7 +94,7 @@ def test_spans_keep_the_rules(case: tuple[Output, Rules]) -> None:
         assert span.score_mean <= span.score_max
         assert span.score_max >= np.float32(rules.threshold)
     for before, after in itertools.pairwise(spans):
-        assert after.start_s - before.end_s > rules.merge_s
+        assert after.start_s - before.end_s > (rules.gap_s or 0)
 
 
 @settings(deadline=None)  # a machine may be slow

@@ -84,6 +84,18 @@ def test_a_reader_takes_its_own_version_only(tmp_path: Path, known: int) -> None
     connection.close()
 
 
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_reader_may_take_earlier_versions(tmp_path: Path, version: int) -> None:
+    """From the oldest that it names on; one before is still refused."""
+    connection = opened(tmp_path / "file.sqlite", STEPS[:version])
+    if version < 2:
+        with pytest.raises(VersionError, match="it is of version 1"):
+            check_readable(connection, STEPS, 2)
+    else:
+        check_readable(connection, STEPS, 2)
+    connection.close()
+
+
 def test_tables_without_a_version_are_the_first(tmp_path: Path) -> None:
     """They are not made again."""
     path = tmp_path / "file.sqlite"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
-from sonyc_ml.bundles.sections import Golden, Head, Input
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
 
@@ -36,6 +36,8 @@ FULL = Manifest(
     parameters={"lowest_hz": 50.0},
     pickle={"python": "3.11.2", "dill": "0.4.1", "numpy": "2.2.0"},
     golden=Golden("a.golden.npz", 0.01, 0.99, 0.1),
+    detections=Detections(threshold=0.3, thresholds={"dog, barking": 0.9}, merge_s=False),
+    keep=Keep(scores="top-k", top_k=3, score_dtype="float16"),
     metadata=Metadata(domains=("environmental",), short_description="Dogs and sirens ♫", tags=("dogs",)),
     quantisation=Quantisation("int8", "a-quantiser 1.0", "b 1.0.0", "2" * 64, 4096, 3, 100, 7, 3, 0.99, agreement=1.0),
 )

@@ -22,7 +22,7 @@ from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.outputs.output import Output
 from tests.conftest import examples, write_recording
-from tests.support import networks
+from tests.support import layers, networks
 
 MEGABYTE = 1 << 20
 
@@ -179,6 +179,26 @@ def test_a_copy_has_its_own_provenance(tiny_bundle: Path, tmp_path: Path) -> Non
     assert n_computed() == 1
     (written,) = sonyc_ml.iter_outputs(tmp_path / "out.npz")
     assert same(written, plain.embed_file(other))
+
+
+def test_detections_are_kept_with_their_rules(tmp_path: Path) -> None:
+    """What was detected is kept with the rest of an output, and other rules have entries of their own."""
+    path = write_recording(tmp_path / "a.wav", 3)
+    bundle = tmp_path / "models" / "a.tflite"
+    bundle.parent.mkdir()
+    bundle.write_bytes(layers.scoring((1, 64, 51, 1), 2))
+    make_bundle(bundle, input_kind="log_mel", outputs={"scores": 0}, labels=("dog", "siren"))
+    cache = OutputCache(MEGABYTE)
+    found = []
+    for _ in range(2):
+        for threshold in (0.0, 1.0):
+            rules = {"threshold": threshold}
+            output = load_model(bundle, cache=cache, detections=rules).embed_file(path)
+            assert same(output, load_model(bundle, detections=rules).embed_file(path))
+            found.append(output.detections)
+    assert (cache.hits, cache.misses) == (2, 2)
+    assert found[:2] == found[2:]
+    assert [bool(detections) for detections in found[:2]] == [True, False]
 
 
 def test_a_recording_that_changes_is_computed(tiny_bundle: Path, tmp_path: Path) -> None:

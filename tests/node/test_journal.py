@@ -733,7 +733,9 @@ def test_a_journal_of_the_last_version_is_gone_on_with(tmp_path: Path) -> None:
 
 def test_a_journal_without_a_version_is_the_first(tmp_path: Path) -> None:
     """Its tables are those of the first version: it is gone on with, and has a number then."""
-    path = filled(tmp_path)
+    path = tmp_path / FILE_NAME
+    row = ("INSERT INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s) VALUES (?, ?, ?, ?, ?, ?)",)
+    make_file(path, JOURNAL_1, [(*row, (b"a.wav", 1, 2, "done", 3.0, 4.0))])
     _set_version(path, 0)
     with closing(Journal(tmp_path)) as journal:
         assert list(journal.entries()) != []
@@ -887,7 +889,7 @@ def test_a_journal_that_is_no_file_is_damage(kind: str, tmp_path: Path) -> None:
 
 def test_spaces_and_comments_do_not_make_another_schema(tmp_path: Path) -> None:
     """A journal whose tables were written down with other comments, by an older version, is read."""
-    script = "\n".join(line.split("--")[0].replace("    ", "  ") for line in STEPS[0].splitlines())
+    script = "\n".join(line.split("--")[0].replace("    ", "  ") for line in "".join(STEPS).splitlines())
     with closing(sqlite3.connect(tmp_path / FILE_NAME)) as raw:
         raw.executescript(f"{script} PRAGMA user_version = {VERSION}")
     with closing(Journal(tmp_path)) as journal:

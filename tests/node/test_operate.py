@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,15 @@ from sonyc_ml.cli.node_text import audit_text, explain_text, listing_text, statu
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.node.facts import Facts, ReloadFacts
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
+from sonyc_ml.node.journal.pauses import N_PAUSES, pauses_of
+from sonyc_ml.node.journal.rebuild import summary_of
 from sonyc_ml.node.operate import forget, reload, retry
 from sonyc_ml.node.operate import status as answers
 from sonyc_ml.node.operate.audit import audit, find_gaps
 from sonyc_ml.node.operate.explain import explain
 from sonyc_ml.node.operate.listing import listing
 from sonyc_ml.node.operate.status import Answer, status
+from tests.support.outputs import PROVENANCE
 
 NOW_S = 1_700_000_000.0  # 2023-11-14T22:13:20+00:00
 DAY_S = 86400.0
@@ -458,6 +463,39 @@ def test_gaps(node: Node) -> None:
     assert [gap["seconds"] for gap in node.audit(gap_s=59)["gaps"]] == [60.0, 61.0]
 
 
+def test_what_a_triggered_recorder_left_out_is_a_gap(node: Node) -> None:
+    """Within a recording as between two: it adds no seconds, also compacted, and goes with the row."""
+    node.run()
+    segments = json.dumps([[0, 441_000], [4_410_000, 441_000], [4_895_100, 441_000]])  # 10 s, at 0, 100 and 111 s
+    provenance = replace(
+        PROVENANCE, recording="t.wav", segments=segments, n_elapsed=8_820_000, start_time=iso(NOW_S - 1000)
+    )
+    identity = node.add("t.wav", "pending")
+    node.journal.finish(identity, summary_of(provenance))
+    node.add("b.wav", "done", NOW_S - 795, 795.0)
+    answer = node.audit()
+    assert [(gap["start"], gap["seconds"]) for gap in answer["gaps"]] == [
+        (iso(NOW_S - 990), 90.0),
+        (iso(NOW_S - 879), 84.0),
+    ]
+    assert answer["embedded"]["seconds"] == 30 + 795
+    assert [gap["seconds"] for gap in node.audit(gap_s=0.5)["gaps"]] == [90.0, 1.0, 84.0]
+    node.journal.compact(NOW_S + 1, lambda name: name == "t.wav")
+    assert [row[-1] for row in node.journal.days("")] == [30.0]
+    assert node.journal.connection.execute("SELECT count(*) FROM pauses").fetchone() == (0,)
+
+
+def test_many_pauses_are_kept_to_a_bound() -> None:
+    """Of a day of triggers the longest are kept, in their order."""
+    starts = [n * (n + 99) * 44_100 for n in range(1100)]
+    segments = json.dumps([[start, 44_100] for start in starts])
+    provenance = replace(PROVENANCE, segments=segments, n_elapsed=starts[-1] + 44_100)
+    pauses = pauses_of(provenance)
+    assert len(pauses) == N_PAUSES
+    assert pauses[-1][1] == starts[-1] / 44_100
+    assert list(pauses) == sorted(pauses)
+
+
 def test_gaps_at_the_edges(node: Node) -> None:
     """From the begin of the span if the history goes back so far; up to now."""
     node.run()
@@ -603,6 +641,8 @@ def test_what_was_replaced_and_embedded_is_not_counted_as_quarantined(node: Node
     node.add("a.wav", "done", NOW_S - 100)
     counts = node.journal.reasons()
     assert (sum(counts["quarantined"].values()), sum(counts["done"].values())) == (1, 2)
+    assert [entry["name"] for entry in listing(node.journal)["entries"]] == ["b.wav"]
+    assert [entry["name"] for entry in listing(node.journal, ("quarantined",))["entries"]] == ["a.wav", "b.wav"]
 
 
 @pytest.mark.parametrize("name", ["a b.wav", "-rf.wav", "sub/$HOME `x`.wav", "it's.wav"])

@@ -135,9 +135,9 @@ def test_labels_are_stored_with_their_scores(tmp_path: Path) -> None:
 
 
 def test_the_likeliest_label() -> None:
-    """It is the one with the highest mean over all windows; without labels or scores there is none."""
+    """It is the one with the highest score of any window; without labels or scores there is none."""
     scores = np.array([[0.9, 0.5], [0.0, 0.75]], np.float32)
-    assert replace(an_output(), scores=scores, labels=("dog", "siren")).likeliest() == "siren 0.62"
+    assert replace(an_output(), scores=scores, labels=("dog", "siren")).likeliest() == "dog 0.90"
     assert replace(an_output(), scores=scores).likeliest() == ""
     assert replace(an_output(), labels=("dog", "siren")).likeliest() == ""
 

@@ -13,8 +13,15 @@ from typing import Any
 
 from sonyc_ml.base.human import names_in, shown
 from sonyc_ml.cli.bundle import publish, quantise
-from sonyc_ml.cli.flags import add_trust_owner, parse_outputs, until_reader_leaves
-from sonyc_ml.errors import SonycMLWarning, UserMistakes
+from sonyc_ml.cli.flags import (
+    add_keep_flags,
+    add_trust_owner,
+    keep_parameters,
+    parse_outputs,
+    parse_thresholds,
+    until_reader_leaves,
+)
+from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
 
 OK = 0
 
@@ -90,6 +97,40 @@ def _add_make(actions: Any) -> None:
         ("--tolerance-scores", "how far scores may be off (default 0.05)"),
     ):
         make.add_argument(flag, type=float, metavar="X", help=text)
+    _add_detections(make)
+
+
+def _add_detections(make: argparse.ArgumentParser) -> None:
+    flags = make.add_argument_group("detections, and what outputs keep")
+    flags.add_argument(
+        "--threshold",
+        metavar="X,LABEL=X,…",
+        help="detect classes from this score on, and single classes from their own (default: no detections)",
+    )
+    flags.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one per line")
+    flags.add_argument("--detect-top-k", type=int, metavar="K", help="only the K highest classes of each window")
+    flags.add_argument("--merge", type=float, metavar="SECONDS", help="merge detections no further apart (default 0)")
+    flags.add_argument("--no-merge", action="store_true", help="each window is a detection of its own")
+    flags.add_argument("--min-duration", type=float, metavar="SECONDS", help="leave out shorter ones (default 0)")
+    flags.add_argument(
+        "--cool-down", type=float, metavar="SECONDS", help="leave out those that follow sooner (default 0)"
+    )
+    add_keep_flags(flags)
+
+
+def _detections(parsed: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of detections, by the keys of the manifest."""
+    found = parse_thresholds(parsed.threshold, "--threshold") if parsed.threshold is not None else {}
+    if parsed.no_merge and parsed.merge is not None:
+        raise ConfigError("--merge and --no-merge exclude each other; give one of them")
+    given = {
+        "classes": names_in(parsed.classes) or None,
+        "top_k": parsed.detect_top_k,
+        "merge_s": False if parsed.no_merge else parsed.merge,
+        "min_duration_s": parsed.min_duration,
+        "cool_down_s": parsed.cool_down,
+    }
+    return found | {name: value for name, value in given.items() if value is not None}
 
 
 def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -123,6 +164,8 @@ def _make(parsed: argparse.Namespace) -> int:
             head=parsed.head,
             labels=names_in(parsed.labels),
             tolerances={name: value for name, value in tolerances.items() if value is not None},
+            detections=_detections(parsed),
+            keep=keep_parameters(parsed),
             **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
         )
         if metadata is not None:

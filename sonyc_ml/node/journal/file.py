@@ -57,10 +57,49 @@ CREATE TABLE days (                         -- what was compacted away, by the d
 ) WITHOUT ROWID;
 CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """,
+    """
+CREATE TABLE heard (                        -- of a recording that is done, the classes with the highest scores
+    name BLOB NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL,
+    label TEXT NOT NULL,
+    at_s REAL NOT NULL,                     -- when it was heard best, since 1970
+    score_max REAL NOT NULL,
+    start_s REAL NOT NULL,                  -- since the recording's first sample
+    end_s REAL NOT NULL,
+    PRIMARY KEY (name, mtime_ns, n_bytes, label)
+) WITHOUT ROWID;
+CREATE INDEX heard_at ON heard (label, at_s);
+CREATE TRIGGER dropped AFTER DELETE ON recordings BEGIN
+    DELETE FROM heard WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+CREATE TRIGGER touched AFTER UPDATE OF mtime_ns ON recordings BEGIN
+    UPDATE heard SET mtime_ns = new.mtime_ns
+        WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+""",
+    """
+CREATE TABLE pauses (                       -- of a triggered recording that is done, what was not recorded
+    name BLOB NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    n_bytes INTEGER NOT NULL,
+    start_s REAL NOT NULL,                  -- since the recording's first sample
+    end_s REAL NOT NULL,
+    PRIMARY KEY (name, mtime_ns, n_bytes, start_s)
+) WITHOUT ROWID;
+CREATE TRIGGER dropped_pauses AFTER DELETE ON recordings BEGIN
+    DELETE FROM pauses WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+CREATE TRIGGER touched_pauses AFTER UPDATE OF mtime_ns ON recordings BEGIN
+    UPDATE pauses SET mtime_ns = new.mtime_ns
+        WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
+END;
+""",
 )
 VERSION = len(STEPS)
+OLDEST_READ = 1  # by those who only ask: what later versions have, they ask for where it is there
 
-TABLES = ("recordings", "days", "facts")
+TABLES = ("recordings", "days", "facts", "heard", "pauses")
 # Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
 DOUBTFUL = (
     "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
@@ -80,6 +119,11 @@ END;
 
 OTHER_VERSION = "install that version, or move the file away: it is made again from the folder and the outputs"
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether the file has a table: one of an earlier version, opened to read, has not all of them."""
+    return bool(connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (name,)).fetchone())
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -140,7 +184,7 @@ def _connect_as(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=BUSY_S)
     try:
         connection.execute("PRAGMA query_only = ON")
-        sqlite.check_readable(connection, STEPS)
+        sqlite.check_readable(connection, STEPS, OLDEST_READ)
         connection.execute("SELECT count(*) FROM facts").fetchone()
     except BaseException:
         connection.close()

@@ -28,7 +28,10 @@ from typing import Any
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.journal.days import add_to_day
 from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
+from sonyc_ml.node.journal.heard import write_heard
+from sonyc_ml.node.journal.pauses import write_pauses
 from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Entry, JournalView, OutputSummary, Recorded, key
 
 __all__ = ["STATES", "Entry", "Journal", "OutputSummary", "Recorded", "open_journal"]
@@ -45,6 +48,10 @@ ON CONFLICT DO UPDATE SET state = 'pending', reason = '', detail = '', found_s =
     changed_s = excluded.changed_s, due_s = 0, n_attempts = 0, n_failures = 0, fate = ''
     WHERE state = 'shed' AND reason = 'vanished'
 """
+FINISH = (
+    "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
+    "salvaged = ?, changed_s = ?"
+)
 
 
 class Journal(JournalView):
@@ -169,24 +176,27 @@ class Journal(JournalView):
 
     def finish(self, identity: Identity, output: OutputSummary) -> None:
         """Its output is published."""
-        self._change(
-            identity,
-            "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
-            "salvaged = ?, changed_s = ?",
-            *_columns(output),
-            self._clock(),
-        )
+        with self.transaction():
+            self._change(identity, FINISH, *output.columns, self._clock())
+            self._describe(key(identity), output)
 
     def adopt(self, published: Iterable[tuple[Identity, OutputSummary]]) -> int:
         """Take up recordings whose outputs were found, as done; returns how many were not known yet."""
-        now = self._clock()
-        rows = ((*key(identity), now, now, *_columns(output)) for identity, output in published)
+        now, n_new = self._clock(), 0
         with self.transaction():
-            return self.connection.executemany(
-                "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, "
-                "duration_s, hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
-                rows,
-            ).rowcount
+            for identity, output in published:
+                row = key(identity)
+                n_new += self.connection.execute(
+                    "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, "
+                    "duration_s, hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
+                    (*row, now, now, *output.columns),
+                ).rowcount
+                self._describe(row, output)
+        return n_new
+
+    def _describe(self, row: tuple[bytes, int, int], output: OutputSummary) -> None:
+        write_heard(self.connection, row, output.heard, output.start_s)
+        write_pauses(self.connection, row, output.pauses)
 
     def quarantine(self, identity: Identity, reason: str, detail: str) -> None:
         """It cannot be embedded."""
@@ -287,18 +297,8 @@ class Journal(JournalView):
                 last = os.fsencode(entries[-1].identity.name)
                 for entry in entries:
                     if entry.fate or is_gone(entry.identity.name):
-                        self._drop(entry)
+                        add_to_day(self.connection, entry)
                         n_dropped += 1
-
-    def _drop(self, entry: Entry) -> None:
-        began_s = entry.identity.mtime_s if entry.start_s is None else entry.start_s
-        day = time.strftime("%Y-%m-%d", time.gmtime(began_s))
-        self.connection.execute(
-            "INSERT INTO days VALUES (?, ?, ?, ?, 1, ?) ON CONFLICT DO UPDATE SET "
-            "n_recordings = n_recordings + 1, duration_s = duration_s + excluded.duration_s",
-            (day, entry.state, entry.reason, int(entry.salvaged), entry.duration_s or 0.0),
-        )
-        self.connection.execute(f"DELETE FROM recordings {THIS}", key(entry.identity))
 
     def _end(
         self,
@@ -339,10 +339,6 @@ def open_journal(folder: Path, clock: Callable[[], float] = time.time) -> Journa
         logger.error("%s; it is made again from the folder and the outputs", error)
         set_aside(folder)
         return Journal(folder, clock=clock)
-
-
-def _columns(output: OutputSummary) -> tuple[float | None, float, float, int]:
-    return output.start_s, output.duration_s, output.hop_size_s, int(output.salvaged)
 
 
 def _utf8(text: str) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import OutputNameError
+from sonyc_ml.node.journal.heard import best_heard
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
-from sonyc_ml.outputs.files import find_output, read_provenance
+from sonyc_ml.node.journal.pauses import pauses_of
+from sonyc_ml.outputs.detections import Detection
+from sonyc_ml.outputs.files import find_output, read_heard, read_provenance
 from sonyc_ml.outputs.output import Provenance
 
 logger = logging.getLogger(__name__)
@@ -71,26 +74,31 @@ def _find(
             if provenance is None:
                 continue
             identity = _identity(provenance)
-            if _is_done(identity, bundle_folders, output_format):
-                yield identity, summary_of(provenance)
+            outputs = _outputs_of(identity, bundle_folders, output_format)
+            if outputs:
+                yield identity, summary_of(provenance, map(read_heard, outputs))
 
 
-def _is_done(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> bool:
-    """Whether every bundle's output of a recording is there."""
+def _outputs_of(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> list[Path]:
+    """Every bundle's output of a recording; none where one is not there."""
     try:
-        return all(find_output(identity, folder, output_format) for folder in bundle_folders)
+        paths = [find_output(identity, folder, output_format) for folder in bundle_folders]
     except OutputNameError as error:  # a file that came from elsewhere
         logger.warning("an output is left out: %s", error)
-        return False
+        return []
+    there = [path for path in paths if path is not None]
+    return there if len(there) == len(paths) else []
 
 
-def summary_of(provenance: Provenance) -> OutputSummary:
-    """What the journal keeps of an output, by where that comes from."""
+def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | None] = ()) -> OutputSummary:
+    """What the journal keeps of an output, by where that comes from, and of the detections of every bundle."""
     return OutputSummary(
         start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
         duration_s=provenance.duration_s,
         hop_size_s=provenance.hop_size_s,
         salvaged=provenance.salvaged,
+        heard=best_heard(found),
+        pauses=pauses_of(provenance),
     )
 
 

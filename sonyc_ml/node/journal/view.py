@@ -15,6 +15,8 @@ from sonyc_ml.base.names import checked_name
 from sonyc_ml.errors import JournalDamagedError, OutputNameError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import store_errors
+from sonyc_ml.node.journal.heard import Heard
+from sonyc_ml.node.journal.pauses import Span, find_pauses
 
 STATES = ("pending", "done", "quarantined", "shed")
 COMPLETE = "complete"  # a row of the facts table that is the journal's own
@@ -76,6 +78,7 @@ class Recorded(NamedTuple):
     start_s: float | None
     duration_s: float | None
     mtime_s: float
+    pauses: tuple[Span, ...] = ()
 
 
 FIELDS = tuple(entry.name for entry in fields(Entry) if entry.name != "identity")
@@ -90,6 +93,13 @@ class OutputSummary:
     duration_s: float
     hop_size_s: float
     salvaged: bool = False
+    heard: tuple[Heard, ...] = ()
+    pauses: tuple[Span, ...] = ()
+
+    @property
+    def columns(self) -> tuple[float | None, float, float, int]:
+        """Those of the table of recordings."""
+        return self.start_s, self.duration_s, self.hop_size_s, int(self.salvaged)
 
 
 class JournalView:
@@ -202,23 +212,28 @@ class JournalView:
             ).fetchone()[0]
         return found
 
-    def latest(self, states: Sequence[str], n: int | None = None, *, since_s: float = 0.0) -> list[Entry]:
-        """What came into one of some states since a time, the latest first."""
+    def latest(
+        self, states: Sequence[str], n: int | None = None, *, since_s: float = 0.0, with_replaced: bool = True
+    ) -> list[Entry]:
+        """What came into one of some states since a time, the latest first; what was replaced too, or not."""
         these = ", ".join("?" * len(states))
         return self._entries(
-            f"WHERE state IN ({these}) AND changed_s >= ? ORDER BY changed_s DESC, name LIMIT ?",
-            (*states, since_s, -1 if n is None else n),
+            f"WHERE state IN ({these}) AND changed_s >= ? AND (? OR NOT ({REPLACED})) ORDER BY changed_s DESC, name "
+            "LIMIT ?",
+            (*states, since_s, with_replaced, -1 if n is None else n),
         )
 
     def recorded(self, since_s: float, until_s: float) -> Iterator[Recorded]:
         """Yield what was recorded in a span, or reaches into it; where the start is not known, by the file's time."""
+        pauses = find_pauses(self)
         with store_errors(self.path):
-            for state, reason, salvaged, start_s, duration_s, mtime_ns in self.connection.execute(
-                "SELECT state, reason, salvaged, start_s, duration_s, mtime_ns FROM recordings "
+            for name, n_bytes, state, reason, salvaged, start_s, duration_s, mtime_ns in self.connection.execute(
+                "SELECT name, n_bytes, state, reason, salvaged, start_s, duration_s, mtime_ns FROM recordings "
                 "WHERE coalesce(start_s, mtime_ns * 1e-9) < ? AND coalesce(start_s + duration_s, mtime_ns * 1e-9) >= ?",
                 (until_s, since_s),
             ):
-                yield Recorded(state, reason, bool(salvaged), start_s, duration_s, mtime_ns * 1e-9)
+                of_this = tuple(pauses.get((name, mtime_ns, n_bytes), ()))
+                yield Recorded(state, reason, bool(salvaged), start_s, duration_s, mtime_ns * 1e-9, of_this)
 
     def begins_s(self) -> float | None:
         """When the oldest recording began that is known by itself, not by its day alone (in seconds since 1970)."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import iso, seconds_of
 from sonyc_ml.base.lock import holder
-from sonyc_ml.node.journal.journal import STATES, Journal
+from sonyc_ml.node.journal.journal import STATES, Journal, Recorded
 
 Answer: TypeAlias = dict[str, Any]
 Span: TypeAlias = tuple[float, float]
@@ -41,9 +41,9 @@ def audit(
     -------
     dict
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
-        ``pending``: how many recordings and seconds, and of how many recordings the length is not known (they add no
-        seconds); ``gaps``, each with how many recordings of unknown length may lie in it. A gap before the first
-        recording is only listed where the history is ``whole``: where it reaches back to the span's begin.
+        ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
+        ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
+        something out. A gap before the first recording is only listed where the history is ``whole``.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
@@ -129,12 +129,25 @@ def _recorded(journal: Journal, since_s: float, until_s: float) -> tuple[_Totals
     unmeasured: list[float] = []
     for row in journal.recorded(since_s, until_s):
         if (row.mtime_s if row.start_s is None else row.start_s) >= since_s:
-            totals.add(row.state, row.reason, row.duration_s, salvaged=row.salvaged)
+            totals.add(row.state, row.reason, _recorded_s(row), salvaged=row.salvaged)
         if row.start_s is not None and row.duration_s is not None:
-            covered.append((row.start_s, row.start_s + row.duration_s))
+            covered += _spans(row.start_s, row.duration_s, row.pauses)
         else:
             unmeasured.append(row.mtime_s)
     return totals, covered, unmeasured
+
+
+def _recorded_s(row: Recorded) -> float | None:
+    paused_s = sum(end_s - start_s for start_s, end_s in row.pauses)
+    return None if row.duration_s is None else row.duration_s - paused_s
+
+
+def _spans(start_s: float, duration_s: float, pauses: Sequence[Span]) -> list[Span]:
+    """What a recording covers, in seconds since 1970: all of it but its pauses."""
+    begins_s = [0.0, *(end_s for _, end_s in pauses)]
+    ends_s = [*(begin_s for begin_s, _ in pauses), duration_s]
+    spans = zip(begins_s, ends_s, strict=True)
+    return [(start_s + begin_s, start_s + end_s) for begin_s, end_s in spans if begin_s < end_s or not pauses]
 
 
 def _days(journal: Journal, since_s: float, until_s: float, totals: _Totals) -> Answer:

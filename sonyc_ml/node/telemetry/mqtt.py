@@ -219,15 +219,30 @@ def message(event: OutputPublished | RecordingEnded) -> dict[str, Any]:
             "detail": event.detail,
             "duration_s": event.duration_s,
         }
-    return {
+    said: dict[str, Any] = {
         "recording": event.recording,
         "bundle": event.bundle,
         "start_time": event.start_time,
         "duration_s": event.duration_s,
         "hop_size_s": event.hop_size_s,
         "n_windows": event.n_windows,
-        "scores": {label: round(score, 4) if math.isfinite(score) else None for label, score in event.scores.items()},
+        "scores": {label: _rounded(score) for label, score in event.scores.items()},
+        "highest": [
+            {"label": one.label, "class": one.class_number, "start_s": one.start_s, "score": _rounded(one.score)}
+            for one in event.highest
+        ],
     }
+    if event.detections is not None:
+        said["n_detections"] = event.n_detections
+        said["detections"] = [
+            {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": _rounded(one.score_max)}
+            for one in event.detections
+        ]
+    return said
+
+
+def _rounded(score: float) -> float | None:
+    return round(score, 4) if math.isfinite(score) else None
 
 
 def state_fields(facts: Facts) -> dict[str, Any]:

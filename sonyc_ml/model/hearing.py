@@ -1,0 +1,164 @@
+"""What becomes of a model's scores in an output: detections, and all of them, the highest, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.outputs.detection_arrays import occurring
+from sonyc_ml.outputs.detections import Detector, check_classes, highest_of, label_lookup
+from sonyc_ml.outputs.output import Provenance
+from sonyc_ml.outputs.rules import DetectionRules, Kept
+
+LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hearing:
+    """What outputs have of the scores; the same for all recordings.
+
+    Attributes
+    ----------
+    rules : DetectionRules or None
+        Of detections, where they are asked for.
+    kept : Kept
+    labels : tuple of str
+        Of the bundle; empty where it has none.
+    n_classes : int
+        0 where there are no scores.
+    """
+
+    rules: DetectionRules | None
+    kept: Kept
+    labels: tuple[str, ...]
+    n_classes: int
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What the outputs' provenance says of it; None for what is as it comes."""
+        return {"detections": self.rules and self.rules.recorded(), "keep": self.kept.recorded() or None}
+
+    def begin(self, scratch: Path | None) -> Heard:
+        """Begin a recording.
+
+        Parameters
+        ----------
+        scratch : Path or None
+            A folder for what is too much for memory.
+        """
+        return Heard(self, scratch)
+
+
+def make_hearing(
+    manifest: Manifest | None,
+    labels: tuple[str, ...],
+    n_classes: int,
+    detections: Mapping[str, Any] | None,
+    keep: Mapping[str, Any] | None,
+) -> Hearing:
+    """What a bundle's outputs have of the scores.
+
+    Parameters
+    ----------
+    manifest : Manifest or None
+    labels : tuple of str
+    n_classes : int
+    detections, keep : mapping, optional
+        What is asked for here, by the names of :class:`~sonyc_ml.outputs.rules.DetectionRules` and
+        :class:`~sonyc_ml.outputs.rules.Kept`: each value wins over the manifest's.
+
+    Raises
+    ------
+    ValueError
+        A value cannot be; or there are no scores, or not these classes.
+    """
+    said = manifest.detections.given() if manifest and manifest.detections else {}
+    rules = None
+    if said or detections:
+        if not n_classes:
+            raise ValueError("detections need scores, and the bundle has none; a head gives them")
+        rules = DetectionRules(**{**said, **(detections or {})})
+        try:
+            check_classes(rules, labels or [f"scores_{i}" for i in range(n_classes)])
+        except ValueError as error:
+            raise ValueError(f"detections: the bundle has {error}") from error
+    said = manifest.keep.given() if manifest and manifest.keep else {}
+    return Hearing(rules=rules, kept=Kept(**{**said, **(keep or {})}), labels=labels, n_classes=n_classes)
+
+
+class Heard:
+    """What is heard in one recording, and what is kept of its numbers; to be entered.
+
+    Parameters
+    ----------
+    hearing : Hearing
+    scratch : Path or None
+        See :meth:`Hearing.begin`.
+    """
+
+    def __init__(self, hearing: Hearing, scratch: Path | None) -> None:
+        self._hearing, self._detector = hearing, None
+        self._label = label_lookup(hearing.labels)
+        if hearing.rules is not None:
+            names = tuple(map(self._label, range(hearing.n_classes)))
+            self._detector = Detector(hearing.rules, names, scratch)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._detector is not None:
+            self._detector.__exit__()
+
+    def keep(self, outputs: dict[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """What is kept of the next windows' numbers, by their kind.
+
+        Raises
+        ------
+        ValueError
+            A number is too large for the dtype that is asked for.
+        StoreError
+            `scratch` cannot hold what is found.
+        """
+        scores, kept = outputs.get("scores"), self._hearing.kept
+        if self._detector is not None and scores is not None:
+            self._detector.add(scores)
+        if scores is not None and kept.scores != "all":
+            outputs = {kind: array for kind, array in outputs.items() if kind != "scores"}
+            if kept.scores == "top-k":
+                outputs["top_classes"], outputs["top_scores"] = highest_of(scores, kept.top_k)
+        dtypes = {"embedding": kept.embedding_dtype, "scores": kept.score_dtype, "top_scores": kept.score_dtype}
+        return {kind: _half(array, kind) if dtypes.get(kind) == "float16" else array for kind, array in outputs.items()}
+
+    def fields(self, timestamps: npt.NDArray[np.float64], outputs: dict[str, Any], made: Provenance) -> dict[str, Any]:
+        """Everything of an output but its provenance, by the names of :class:`~sonyc_ml.outputs.output.Output`.
+
+        Parameters
+        ----------
+        timestamps : np.ndarray [shape=(n_windows,), dtype=float64]
+        outputs : dict of str to np.ndarray
+            All that :meth:`keep` gave.
+        made : Provenance
+            Of the output.
+        """
+        fields: dict[str, Any] = {"timestamps": timestamps, **outputs, "labels": self._hearing.labels}
+        if self._detector is not None:
+            fields["detections"] = self._detector.detections(timestamps, made.window_size_s, made.duration_s)
+        if self._hearing.n_classes and "scores" not in outputs:
+            is_named = bool(self._hearing.labels)
+            found = occurring(self._label, outputs.get("top_classes"), fields.get("detections"))
+            fields["labels"], fields["label_numbers"] = found if is_named else ((), ())
+        return fields
+
+
+def _half(array: npt.NDArray[Any], kind: str) -> npt.NDArray[np.float16]:
+    largest = float(np.abs(array).max(initial=0))
+    if largest > LARGEST_FLOAT16:
+        raise ValueError(f"{kind} has values up to {largest:g}, and float16 ends at {LARGEST_FLOAT16:g}: use float32")
+    return array.astype(np.float16)

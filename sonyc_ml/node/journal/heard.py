@@ -1,0 +1,125 @@
+"""What was heard in each recording, as the journal keeps it: of each class once, where it was heard best."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import JournalDamagedError
+from sonyc_ml.node.journal.file import has_table, store_errors
+from sonyc_ml.outputs.names import split_label
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from sonyc_ml.node.journal.view import JournalView
+    from sonyc_ml.outputs.detections import Detection
+
+N_HEARD = 10  # classes of a recording, those with the highest scores
+# Every label once, without looking at every row.
+LABELS = """
+WITH RECURSIVE known (label) AS (
+    SELECT min(label) FROM heard UNION ALL
+    SELECT (SELECT min(heard.label) FROM heard WHERE heard.label > known.label) FROM known WHERE label IS NOT NULL
+) SELECT label FROM known WHERE label IS NOT NULL
+"""
+
+
+class Heard(NamedTuple):
+    """A class, where it was heard best in a recording; see :class:`~sonyc_ml.outputs.detections.Detection`."""
+
+    label: str
+    score_max: float
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class HeardIn:
+    """A class, and the recording that it was heard in.
+
+    Attributes
+    ----------
+    identity : Identity
+        Of the recording.
+    heard : Heard
+    at_s : float
+        When it began (in seconds since 1970); when the file was changed, where nobody knows.
+    """
+
+    identity: Identity
+    heard: Heard
+    at_s: float
+
+
+def best_heard(found: Iterable[Sequence[Detection] | None], n: int = N_HEARD) -> tuple[Heard, ...]:
+    """Of the detections of a recording by several bundles, the highest of each class, of at most so many classes."""
+    best: dict[str, Heard] = {}
+    detections = (one for some in found for one in some or ())
+    for one in sorted(detections, key=lambda one: (-one.score_max, one.start_s)):
+        best.setdefault(one.label, Heard(one.label, one.score_max, one.start_s, one.end_s))
+    return tuple(best.values())[:n]
+
+
+def write_heard(
+    connection: sqlite3.Connection, row: tuple[bytes, int, int], heard: Iterable[Heard], began_s: float | None
+) -> None:
+    """Keep what was heard in a recording, and nothing else of it; for a transaction of the journal.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    row : tuple
+        The recording's primary key.
+    heard : iterable of Heard
+    began_s : float or None
+        When it began (in seconds since 1970).
+    """
+    connection.execute("DELETE FROM heard WHERE name = ? AND mtime_ns = ? AND n_bytes = ?", row)
+    rows = [(*row, one.label, row[1] * 1e-9 if began_s is None else began_s + one.start_s, *one[1:]) for one in heard]
+    connection.executemany("INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+
+
+def heard_labels(journal: JournalView) -> list[str]:
+    """Every label that was heard in a recording which the journal knows, in their order."""
+    with store_errors(journal.path):
+        if not has_table(journal.connection, "heard"):
+            return []
+        return [label for (label,) in journal.connection.execute(LABELS)]
+
+
+def matching(labels: Iterable[str], wanted: str) -> list[str]:
+    """The labels that are meant: of this name, or this scientific or common name, in capitals or not."""
+    wanted = wanted.casefold()
+    return [label for label in labels if wanted in {name.casefold() for name in (label, *split_label(label))}]
+
+
+def find_heard(
+    journal: JournalView, labels: Sequence[str], *, since_s: float = 0.0, limit: int | None = None
+) -> list[HeardIn]:
+    """Where some classes were heard since a time, the latest first, at most so many; what is done alone.
+
+    Raises
+    ------
+    StoreError, JournalDamagedError
+    """
+    if not labels:
+        return []
+    these = ", ".join("?" * len(labels))
+    with store_errors(journal.path):
+        rows = journal.connection.execute(
+            "SELECT h.name, h.mtime_ns, h.n_bytes, h.label, h.score_max, h.start_s, h.end_s, h.at_s FROM heard AS h "
+            "JOIN recordings AS r ON r.name = h.name AND r.mtime_ns = h.mtime_ns AND r.n_bytes = h.n_bytes "
+            f"WHERE h.label IN ({these}) AND h.at_s >= ? AND r.state = 'done' ORDER BY h.at_s DESC, h.name LIMIT ?",
+            (*labels, since_s, -1 if limit is None else limit),
+        ).fetchall()
+    try:
+        return [
+            HeardIn(Identity(os.fsdecode(name), n_bytes, mtime_ns), Heard(*heard), at_s)
+            for name, mtime_ns, n_bytes, *heard, at_s in rows
+        ]
+    except (ValueError, TypeError) as error:
+        raise JournalDamagedError(f"the journal {journal.path} is damaged: {error}") from error
