@@ -10,6 +10,10 @@
     outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has
     model.process_file("a.wav", "a.npz")  # the same, written to a file; memory does not grow with the recording
     table = sonyc_ml.read_embeddings("outputs/").to_pandas()
+    heard = sonyc_ml.read_detections("outputs/").to_pandas()  # where detections were asked for
+
+    model = sonyc_ml.load_waveform_model("models/NAME.tflite")  # of a bundle that turns sound into tracks
+    tracks = model.separate(y, sr)  # each (n_channels, n_samples), by its name
 
 What can go wrong is in `sonyc_ml.errors`. The command ``sonyc-ml --help`` lists what there is for the shell.
 """
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.cache import OutputCache
     from sonyc_ml.model.loading import load_model
+    from sonyc_ml.model.waveform import WaveformModel
+    from sonyc_ml.model.waveform.loading import load_waveform_model
     from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
@@ -34,10 +40,12 @@ __all__ = [
     "OutputCache",
     "PCMModel",
     "SpecModel",
+    "WaveformModel",
     "errors",
     "get_features",
     "iter_outputs",
     "load_model",
+    "load_waveform_model",
     "read_detections",
     "read_embeddings",
     "read_recording",
@@ -47,9 +55,11 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "OutputCache": "model.cache",
+    "WaveformModel": "model.waveform",
     "get_features": "features",
     "iter_outputs": "outputs.reading",
     "load_model": "model.loading",
+    "load_waveform_model": "model.waveform.loading",
     "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",

@@ -15,10 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sonyc_ml.features import (
+    PRESETS,
     LogMel,
     PCMWindows,
     WindowExtractor,
     frame,
+    frame_from_start,
     get_features,
     mel_filterbank,
     n_resampled,
@@ -235,6 +237,31 @@ def test_windows_are_whole_and_lie_in_the_middle(n_samples: int, window_length: 
     assert framing.starts().tolist() == [i * hop_length - framing.lead for i in range(framing.n_windows)]
 
 
+@given(
+    n_samples=st.integers(1, 100_000),
+    window_length=LENGTHS,
+    hop_length=LENGTHS,
+    lead=st.integers(0, 4000),
+    shortest=st.none() | st.integers(1, 5000),
+)
+def test_windows_from_the_start_hold_what_is_asked(
+    n_samples: int, window_length: int, hop_length: int, lead: int, shortest: int | None
+) -> None:
+    """From the start on, as few windows as hold every sample, or every window that holds so many; one at least."""
+    lead = min(lead, window_length - 1)
+    framing = frame_from_start(n_samples, window_length, hop_length, lead, shortest)
+    starts = framing.starts().tolist()
+    assert starts == [i * hop_length - lead for i in range(framing.n_windows)]
+    following = starts[-1] + hop_length
+    if shortest is None:
+        assert starts[-1] < n_samples
+        assert starts[-1] + window_length >= n_samples or following >= n_samples
+        assert framing.n_windows == 1 or starts[-2] + window_length < n_samples
+    else:
+        assert n_samples - following < shortest
+        assert framing.n_windows == 1 or n_samples - starts[-1] >= shortest
+
+
 @given(n_samples=st.integers(1, 5000), window_length=st.integers(1, 600), hop_length=st.integers(1, 600))
 def test_every_sample_is_seen_where_windows_overlap(n_samples: int, window_length: int, hop_length: int) -> None:
     """Where the hop is no longer than the window, every sample lies in at least one window."""
@@ -288,7 +315,31 @@ def test_blocks_give_the_features_of_the_whole(cuts: list[int], hop_size: float 
     assert_blocks_equal_whole(LogMel(), LONG_8K, RATE, cuts, hop_size)
 
 
-@pytest.mark.parametrize("res_type", ["kaiser_best", pytest.param("soxr_hq", marks=needs("soxr"))])
+BLOCKED: list[dict[str, Any]] = [
+    {"center": False, "layout": "time_first"},
+    {"center": False, "win_length": 480, "win_pad": "end", "window": "hamming", "power": 2},
+    {"pad_mode": "reflect", "mel_scale": "slaney", "mel_norm": "none"},
+    {"mel_scale": "none", "log": "ln", "log_offset": 0.01, "flat": True},
+    {"n_mfcc": 13, "power": 2, "normalise": "mean_variance"},
+    {"normalise": "min_max", "align": "start"},
+    {"preset": "sonyc_published"},
+    {"preset": "yamnet", "target_sr": 8000, "fmax": 3900.0},
+    {"preset": "micro_speech"},
+    {"align": "start", "lead_s": 0.3, "shortest_s": 0.5},
+]
+
+
+@pytest.mark.parametrize("parameters", BLOCKED, ids=str)
+@examples(5)
+@given(cuts=CUTS, hop_size=st.sampled_from([None, 0.13, 2.5]))
+def test_blocks_give_the_features_of_the_whole_for_every_family(
+    parameters: dict[str, Any], cuts: list[int], hop_size: float | None
+) -> None:
+    """Whatever the family and wherever windows begin, blocks of any size make no difference of a bit."""
+    assert_blocks_equal_whole(LogMel(**parameters), LONG_8K, RATE, cuts, hop_size)
+
+
+@pytest.mark.parametrize("res_type", ["kaiser_best", "sinc", pytest.param("soxr_hq", marks=needs("soxr"))])
 @STREAM_SETTINGS
 @given(cuts=CUTS)
 def test_blocks_of_resampled_recordings_give_the_features_of_the_whole(res_type: str, cuts: list[int]) -> None:
@@ -355,7 +406,32 @@ def test_an_extractor_serves_recordings_of_different_rates() -> None:
         ({"n_mels": None}, "n_mels must be a number above 0, not None"),
         ({"fmax": 5000}, "0 <= fmin < fmax <= half of target_sr must hold"),
         ({"fmin": 4000}, "0 <= fmin < fmax <= half of target_sr must hold"),
-        ({"res_type": "soxr_lq"}, "res_type 'soxr_lq' is not known; use one of kaiser_best, soxr_vhq"),
+        ({"layout": "bands_first"}, "layout must be one of mels_first, time_first, not 'bands_first'"),
+        ({"center": 0}, "center must be one of True, False, not 0"),
+        ({"power": 3}, "power must be one of 1, 2, not 3"),
+        ({"power": True}, "power must be one of 1, 2, not True"),
+        ({"win_length": 2048}, "win_length must be at most n_fft, 1024, not 2048"),
+        ({"win_length": 0}, "win_length must be a number above 0, not 0"),
+        ({"n_mfcc": 65}, "n_mfcc must be at most the number of bands, 64, not 65"),
+        ({"amin": 0}, "amin or log_offset must be above 0: silence has no logarithm"),
+        ({"amin": -1}, "amin must be 0 or more, not -1"),
+        ({"ref": "loudest"}, "ref must be a number above 0, not 'loudest'"),
+        ({"top_db": -1}, "top_db must be a number above 0, not -1"),
+        ({"log": "ln", "top_db": 60}, "top_db is of levels in dB (log of 10log10 or 20log10), not of log='ln'"),
+        ({"std": 0}, "std must be a number above 0, not 0"),
+        ({"mean": math.nan}, "mean must be a number, not nan"),
+        ({"mel_sr": 1000, "fmax": 600}, "0 <= fmin < fmax <= half of mel_sr must hold"),
+        ({"pad_mode": "reflect", "duration": 0.05}, "pad_mode='reflect' needs windows of more than half a frame"),
+        ({"mel_scale": "none", "fmin": 1.0, "fmax": 2.0}, "no bin of the FFT lies from fmin, 1.0 Hz, to fmax, 2.0 Hz"),
+        ({"front_end": "micro"}, "front_end='micro' goes with center=False, win_pad='end' and front_end, pcan, layout"),
+        ({"preset": "micro_speech", "log": "ln"}, "not with log"),
+        ({"preset": "micro_speech", "n_fft": 1024}, "n_fft of the integer front end must be 8, 32, 128, 512 or 2048"),
+        ({"align": "end"}, "align must be one of middle, start, not 'end'"),
+        ({"lead_s": 0.5}, "lead_s and shortest_s are of windows that begin at the start: give align='start' too"),
+        ({"align": "start", "lead_s": 1.0}, "lead_s must be shorter than a window of 1 s, not 1.0"),
+        ({"align": "start", "shortest_s": 1.1}, "shortest_s must be at most a window of 1 s, not 1.1"),
+        ({"preset": "yam"}, "preset must be one of sonyc_published, yamnet, mlperf_kws, micro_speech, not 'yam'"),
+        ({"res_type": "soxr_lq"}, "res_type 'soxr_lq' is not known; use one of kaiser_best, sinc, soxr_vhq"),
     ],
     ids=str,
 )
@@ -363,6 +439,38 @@ def test_parameters_that_cannot_be_meant_are_refused(parameters: dict[str, Any],
     """A parameter that cannot be meant raises ValueError and is named."""
     with pytest.raises(ValueError, match=re.escape(sentence)):
         LogMel(**parameters)
+
+
+def test_a_parameter_that_is_none_is_named() -> None:
+    """A keyword that there is not raises TypeError and is named, with those that there are."""
+    with pytest.raises(TypeError, match=r"LogMel takes no colour; it takes duration, hop_size, .*, mel_scale"):
+        LogMel(colour=1)
+
+
+def test_by_default_only_the_old_parameters_are_told() -> None:
+    """What makes an equal extractor has no new names in it where they are as by default, said or not."""
+    names = ["duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_len", "fmax", "fmin", "res_type"]
+    assert list(LogMel().parameters) == names
+    assert list(LogMel(center=True, power=1, align="middle", top_db=80, mel_norm="slaney").parameters) == names
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_a_presets_extractor_is_made_again_by_its_parameters(preset: str) -> None:
+    """The parameters of an extractor that a preset made are enough without its name, and what is given wins."""
+    extractor, y = LogMel(preset=preset), noise(30_000)
+    again = LogMel(**extractor.parameters)
+    assert "preset" not in extractor.parameters
+    assert repr(again) == repr(extractor)
+    np.testing.assert_array_equal(again(y, 22050), extractor(y, 22050))
+    assert LogMel(preset=preset, hop_size=0.25).hop_size_s == LogMel(1.5, 0.25, preset=preset).hop_size_s == 0.25
+    assert LogMel(preset=preset, mel_hop_len=80).mel_hop_len == 80
+
+
+def test_windows_that_are_all_the_same_are_zero() -> None:
+    """Silence, and what has one level, has no variance to divide by: the features are 0, not NaN."""
+    for normalise in ("min_max", "mean_variance"):
+        assert not LogMel(normalise=normalise)(np.zeros(RATE, np.float32), RATE).any()
+    assert np.isfinite(LogMel(log="none", ref="max", top_db=80)(np.zeros(RATE, np.float32), RATE)).all()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import latency, loading_time, machine
+from scripts.benchmarks import latency, loading_time, machine, resamplers
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
@@ -24,6 +24,7 @@ COMMANDS = {
     "latency": latency.measure,
     "load": loading_time.measure,
     "batch": batches.measure,
+    "resample": resamplers.measure,
 }
 DEFAULT = "road"
 
@@ -60,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_latency(commands)
     _add_load(commands)
     _add_batch(commands)
+    _add_resample(commands)
     return parser
 
 
@@ -107,6 +109,15 @@ def _add_batch(commands: Any) -> None:
     parser.add_argument("--esc10", type=Path, metavar="FOLDER", help="the data set ESC-10, for the probe")
     _add_common(parser, repeats=5, what="rounds of runs that are compared")
     parser.add_argument("--long", action="store_true", help="100,000 recordings instead of 10,000")
+
+
+def _add_resample(commands: Any) -> None:
+    parser = commands.add_parser(
+        "resample",
+        help="how far the resamplers are from the ideal, and what they cost",
+        description="Resample sines and noise between usual rates: distance from the ideal, and processor time.",
+    )
+    _add_common(parser, repeats=7, what="times each resampler is run, of which the fastest counts")
 
 
 def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:

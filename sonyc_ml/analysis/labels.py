@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detections import (
     ROUNDING_S,
@@ -79,7 +81,7 @@ def _rules(output: Output, asked: Asked) -> Rules:
         if isinstance(rules.get(name), str):  # a digest
             raise ConfigError(
                 f"the output of {output.provenance.recording} does not name the {name} of its detections one by one, "
-                f"as they are many ({rules[name]}): give all rules anew, its {name} too"
+                f"as they are many ({rules[name]}): give all rules again, the {name} too"
             )
     return DetectionRules(**rules)
 
@@ -109,7 +111,8 @@ def _chosen(output: Output, detections: Iterable[Detection], asked: Rules | Mapp
         if rules.classes and one.label not in rules.classes:
             continue
         is_long = one.end_s - one.start_s >= rules.min_duration_s - ROUNDING_S
-        if is_long and one.score_max >= rules.thresholds.get(one.label, rules.threshold):
+        threshold = np.float32(rules.thresholds.get(one.label, rules.threshold))  # as scores are: 0.7 is 0.7
+        if is_long and one.score_max >= threshold:
             yield one
 
 

@@ -11,7 +11,7 @@ from sonyc_ml.bundles.bundle import Bundle, check_description, read_bundle
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.bundles.integrity import quoted, read_plain
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import Golden
+from sonyc_ml.bundles.sections import Golden, Section
 from sonyc_ml.errors import BundleError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.model.interpreter import Interpreter, Tensor
@@ -36,6 +36,7 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
     """
     guards = {name: parameters.pop(name) for name in ("trusted_keys", "trust_owners") if name in parameters}
     parameters.pop("golden", None)  # nothing is proved here
+    reads = parameters.pop("reads", None)
     bundle = read_bundle(path, **guards)
     network = describe_network(bundle.network, parameters.get("backend"))
     manifest = bundle.manifest
@@ -57,6 +58,8 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "labels": list(manifest.labels) if manifest else [],
         "code": [{"what": what, "accepted": digest in bundle.accepted} for digest, what in bundle.code.items()],
         "extractor": extractor,
+        "reads": str(reads or ""),
+        "tracks": list(manifest.waveform.tracks) if manifest and manifest.waveform else [],
     }
 
 
@@ -92,7 +95,11 @@ def render(description: dict[str, Any]) -> str:
     if description["assumed_kind"]:
         rows.append(("taken for", f"{description['assumed_kind']}, by its input; nothing says it (--input-kind)"))
     extractor, head, labels = description["extractor"], description["head"], ", ".join(description["labels"])
-    if "problem" in extractor:
+    if description["reads"]:
+        rows.append(("hears", f"the track {description['reads']}, not the recording itself"))
+    if description["tracks"]:
+        rows.append(("tracks", f"{', '.join(description['tracks'])}: turns sound into them, with sonyc-ml separate"))
+    elif "problem" in extractor:
         rows.append(("extractor", f"none: {extractor['problem']}"))
     else:
         rows += _extractor_rows(extractor)
@@ -254,6 +261,10 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("outputs", ", ".join(f"{kind} from output {number}" for kind, number in manifest.outputs.items())),
         ("head", manifest.head.network if manifest.head else ""),
         ("labels", ", ".join(manifest.labels)),
+        ("tracks", ", ".join(manifest.waveform.tracks) if manifest.waveform else ""),
+        ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),
+        ("detections", _said(manifest.detections)),
+        ("keeps", _said(manifest.keep)),
         ("metadata", _metadata(manifest)),
         ("quantised", _quantisation(manifest)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
@@ -261,6 +272,10 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
     ]
     return "\n".join(f"{name:15} {text}" for name, text in rows if text), json.loads(content)
+
+
+def _said(section: Section | None) -> str:
+    return ", ".join(f"{name} {value}" for name, value in section.given().items()) if section else ""
 
 
 def _metadata(manifest: Manifest) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import functools
 import importlib.metadata
 import importlib.util
@@ -22,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from sonyc_ml import features
+from sonyc_ml.authoring.parameters import add_parameters, value_of
 from sonyc_ml.base.arguments import Parser
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles.bundle import Description
@@ -75,7 +75,7 @@ def export(path: str | Path, **parameters: Any) -> Description:
         The file could not be written; nothing half-written is left.
     """
     extractor = features.LogMel(**parameters)
-    requires = ("numpy",) if extractor.res_type == "kaiser_best" else ("numpy", "soxr")
+    requires = ("numpy", "soxr") if extractor.res_type.startswith("soxr") else ("numpy",)
     description = _description("sonyc_ml.features:LogMel", extractor.parameters, requires, any_python=True)
     content = pickle.dumps(_FromSource(extractor.parameters), protocol=PICKLE_PROTOCOL)
     write_atomically(Path(path), content + description.line())
@@ -166,18 +166,7 @@ def _add_export(commands: Any) -> Parser:
     )
     parser.add_argument("output", metavar="NAME.pkl", type=Path, help="where to write the extractor")
     parser.add_argument("--function", metavar="MODULE:NAME", help="export this function instead of the built-in one")
-    for flag, metavar, text in (
-        ("--duration", "SECONDS", "length of a window (default 1)"),
-        ("--hop-size", "SECONDS", "distance between windows (default 0.1)"),
-        ("--target-sr", "HZ", "sample rate of the spectra (default 8000)"),
-        ("--n-fft", "SAMPLES", "length of a frame (default 1024)"),
-        ("--n-mels", "N", "number of mel bands (default 64)"),
-        ("--mel-hop-len", "SAMPLES", "distance between frames (default 160)"),
-        ("--fmax", "HZ", "highest frequency, or None for half of target_sr (default None)"),
-        ("--fmin", "HZ", "lowest frequency (default 0)"),
-        ("--res-type", "NAME", f"resampler, one of {', '.join(features.RES_TYPES)} (default kaiser_best)"),
-    ):
-        parser.add_argument(flag, metavar=metavar, type=_literal, default=argparse.SUPPRESS, help=text)
+    add_parameters(parser)
     return parser
 
 
@@ -186,14 +175,6 @@ def _export(parsed: argparse.Namespace, others: list[str]) -> Description:
     if parsed.function:
         return export_function(parsed.output, parsed.function, **keywords, **_keywords(others))
     return export(parsed.output, **keywords)
-
-
-def _literal(text: str) -> Any:
-    """``0.1``, ``None``, ``True``, ``[1, 2]``; anything else is a string."""
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 def _keywords(others: list[str]) -> dict[str, Any]:
@@ -205,7 +186,7 @@ def _keywords(others: list[str]) -> dict[str, Any]:
         name = flag.removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or not name.isidentifier() or not (equals or remaining):
             raise ValueError(f"keywords are given as --name=value, not {flag!r}")
-        keywords[name] = _literal(value if equals else remaining.pop(0))
+        keywords[name] = value_of(value if equals else remaining.pop(0))
     return keywords
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from sonyc_ml.authoring.hub_card import MARK, model_card
 from sonyc_ml.authoring.make import make_bundle
+from sonyc_ml.authoring.waveform import Recipe, make_waveform_bundle
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import EFFECT_TYPES, MAX_LONG, MAX_SHORT, Metadata
@@ -115,7 +116,9 @@ def audacity_metadata(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
         texts[key] = getattr(said, key) or _cut(manifest.description, largest)
         if not getattr(said, key) and texts[key].endswith("…"):
             notes.append(f"{METADATA}: {key} is the beginning of the description; metadata.{key} may say it better")
-    effect_type = said.effect_type or (EFFECT_TYPES[0] if manifest.labels or "scores" in manifest.outputs else "")
+    effect_type, tracks = said.effect_type, manifest.waveform.tracks if manifest.waveform else ()
+    if not effect_type and (tracks or manifest.labels or "scores" in manifest.outputs):
+        effect_type = EFFECT_TYPES[1 if tracks else 0]
     missing = [key for key, value in (("domains", said.domains), ("effect_type", effect_type)) if not value]
     if missing:
         notes.append(f"{METADATA}: the manifest says nothing of {' and '.join(missing)} (metadata.{missing[0]})")
@@ -124,7 +127,7 @@ def audacity_metadata(manifest: Manifest) -> tuple[dict[str, Any], list[str]]:
         "domains": list(said.domains),
         **texts,
         "tags": list(said.tags),
-        "labels": list(said.labels or manifest.labels),
+        "labels": list(said.labels or manifest.labels or tracks),
         "effect_type": effect_type,
         "multichannel": said.multichannel,
     }
@@ -147,13 +150,14 @@ def save_model(
         The content of a ``.tflite`` file, or where it is.
     metadata : mapping or Metadata
         See :class:`sonyc_ml.bundles.about.Metadata`. Its sample rate is that of the windows, its labels are those of
-        the scores; for ``waveform-to-labels`` the network's only output is the scores.
+        the scores, or names of tracks; for ``waveform-to-labels`` the network's only output is the scores.
     folder : str or Path
         Is made where it is not there.
     name : str
         Of the bundle; where not given that of the network's file, or ``model``.
     **parameters
-        Those of :func:`sonyc_ml.authoring.make.make_bundle`; they win.
+        Those of :func:`sonyc_ml.authoring.make.make_bundle`; for ``waveform-to-waveform`` those of
+        :class:`sonyc_ml.authoring.waveform.Recipe`. They win.
 
     Returns
     -------
@@ -176,11 +180,23 @@ def save_model(
     return path.with_name(f"{manifest.name}.tflite")
 
 
+def _checked(metadata: Mapping[str, Any] | Metadata) -> Metadata:
+    said = metadata if isinstance(metadata, Metadata) else build(Metadata, metadata, "metadata.")
+    if said.effect_type == EFFECT_TYPES[1] and not (said.sample_rate and said.labels):
+        raise ValueError(
+            f"metadata.sample_rate and metadata.labels must say the rate and the tracks of {EFFECT_TYPES[1]}"
+        )
+    return said
+
+
 def _made(path: Path, network: bytes, said: Metadata, parameters: Mapping[str, Any]) -> Manifest:
     was_there = path.exists()
     write_atomically(path, network)
     try:
-        made = make_bundle(path, **_defaults(said, path, parameters))
+        if said.effect_type == EFFECT_TYPES[1]:
+            made = _make_tracks(path, said, parameters)
+        else:
+            made = make_bundle(path, **_defaults(said, path, parameters))
         return add_metadata(path.with_name(f"{made.name}.tflite"), said)
     except Exception:
         if not was_there:
@@ -188,14 +204,13 @@ def _made(path: Path, network: bytes, said: Metadata, parameters: Mapping[str, A
         raise
 
 
-def _checked(metadata: Mapping[str, Any] | Metadata) -> Metadata:
-    said = metadata if isinstance(metadata, Metadata) else build(Metadata, metadata, "metadata.")
-    if said.effect_type == EFFECT_TYPES[1]:
-        raise ValueError(
-            f"metadata.effect_type is {EFFECT_TYPES[1]}, and a network that gives sound is made a bundle otherwise; "
-            "metadata can be added to its manifest then"
-        )
-    return said
+def _make_tracks(path: Path, said: Metadata, parameters: Mapping[str, Any]) -> Manifest:
+    """Make the bundle of a network that turns sound into tracks: its labels are their names."""
+    texts = {"description": said.long_description or said.short_description}
+    texts |= {name: parameters[name] for name in ("version", "description", "licence") if name in parameters}
+    recipe = {name: value for name, value in parameters.items() if name not in ("version", "description", "licence")}
+    recipe = {"sample_rate": said.sample_rate or 0, "tracks": said.labels, **recipe}
+    return make_waveform_bundle(path, Recipe(**recipe), **texts)
 
 
 def _defaults(said: Metadata, path: Path, given: Mapping[str, Any]) -> dict[str, Any]:

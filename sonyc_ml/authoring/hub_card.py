@@ -68,13 +68,14 @@ def _front_matter(manifest: Manifest) -> str:
     """YAML, of which JSON's strings and lists are a part."""
     licence = manifest.licence.lower()
     has_scores = bool(manifest.labels or manifest.head or "scores" in manifest.outputs)
+    task = "audio-classification" if has_scores else "feature-extraction"
     domains = manifest.metadata.domains if manifest.metadata else ()
     tags = manifest.metadata.tags if manifest.metadata else ()
     table: dict[str, Any] = {
         "license": licence if licence in LICENCES else "other" if licence else "unknown",
         **({"license_name": manifest.licence} if licence and licence not in LICENCES else {}),
         "library_name": "sonyc-ml",
-        "pipeline_tag": "audio-classification" if has_scores else "feature-extraction",
+        "pipeline_tag": "audio-to-audio" if manifest.waveform else task,
         "tags": list(dict.fromkeys(["tflite", "audio", *domains, *tags])),
     }
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in table.items())
@@ -83,22 +84,25 @@ def _front_matter(manifest: Manifest) -> str:
 
 def _use(bundle: Bundle, hub_id: str) -> str:
     address = f"hf://{hub_id}@REVISION" if hub_id else bundle.path.name
+    has_tracks = bundle.manifest is not None and bundle.manifest.waveform is not None
+    load, use = ("load_waveform_model", "separate") if has_tracks else ("load_model", "get_outputs")
     lines = [
         "```python",
         "import sonyc_ml",
         "",
-        f"model = sonyc_ml.load_model({json.dumps(address, ensure_ascii=False)})",
+        f"model = sonyc_ml.{load}({json.dumps(address, ensure_ascii=False)})",
         'y, sr = sonyc_ml.read_recording("a.wav")',
-        "outputs = model.get_outputs(y, sr)",
+        f"outputs = model.{use}(y, sr)",
         "```",
     ]
     text = ["\n".join(lines)]
     if hub_id:
         text.append("`REVISION` is the full revision, 40 hexadecimal digits, as the hub shows it under History.")
-    command = f"sonyc-ml embed recordings/ --model {quoted(Path(bundle.path.name))} --output embeddings/"
+    verb, output = ("separate", "tracks/") if has_tracks else ("embed", "embeddings/")
+    command = f"sonyc-ml {verb} recordings/ --model {quoted(Path(bundle.path.name))} --output {output}"
     text.append(f"Or with the files in this folder: `{command}`.")
     if bundle.code:
-        what = "a class of its author's package" if bundle.manifest and bundle.manifest.class_ else "a pickle"
+        what = "a class of its author's package" if bundle.manifest and bundle.manifest.foreign_class else "a pickle"
         text.append(
             f"It holds code ({what}), which runs only after you have accepted it: `sonyc-ml bundle trust`. Do that "
             "only if you trust its author."
@@ -110,7 +114,8 @@ def _facts(manifest: Manifest) -> Iterator[str]:
     rate = f"{manifest.sample_rate:,} Hz" if manifest.sample_rate else "the rate of the recording"
     yield f"reads {manifest.input.kind} at {rate}: windows of {manifest.window_size_s:g} s"
     yield f"every {manifest.hop_size_s:g} s, unless you say otherwise"
-    yield f"gives {', '.join([*manifest.outputs, *(['scores'] if manifest.head else [])])}"
+    given = manifest.waveform.tracks if manifest.waveform else manifest.outputs
+    yield f"gives {', '.join([*given, *(['scores'] if manifest.head else [])])}"
     if manifest.golden:
         yield "has a golden vector, by which each machine proves that it computes the same numbers"
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from sonyc_ml.errors import ConfigError, StoreError
 
 STATE_FOLDER = ".sonyc-ml"  # beside the outputs: where journal, ledger and locks lie unless another is named
-DAEMON, BATCH = "daemon", "batch"
+DAEMON, BATCH, SEPARATION = "daemon", "batch", "separation"
 FILE_NAME = f"{DAEMON}.lock"
-DOES = {DAEMON: "keeps the journal", BATCH: "embeds into the folder whose state is"}
+DOES = {
+    DAEMON: "keeps the journal",
+    BATCH: "embeds into the folder whose state is",
+    SEPARATION: "writes tracks into the folder whose state is",
+}
 PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
 
 
@@ -24,7 +28,7 @@ class Lock:
     ----------
     folder : Path
         Where the journal or the ledger lies.
-    kind : {"daemon", "batch"}
+    kind : {"daemon", "batch", "separation"}
         Of process: there may be one of each.
 
     Raises

@@ -1,4 +1,4 @@
-"""What happens in a batch, for those who show it."""
+"""What happens in a batch, or in a separation, for those who show it."""
 
 from __future__ import annotations
 
@@ -132,5 +132,75 @@ class BatchEnded:
     start_time_doubts: Mapping[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingSeparated:
+    """The tracks of a recording are on the disk.
+
+    Attributes
+    ----------
+    recording : str
+    outputs : tuple of str
+        Paths of the tracks.
+    duration_s, elapsed_s : float
+        Length of the recording, and how long the work took (in seconds).
+    n_saturated : int
+        Samples of all tracks that were louder than PCM can be.
+    largest_difference : float
+        How far the sum of tracks and remainder is off the recording, at most; 0 without a remainder.
+    marks : tuple of str
+        What is out of the ordinary with it; see :attr:`sonyc_ml.outputs.output.Provenance.marks`.
+    """
+
+    kind: ClassVar[str] = "separated"
+    recording: str
+    outputs: tuple[str, ...]
+    duration_s: float
+    elapsed_s: float
+    n_saturated: int
+    largest_difference: float
+    marks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SeparationEnded:
+    """Every recording was gone through.
+
+    Attributes
+    ----------
+    n_separated, n_kept, n_failed : int
+    sound_s, elapsed_s : float
+        How much sound was separated, and how long that took (in seconds).
+    n_saturated : int
+        Samples of tracks that were louder than PCM can be, of those that were kept too.
+    n_with_saturated : int
+        Recordings that have such samples.
+    largest_difference : float
+        How far a sum of tracks and remainder is off its recording, at most.
+    n_tracks_left_out : int
+        Tracks of earlier runs that lie among the recordings.
+    n_outdated : int
+        Tracks beside those that were wanted, which were made of another state of a recording or in another way.
+    skipped : mapping of str to int
+        Sound files of kinds that are not read, by the ending of their names.
+    marks : mapping of str to int
+        Of those separated, how many have each mark.
+    """
+
+    kind: ClassVar[str] = "ended"
+    n_separated: int
+    n_kept: int
+    n_failed: int
+    sound_s: float
+    elapsed_s: float
+    n_saturated: int = 0
+    n_with_saturated: int = 0
+    largest_difference: float = 0.0
+    n_tracks_left_out: int = 0
+    n_outdated: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed
 BatchEvent: TypeAlias = BatchBegun | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded
+SeparationEvent: TypeAlias = BatchBegun | RecordingSeparated | RecordingKept | RecordingFailed | SeparationEnded

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from sonyc_ml.features import PRESETS, with_preset
+
 MAX_SAMPLE_RATE = 10_000_000  # Hz
 MAX_SECONDS = 3600.0
 MIN_HOP_S = 0.0005
@@ -21,6 +23,11 @@ LARGEST: Mapping[str, float] = {
     "mel_hop_len": 1 << 24,
     "fmin": MAX_SAMPLE_RATE,
     "fmax": MAX_SAMPLE_RATE,
+    "mel_sr": MAX_SAMPLE_RATE,
+    "win_length": 1 << 20,
+    "n_mfcc": 1 << 14,
+    "lead_s": MAX_SECONDS,
+    "shortest_s": MAX_SECONDS,
 }
 DEFAULTS: Mapping[str, float] = {"target_sr": 8000, "duration": 1.0, "n_fft": 1024, "n_mels": 64, "mel_hop_len": 160}
 
@@ -38,6 +45,8 @@ def check_numbers(parameters: Mapping[str, Any]) -> None:
     ValueError
         Says which, and what is allowed.
     """
+    if parameters.get("preset") in tuple(PRESETS):
+        parameters = with_preset(parameters)
     for name, largest in LARGEST.items():
         value = parameters.get(name)
         if isinstance(value, (int, float)) and abs(value) > largest:

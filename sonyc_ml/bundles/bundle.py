@@ -113,8 +113,8 @@ class Bundle:
         found: dict[str, str] = {}
         if self.pickle is not None and not is_own_extractor(self.pickle):
             found[hashlib.sha256(self.pickle).hexdigest()] = str(self.pickle_path)
-        if self.manifest is not None and self.manifest.class_:
-            found[self.sha256] = f"the class {self.manifest.class_} of {self.path.with_suffix('.json')}"
+        if self.manifest is not None and (name := self.manifest.foreign_class):
+            found[self.sha256] = f"the class {name} of {self.path.with_suffix('.json')}"
         return found
 
     def check_accepted(self, content: bytes | None = None) -> None:

@@ -14,7 +14,11 @@ from sonyc_ml.base.strict import open_npz
 from sonyc_ml.bundles.sections import LARGEST_TOLERANCE, LOWEST_COSINE, USUAL_COSINE, USUAL_SCORES, Golden
 from sonyc_ml.errors import BundleMismatchError
 
+GOLDEN_CHOICES = ("once", "always", "never")  # when a golden vector is checked
 REFERENCE = "_reference"  # behind the name of an output: what the reference kernels give
+TRACK = "track_"  # before the name of a track
+WHAT = "this machine does not compute what the bundle's golden vector says"
+ADVICE = "use the Python, runtime and kernels it was made with, or make the bundle again here"
 
 MAX_BYTES = 1 << 28  # of all arrays: it is a short signal
 MAX_SIGNAL_S, MAX_SAMPLE_RATE = 60, 10_000_000
@@ -62,8 +66,8 @@ def pack(
     return content.getvalue()
 
 
-def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
-    """The arrays of a golden vector.
+def unpack(content: bytes, source: str, *, needed: tuple[str, ...] = ("features",)) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of a golden vector; it must hold those `needed` beside its signal.
 
     Raises
     ------
@@ -76,7 +80,7 @@ def unpack(content: bytes, source: str) -> dict[str, npt.NDArray[Any]]:
             named = {name: arrays[name] for name in arrays.files}
     except Exception as error:  # a damaged file fails in a dozen ways
         raise BundleMismatchError(f"{source} is not an .npz of arrays: {error}") from error
-    missing = {"y", "sample_rate", "features"} - set(named)
+    missing = {"y", "sample_rate", *needed} - set(named)
     if missing:
         raise BundleMismatchError(f"{source} is no golden vector: it has no {', '.join(sorted(missing))}")
     for name, array in named.items():
@@ -155,6 +159,52 @@ def default_tolerances(outputs: dict[str, Floats], reference: dict[str, Floats])
     return wider
 
 
+def pack_tracks(y: Floats, sample_rate: int, tracks: dict[str, Floats], reference: dict[str, Floats]) -> bytes:
+    """A golden vector of tracks as the content of its ``.npz``; those of the reference kernels are in it too.
+
+    Parameters
+    ----------
+    y : np.ndarray [shape=(n_samples,), dtype=float32]
+    sample_rate : int
+        Of `y` (in Hz).
+    tracks, reference : dict of str to np.ndarray [shape=(1, n_samples), dtype=float32]
+    """
+    arrays: dict[str, Any] = {"y": y, "sample_rate": np.array(sample_rate)}
+    arrays |= {f"{TRACK}{track}": samples for track, samples in tracks.items()}
+    arrays |= {f"{TRACK}{track}{REFERENCE}": samples for track, samples in reference.items()}
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    return content.getvalue()
+
+
+def compare_tracks(
+    tolerance: float, wanted: dict[str, npt.NDArray[Any]], tracks: dict[str, Floats]
+) -> dict[str, float]:
+    """Compare tracks that were made here with those of a golden vector, of either kind of kernels.
+
+    Returns
+    -------
+    dict of str to float
+        The largest difference of each track (full scale is 1).
+
+    Raises
+    ------
+    BundleMismatchError
+        One is further off than `tolerance`, or is not there; says how far.
+    """
+    found = {}
+    for track, samples in tracks.items():
+        kept = wanted.get(f"{TRACK}{track}")
+        if kept is None or kept.shape != samples.shape:
+            raise BundleMismatchError(f"the golden vector has no track {track} of this length: make the bundle again")
+        found[track] = min(_largest_difference(samples, rows) for rows in _either(wanted, f"{TRACK}{track}"))
+        if not found[track] <= tolerance:
+            raise BundleMismatchError(
+                f"{WHAT}: the track {track} differs by up to {found[track]:.3g}, allowed are {tolerance:g}; {ADVICE}"
+            )
+    return found
+
+
 def _either(wanted: dict[str, npt.NDArray[Any]], kind: str) -> list[npt.NDArray[Any]]:
     reference = wanted.get(f"{kind}{REFERENCE}")
     is_like = reference is not None and reference.shape == wanted[kind].shape
@@ -166,19 +216,17 @@ def _largest_difference(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
 
 
 def _refuse(found: dict[str, float], golden: Golden) -> None:
-    what = "this machine does not compute what the bundle's golden vector says"
-    advice = "use the Python, runtime and kernels it was made with, or make the bundle again here"
     if not found["features_db"] <= golden.features_db:
         raise BundleMismatchError(
-            f"{what}: features differ by up to {found['features_db']:.3g}, allowed are {golden.features_db:g}; {advice}"
+            f"{WHAT}: features differ by up to {found['features_db']:.3g}, allowed are {golden.features_db:g}; {ADVICE}"
         )
     if not found.get("cosine", 1.0) >= golden.cosine:
         raise BundleMismatchError(
-            f"{what}: an embedding's cosine is as low as {found['cosine']:.6f}, allowed is {golden.cosine:g}; {advice}"
+            f"{WHAT}: an embedding's cosine is as low as {found['cosine']:.6f}, allowed is {golden.cosine:g}; {ADVICE}"
         )
     if not found.get("scores", 0.0) <= golden.scores:
         raise BundleMismatchError(
-            f"{what}: scores differ by up to {found['scores']:.3g}, allowed are {golden.scores:g}; {advice}"
+            f"{WHAT}: scores differ by up to {found['scores']:.3g}, allowed are {golden.scores:g}; {ADVICE}"
         )
 
 

@@ -16,8 +16,8 @@ def is_address(path: str | Path) -> bool:
     return f"{path}/".startswith(ADDRESS)
 
 
-def refuse_address(path: Path) -> None:
-    """Refuse an address on the hub where nothing may be fetched.
+def refuse_address(path: Path) -> Path:
+    """Return the path of a node's bundle; an address on the hub is refused, for a node fetches nothing.
 
     Raises
     ------
@@ -25,9 +25,10 @@ def refuse_address(path: Path) -> None:
     """
     if ADDRESS.rstrip("/") in path.parts:  # a relative path has its configuration's folder before it
         raise ValueError(
-            "path is an address on the hub, and a node fetches nothing: load it once with sonyc_ml.load_model "
+            "model.path is an address on the hub, and a node fetches nothing: load it once with sonyc_ml.load_model "
             "elsewhere, and give the node the files"
         )
+    return path
 
 
 def resolve_bundle_path(path: str | Path) -> Path:

@@ -13,13 +13,13 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
 from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section
+from sonyc_ml.bundles.waveform import CLASS, KIND, Waveform
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
 SPARSE = ("metadata", "quantisation")  # sections whose empty keys are left out
-CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,8 @@ class Manifest:
     pickle : dict
         Versions that made the pickle.
     golden : Golden or None
+    waveform : Waveform or None
+        Of networks that turn sound into tracks.
     detections : Detections or None
         Which scores become detections.
     keep : Keep or None
@@ -78,6 +80,7 @@ class Manifest:
     parameters: dict[str, Any] = field(default_factory=dict)
     pickle: dict[str, str] = field(default_factory=dict)
     golden: Golden | None = None
+    waveform: Waveform | None = None
     detections: Detections | None = None
     keep: Keep | None = None
     metadata: Metadata | None = None
@@ -103,10 +106,18 @@ class Manifest:
             if not SHA256.fullmatch(digest):
                 raise ValueError(f"files.{name} must be a SHA-256 in hexadecimal, not {digest!r}")
         head_file, golden_file = self.head.network if self.head else "", self.golden.file if self.golden else ""
-        for what, name in (("head.network", head_file), ("golden.file", golden_file)):
+        stages = [("waveform.stages", stage.network) for stage in self.waveform.stages] if self.waveform else []
+        for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
         (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
+        self._check_waveform()
+
+    def _check_waveform(self) -> None:
+        if (self.input.kind == KIND) != (self.waveform is not None):
+            raise ValueError(f"input.kind {KIND} and the section waveform go together: one of them is missing")
+        if self.waveform is not None and not self.sample_rate:
+            raise ValueError("sample_rate must be that of the networks, which turn sound into tracks, and not 0")
 
     def _check_windows(self) -> None:
         for key in ("sample_rate", "window_size_s", "hop_size_s"):
@@ -123,13 +134,21 @@ class Manifest:
             raise ValueError(f"hop_size_s must be at least {MIN_HOP_S:g}, not {self.hop_size_s!r}")
 
     @property
+    def foreign_class(self) -> str:
+        """The class that it names, where that is code of somebody else's; else empty."""
+        return self.class_ or (self.waveform.foreign_class if self.waveform else "")
+
+    @property
     def version_numbers(self) -> tuple[int, ...]:
         """The version for comparing."""
         return version_numbers(self.version)
 
     def text(self) -> str:
         """The manifest as its file holds it."""
-        table = {key.rstrip("_"): value for key, value in asdict(self).items()}
+        table = asdict(self)
+        if self.waveform is not None:  # most of its keys are left out, where most manifests have all of a section's
+            table["waveform"] = _without_empty(table["waveform"])
+        table = {key.rstrip("_"): value for key, value in table.items()}
         held = {key: getattr(self, key) for key in ("detections", "keep")}
         table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
         for key in SPARSE:
@@ -186,6 +205,13 @@ def _refuse_constant(name: str) -> None:
 def _printable(error: Exception) -> str:
     """A message in one line; keys and values in it are whatever somebody wrote into a file."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
+
+
+def _without_empty(table: Any) -> Any:
+    """A table and those in it by the keys of the file, without what says nothing."""
+    if isinstance(table, dict):
+        return {key.rstrip("_"): _without_empty(value) for key, value in table.items() if _says_something(value)}
+    return [_without_empty(value) for value in table] if isinstance(table, (list, tuple)) else table
 
 
 def _says_something(value: Any) -> bool:

@@ -25,6 +25,7 @@ EARLIER_TEXTS = frozenset(
         "e103efde7b883793cfa81ea137ef055baa57a84f628daae0738de12c108f5ad8",
         "8f41570aaf3ec8009da57d5603d4bcd6aa391d358e90b1f3a43750708a7d78dc",
         "49dc77316adf5b8125784313d26f5515c3a1a5e60271d2e988c3fac867f57f59",
+        "a31f6858edd5da27ef824be0872a853cb2b5b4fb55c50062b97871ef5fddb6e5",
     }
 )
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from sonyc_ml.bundles import waveform
 from sonyc_ml.bundles.bounds import check_numbers
 
 INPUT_KINDS = ("pickled", "log_mel", "pcm")
@@ -16,14 +17,18 @@ USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
 
 @dataclass(frozen=True, slots=True)
 class Input:
-    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters."""
+    """What the network reads: ``pickled`` (features of ``NAME.pkl``), ``log_mel`` or ``pcm`` with their parameters.
+
+    Or ``waveform``: sound, which becomes tracks; see :class:`sonyc_ml.bundles.waveform.Waveform`.
+    """
 
     kind: str
     parameters: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.kind not in INPUT_KINDS:
-            raise ValueError(f"kind must be one of {', '.join(INPUT_KINDS)}, not {self.kind!r}")
+        kinds = (*INPUT_KINDS, waveform.KIND)
+        if self.kind not in kinds:
+            raise ValueError(f"kind must be one of {', '.join(kinds)}, not {self.kind!r}")
         try:
             check_numbers(self.parameters)
         except ValueError as error:

@@ -21,6 +21,7 @@ WOULD_CRASH = os.EX_SOFTWARE  # 70: the unit does not start it again
 COMMANDS = {
     "watch": {"watch": "embed each recording of a folder as it is finished"},
     "embed": {"embed": "embed recordings, folders and archives of them"},
+    "separate": {"separate": "turn recordings into tracks, as without noise or apart by source"},
     "info": {"info": "show what a model reads, writes and needs"},
     "node": {
         "status": "show what the daemon does, and what needs attention",

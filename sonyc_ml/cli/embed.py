@@ -104,11 +104,11 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
 
-    with Progress(parsed) as progress, _signals(), closing(embed_recordings(batch)) as events:
+    with Progress(parsed) as progress, stop_by_signals(), closing(embed_recordings(batch)) as events:
         try:
             for event in events:
                 progress.show(event)
-        except _Stop as stop:
+        except Stop as stop:
             progress.stopped()
             return SIGNALLED + stop.number
         except SonycMLError as error:
@@ -163,7 +163,7 @@ def _sources(parsed: argparse.Namespace) -> Sources:
     return Sources(parsed.inputs, listed, parsed.root)
 
 
-class _Stop(BaseException):
+class Stop(BaseException):
     """A signal asks to stop; not an error of anything that runs."""
 
     def __init__(self, number: int) -> None:
@@ -171,14 +171,14 @@ class _Stop(BaseException):
 
 
 @contextmanager
-def _signals() -> Iterator[None]:
+def stop_by_signals() -> Iterator[None]:
     """Ctrl-C and SIGTERM stop the batch once; a second one ends it as it stands."""
     numbers = (signal.SIGINT, signal.SIGTERM)
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for other in numbers:
             signal.signal(other, signal.SIG_DFL)
-        raise _Stop(number)
+        raise Stop(number)
 
     previous = {number: signal.signal(number, stop) for number in numbers}
     try:

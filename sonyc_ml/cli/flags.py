@@ -51,6 +51,11 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         metavar="KIND=N,…",
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
+    flags.add_argument(
+        "--reads",
+        metavar="NAME.tflite:TRACK",
+        help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
+    )
     _add_runtime_flags(flags)
 
 
@@ -148,6 +153,7 @@ MODEL_FLAGS = (
     "batch_size",
     "backend",
     "reference_kernels",
+    "reads",
 )
 
 

@@ -1,4 +1,4 @@
-"""A batch as it is seen: a bar on a terminal, a line now and then in a log, one event per line for programs."""
+"""A batch or a separation as it is seen: a bar on a terminal, lines in a log, one event per line for programs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,17 @@ from types import TracebackType
 from typing import Any, Self
 
 from sonyc_ml.base.human import count, shown, span
-from sonyc_ml.batch.events import BatchBegun, BatchEnded, BatchEvent, RecordingEmbedded, RecordingFailed, RecordingKept
+from sonyc_ml.batch.events import (
+    BatchBegun,
+    BatchEnded,
+    BatchEvent,
+    RecordingEmbedded,
+    RecordingFailed,
+    RecordingKept,
+    RecordingSeparated,
+    SeparationEnded,
+    SeparationEvent,
+)
 from sonyc_ml.sound.kinds import in_words
 from sonyc_ml.sound.start_time.words import in_words as start_times_in_words
 
@@ -37,10 +47,12 @@ class Progress:
         Recordings whose output is there, and those that failed.
     """
 
+    DONE = "embedded"  # what is done with recordings
+
     def __init__(self, parsed: argparse.Namespace) -> None:
         self._quiet, self._verbose, self._json = parsed.quiet, parsed.verbose, parsed.json
         self._folder = parsed.output
-        self._total = self._n_embedded = self._n_kept = self.n_failed = 0
+        self._total = self._n_done = self._n_kept = self.n_failed = 0
         self._sound_s = 0.0
         self._start_s = self._next_s = time.monotonic()
         self._bar: Any = None
@@ -48,7 +60,7 @@ class Progress:
     @property
     def n_good(self) -> int:
         """How many recordings have their output."""
-        return self._n_embedded + self._n_kept
+        return self._n_done + self._n_kept
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +70,7 @@ class Progress:
     ) -> None:
         self.close()
 
-    def show(self, event: BatchEvent) -> None:
+    def show(self, event: BatchEvent | SeparationEvent) -> None:
         """Show one event."""
         self._count(event)
         if self._json:
@@ -67,14 +79,11 @@ class Progress:
             self._say(f"failed ({event.reason}): {event.detail}")
         elif self._quiet:
             return
-        elif isinstance(event, RecordingEmbedded) and self._verbose:
-            self._say(
-                f"{event.output}  {count(event.n_windows, 'window')}, {event.duration_s:.1f} s in "
-                f"{event.elapsed_s * 1e3:.0f} ms"
-            )
-        elif isinstance(event, BatchEnded):
+        elif isinstance(event, RecordingEmbedded | RecordingSeparated) and self._verbose:
+            self._say(_line(event))
+        elif isinstance(event, BatchEnded | SeparationEnded):
             self.close()
-            self._say(self._summary(event))
+            self._say(self._summary(event) if isinstance(event, BatchEnded) else self._summary_of_tracks(event))
             return
         self._draw()
 
@@ -84,7 +93,7 @@ class Progress:
         if not self._total:
             self._say("stopped before it began")
             return
-        done = f"{count(self._n_embedded)} embedded"
+        done = f"{count(self._n_done)} {self.DONE}"
         self._say(f"stopped: {done}, {self._left():,} left; the same command goes on from there")
 
     def close(self) -> None:
@@ -93,17 +102,17 @@ class Progress:
             self._bar.close()
             self._bar = None
 
-    def _count(self, event: BatchEvent) -> None:
+    def _count(self, event: BatchEvent | SeparationEvent) -> None:
         if isinstance(event, BatchBegun):
             self._total = event.n_recordings
             self._start_s = time.monotonic()
             self._next_s = self._start_s + LINE_S
             if sys.stderr.isatty() and not self._quiet:
                 self._bar = _new_bar(self._total)
-        self._n_embedded += isinstance(event, RecordingEmbedded)
+        self._n_done += isinstance(event, RecordingEmbedded | RecordingSeparated)
         self._n_kept += isinstance(event, RecordingKept)
         self.n_failed += isinstance(event, RecordingFailed)
-        self._sound_s += event.duration_s if isinstance(event, RecordingEmbedded) else 0.0
+        self._sound_s += event.duration_s if isinstance(event, RecordingEmbedded | RecordingSeparated) else 0.0
 
     def _say(self, text: str) -> None:
         """A line that stays, above the bar."""
@@ -125,14 +134,14 @@ class Progress:
             print(", ".join(parts), file=sys.stderr, flush=True)
 
     def _time_left(self, now: float) -> list[str]:
-        n_computed, elapsed_s = self._n_embedded + self.n_failed, now - self._start_s
-        if not self._n_embedded or (elapsed_s <= RATE_S and n_computed * 100 <= self._total):
+        n_computed, elapsed_s = self._n_done + self.n_failed, now - self._start_s
+        if not self._n_done or (elapsed_s <= RATE_S and n_computed * 100 <= self._total):
             return []
         return [f"{span(elapsed_s / n_computed * self._left())} left"]
 
     def _extras(self, now: float) -> list[str]:
         parts = [f"{self.n_failed:,} failed"] if self.n_failed else []
-        if self._n_embedded:
+        if self._n_done:
             speed = self._sound_s / max(now - self._start_s, 1e-9)
             parts += [f"{speed:,.0f} x real time", f"{span(self._sound_s)} of sound"]
         return parts
@@ -154,13 +163,56 @@ class Progress:
         if ended.n_failed:
             parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
         if ended.marks:
-            marks = ", ".join(f"{n:,} {mark}" for mark, n in ended.marks.items())
-            parts.append(f"{marks} (see note and level_dbfs in the outputs)")
+            parts.append(f"{_marks(ended)} (see note and level_dbfs in the outputs)")
         if starts := start_times_in_words(ended.start_time_sources, ended.start_time_doubts, "--start-pattern"):
             parts.append(starts)
         if ended.skipped:
             parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
         return "; ".join(parts)
+
+    def _summary_of_tracks(self, ended: SeparationEnded) -> str:
+        parts = [f"separated {ended.n_separated:,} of {count(self._total)}"]
+        if ended.n_separated:
+            speed = ended.sound_s / max(ended.elapsed_s, 1e-9)
+            parts.append(f"{span(ended.sound_s)} of sound in {span(ended.elapsed_s)}, {speed:,.0f} x real time")
+        if ended.n_kept:
+            parts.append(f"{ended.n_kept:,} were separated already")
+        if ended.n_failed:
+            parts.append(f"{ended.n_failed:,} failed")
+        if ended.n_saturated:
+            parts.append(
+                f"{count(ended.n_saturated, 'sample')} in {count(ended.n_with_saturated)} were too loud for PCM and "
+                "are at full scale (--subtype FLOAT keeps them)"
+            )
+        if ended.largest_difference:
+            parts.append(f"tracks and remainder add up to within {ended.largest_difference:.2g} of full scale")
+        if ended.marks:
+            parts.append(f"{_marks(ended)} (see provenance in the tracks' .json)")
+        if ended.n_outdated:
+            parts.append(f"left as they are, though made in another way than these: {count(ended.n_outdated, 'track')}")
+        if ended.n_tracks_left_out:
+            parts.append(f"left out, since they were made here before: {count(ended.n_tracks_left_out, 'track')}")
+        if ended.skipped:
+            parts.append(f"left out, since they are not read: {in_words(ended.skipped)}")
+        return "; ".join(parts)
+
+
+class SeparationProgress(Progress):
+    """Shows the events of a separation; see :class:`Progress`."""
+
+    DONE = "separated"
+
+
+def _line(event: RecordingEmbedded | RecordingSeparated) -> str:
+    """A recording that is done, in a line."""
+    took = f"{event.duration_s:.1f} s in {event.elapsed_s * 1e3:.0f} ms"
+    if isinstance(event, RecordingEmbedded):
+        return f"{event.output}  {count(event.n_windows, 'window')}, {took}"
+    return f"{', '.join(event.outputs)}  {took}"
+
+
+def _marks(ended: BatchEnded | SeparationEnded) -> str:
+    return ", ".join(f"{n:,} {mark}" for mark, n in ended.marks.items())
 
 
 def _new_bar(total: int) -> Any:

@@ -25,6 +25,7 @@ from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
 from sonyc_ml.outputs.rows import RowsByName
@@ -68,6 +69,7 @@ class Model:
 
     # Makes the extractor, from the keywords of the constructor that are not named below.
     make_extractor: Callable[..., Extractor]
+    found: Mapping[str, Any] = {}  # of those keywords, what the network's shape alone decided
 
     def __init__(
         self,
@@ -99,7 +101,7 @@ class Model:
         self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self._parameters |= self._hearing.recorded
+        self._parameters |= {**self.found, **self._hearing.recorded}
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
@@ -178,6 +180,23 @@ class Model:
             return outputs_of(self, self.cache, self._kernels + self.fingerprint(hop_size), y, sr, hop_size)
         timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
+
+    def get_labels(
+        self, y: Floats, sr: int | None = None, hop_size: float | None = None, **rules: Any
+    ) -> list[Detection]:
+        """Return when each class was heard in samples, by the code that makes labels of outputs.
+
+        Parameters
+        ----------
+        y, sr, hop_size
+            Those of :meth:`get_embedding`.
+        **rules
+            Of :class:`~sonyc_ml.outputs.rules.DetectionRules`, as in ``threshold=0.6``; others are the model's own.
+            Where there are no scores, or no such class, a ValueError says so.
+        """
+        sr = self._rate_of_samples(sr)
+        outputs, duration_s = self.get_outputs(y, sr, hop_size), len(y) / sr
+        return self._hearing.labels_of(outputs, self.extractor.window_size_s, duration_s, rules)
 
     def _rate_of_samples(self, sr: int | None) -> int:
         """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""

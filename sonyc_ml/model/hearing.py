@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.outputs.detection_arrays import occurring
-from sonyc_ml.outputs.detections import Detector, check_classes, highest_of, label_lookup
+from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup
 from sonyc_ml.outputs.output import Provenance
 from sonyc_ml.outputs.rules import DetectionRules, Kept
 
@@ -53,6 +53,32 @@ class Hearing:
             A folder for what is too much for memory.
         """
         return Heard(self, scratch)
+
+    def labels_of(
+        self, outputs: Mapping[str, npt.NDArray[Any]], window_size_s: float, duration_s: float, asked: Mapping[str, Any]
+    ) -> list[Detection]:
+        """When each class was heard.
+
+        Parameters
+        ----------
+        outputs : mapping of str to np.ndarray
+            ``timestamps`` and ``scores``, of all windows.
+        window_size_s, duration_s : float
+            Of a window, and of the sound (in seconds).
+        asked : mapping
+            Rules that win over the model's own, by their names.
+
+        Raises
+        ------
+        ValueError
+            There are no scores, or no class that the rules name.
+        """
+        if "scores" not in outputs:
+            raise ValueError("labels need scores, and the bundle has none; a head gives them")
+        names = self.labels or tuple(map(label_lookup(()), range(self.n_classes)))
+        with Detector(replace(self.rules or DetectionRules(), **asked), names) as detector:
+            detector.add(outputs["scores"])
+            return list(detector.detections(outputs["timestamps"], window_size_s, duration_s))
 
 
 def make_hearing(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import logging
 import math
-import platform
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from inspect import signature
@@ -18,24 +16,23 @@ import numpy as np
 
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
-from sonyc_ml.bundles.golden import compare, unpack
+from sonyc_ml.bundles.golden import GOLDEN_CHOICES, compare, unpack
 from sonyc_ml.bundles.location import resolve_bundle_path
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
-from sonyc_ml.features import LogMel
+from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.cache import OutputCache, make_cache
 from sonyc_ml.model.interpreter import Interpreter
-from sonyc_ml.model.versions import resampler
+from sonyc_ml.model.versions import python_and_processor, resampler
 
 logger = logging.getLogger(__name__)
 
-GOLDEN_CHOICES = ("once", "always", "never")
 
 LOG_MEL = frozenset(signature(LogMel).parameters)
-LOG_MEL_ALONE = LOG_MEL - {"duration", "hop_size", "target_sr", "res_type"}  # keywords of nothing but log-mel features
+LOG_MEL_ALONE = LOG_MEL - frozenset(signature(PCMWindows).parameters)  # keywords of nothing but log-mel features
 
 # Keywords that say how a network runs, and not what it computes: the golden vector holds with any of them.
 RUNNING = frozenset(
@@ -53,6 +50,7 @@ def load_model(
     accepted: Collection[str] = (),
     cache: OutputCache | None = None,
     cache_bytes: int | None = None,
+    reads: str | Path | None = None,
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is.
@@ -74,6 +72,8 @@ def load_model(
         :func:`sonyc_ml.bundles.bundle.read_bundle`.
     cache, cache_bytes : OutputCache or int, optional
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.model.cache.OutputCache`.
+    reads : str or Path, optional
+        ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
     **parameters
         Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
         :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
@@ -112,6 +112,11 @@ def load_model(
     if trusted_keys is not None and bundle.manifest is not None:
         # Only now: a version that does not run here must not stand in the way of the one that did.
         state.remember_version(bundle.manifest.name, bundle.manifest.version)
+    if reads is not None:
+        from sonyc_ml.model.waveform.reading import read_through  # noqa: PLC0415  few bundles hear another's track
+
+        guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
+        model.extractor = read_through(model.extractor, str(reads), golden=golden, **guards)
     model.cache = kept
     return model
 
@@ -136,6 +141,11 @@ def make_described(bundle: Bundle, *, input_kind: str | None = None, **parameter
 def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: Any) -> Model:
     """Build the model of a bundle that was read; see :func:`load_model`."""
     manifest = bundle.manifest
+    if manifest is not None and manifest.waveform is not None and input_kind is None:
+        raise BundleMismatchError(
+            f"{bundle.path} turns sound into tracks ({', '.join(manifest.waveform.tracks)}), not into embeddings: use "
+            "`sonyc-ml separate`, or sonyc_ml.load_waveform_model in Python"
+        )
     if manifest is not None and manifest.class_ and input_kind is None:
         return _make_own_model(bundle, manifest, parameters)
     kind = input_kind or (manifest.input.kind if manifest else "")
@@ -180,21 +190,9 @@ def golden_key(model: Model) -> str:
         kernels,
         f"numpy {np.__version__}",
         resampler(model.extractor.res_type),
-        _python_and_processor(),
+        python_and_processor(),
     )
     return " ".join(parts)
-
-
-def _python_and_processor() -> str:
-    """A card moved to another board is another machine."""
-    known = ("model name", "CPU part", "Features", "flags", "Model")
-    try:
-        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    facts = sorted({line for line in lines if line.startswith(known)})
-    digest = hashlib.sha256("\n".join(facts).encode()).hexdigest()[:12]
-    return f"Python {platform.python_version()} {platform.machine()} {digest}"
 
 
 def check_golden(model: Model) -> dict[str, float]:

@@ -28,8 +28,11 @@ def make_settings(extractor: Extractor, hop_size: float | None, given: Mapping[s
     given : mapping
         Further parameters by their names, None for what was left as it comes.
     """
+    given = {**getattr(extractor, "begins", {}), **given}  # a pickled extractor's too
     names = [name for name in given if given[name] is not None and name not in RECORDED_ELSEWHERE]
     recorded = {name: given[name] for name in names}
+    if reads := getattr(extractor, "reads", None):  # a track, made by another bundle
+        recorded["reads"] = reads
     return {
         "window_size_s": extractor.window_size_s,
         "hop_size_s": extractor.hop_size_s if hop_size is None else hop_size,

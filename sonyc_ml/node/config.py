@@ -21,6 +21,7 @@ from sonyc_ml.sound.start_time import StartTimes
 PATHS = (
     ("model", "path"),
     ("model", "trusted_keys"),
+    ("model", "reads"),
     ("spool", "folder"),
     ("output", "folder"),
     ("retention", "folder"),
@@ -52,10 +53,8 @@ class ModelConfig:
     batch_size: int = 1
     reference_kernels: bool = False
     backend: str | None = None
+    reads: Path | None = None
     detections: Detections | None = None
-
-    def __post_init__(self) -> None:
-        refuse_address(self.path)
 
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
@@ -250,7 +249,7 @@ class Config:
         DetectionRules(**self.detections.given())
         if not self.model:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
-        names = [model.path.stem for model in self.model]
+        names = [refuse_address(model.path).stem for model in self.model]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"model: two bundles are called {name}; their outputs would have the same name")

@@ -268,7 +268,7 @@ class Daemon:
         self._reload_wanted = False
         try:
             wanted = self._reread()
-            config = dataclasses.replace(self._config, model=wanted.model)
+            config = dataclasses.replace(self._config, model=wanted.model, detections=wanted.detections)
             self._bundles.reload(config.model)
         except SonycMLError as error:
             self._reporter.not_reloaded(error)

@@ -143,10 +143,12 @@ def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBu
 
 
 def _files(models: Sequence[ModelConfig]) -> Iterator[tuple[str, int, int, int]]:
-    for settings in models:
+    paths = [settings.path for settings in models]
+    paths += [Path(str(settings.reads).rpartition(":")[0]) for settings in models if settings.reads]
+    for path in paths:
         try:
-            with os.scandir(settings.path.parent) as entries:
-                found = [entry for entry in entries if entry.name.startswith(f"{settings.path.stem}.")]
+            with os.scandir(path.parent) as entries:
+                found = [entry for entry in entries if entry.name.startswith(f"{path.stem}.")]
             for entry in found:
                 status = entry.stat()
                 yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns

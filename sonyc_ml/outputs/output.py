@@ -15,7 +15,7 @@ import numpy.typing as npt
 from sonyc_ml.base.human import count, seconds_of
 from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
-from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 
 FORMAT_VERSION = 1
 N_IN_LINE = 3  # detections in a line of a log
@@ -215,6 +215,7 @@ class Output:
         the recording, so that where they do not fit exactly the first begins a little before it, at a negative time.
     embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
     scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
+        float16 where that was asked for, as in :class:`~sonyc_ml.outputs.rules.Kept`; the embedding too.
     top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
         Where not the scores of all classes are kept: which have the highest, by their columns among all.
     top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
@@ -248,6 +249,10 @@ class Output:
         """The arrays of those kinds of :data:`sonyc_ml.outputs.kinds.KINDS` that the output has, in their order."""
         arrays = {name: getattr(self, name) for name in KINDS}
         return {name: array for name, array in arrays.items() if array is not None}
+
+    def computed(self) -> dict[str, npt.NDArray[Any]]:
+        """Those of :meth:`by_kind` whose rows can be averaged and drawn: what networks compute of each window."""
+        return {name: array for name, array in self.by_kind().items() if name in COMPUTED}
 
     def likeliest(self) -> str:
         """The label with the highest score of any window, as in ``siren 0.83``; empty where there are no labels."""

@@ -43,7 +43,8 @@ class Embeddings:
     top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
         Of outputs that keep the highest scores alone; see :class:`~sonyc_ml.outputs.output.Output`.
     detections : Detections or None
-        What was heard; None where no output has any.
+        What was heard; None where no output has any. One without counts as one in which nothing was heard, which is
+        logged.
     labels : tuple of str
         Of the scores' columns; empty where they have none.
     start_s : np.ndarray [shape=(n_windows,), dtype=float64]
@@ -138,13 +139,18 @@ def read_embeddings(folder: str | Path) -> Embeddings:
     if not outputs:
         raise ConfigError(f"there are no outputs in {folder}")
     _check_alike(outputs, Path(folder))
+    n_without = sum(output.detections is None for output in outputs)
+    if 0 < n_without < len(outputs):
+        logger.warning(
+            "%d of %d outputs in %s have no detections, as if nothing was heard", n_without, len(outputs), folder
+        )
     numbers = np.arange(len(outputs), dtype=np.int32)
     kinds: dict[str, Any] = {
         name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in outputs[0].by_kind()
     }
     return Embeddings(
         labels=() if outputs[0].scores is None else outputs[0].labels,
-        detections=detections_of(outputs) if any(output.detections is not None for output in outputs) else None,
+        detections=detections_of(outputs) if n_without < len(outputs) else None,
         start_s=np.concatenate([output.timestamps for output in outputs]),
         time=np.concatenate([output.times() for output in outputs]),
         number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),

@@ -149,12 +149,22 @@ class FileRecording:
 
     def segment_blocks(self) -> Iterator[tuple[Segment, Iterator[Floats]]]:
         """Yield each stretch without a gap with its :meth:`blocks`, which are to be read before the next stretch."""
+        return self._segments_as(self._mono)
+
+    def segment_frames(self) -> Iterator[tuple[Segment, Iterator[Floats]]]:
+        """Yield each stretch as :meth:`segment_blocks` does, with its channels apart: blocks of `(n_channels, n)`.
+
+        Where one channel was chosen, there is that one alone.
+        """
+        return self._segments_as(self._channels)
+
+    def _segments_as(self, form: Callable[[Floats], Floats]) -> Iterator[tuple[Segment, Iterator[Floats]]]:
         n_before = 0
         for segment in self.segments:
-            yield segment, self._blocks(segment.n_samples, n_before)
+            yield segment, self._blocks(segment.n_samples, n_before, form)
             n_before += segment.n_samples
 
-    def _blocks(self, n_samples: int, n_before: int) -> Iterator[Floats]:
+    def _blocks(self, n_samples: int, n_before: int, form: Callable[[Floats], Floats]) -> Iterator[Floats]:
         length = max(1, BLOCK_LENGTH // self.n_channels)
         n_read = 0
         while n_read < n_samples:
@@ -164,7 +174,7 @@ class FileRecording:
                 reason = f"it ends after {n_found:,} of {self.n_samples:,} samples; it is truncated or damaged"
                 raise failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
-            yield self._mono(frames)
+            yield form(frames)
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:
         """When it begins, as the name, the metadata or the file's time says."""
@@ -217,11 +227,21 @@ class FileRecording:
                 samples = frames.mean(axis=1, dtype=np.float32)
         else:
             samples = np.ascontiguousarray(frames[:, self.channel])
+        self._check(samples)
+        self.levels.add(frames if self.channel is None else frames[:, self.channel], samples)
+        return samples
+
+    def _channels(self, frames: Floats) -> Floats:
+        """The channels apart; levels are those of their mean, as of any recording."""
+        channels = np.ascontiguousarray(frames.T if self.channel is None else frames[:, self.channel][None])
+        self._check(channels)
+        self._mono(frames)
+        return channels
+
+    def _check(self, samples: Floats) -> None:
         if not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):  # NaN is neither
             kind = "samples as large as no sound is" if np.isfinite(samples).all() else "NaN or infinity"
             raise UnreadableRecordingError(f"{self.path}: it holds {kind} among its samples")
-        self.levels.add(frames if self.channel is None else frames[:, self.channel], samples)
-        return samples
 
 
 @contextmanager

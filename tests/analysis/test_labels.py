@@ -260,6 +260,39 @@ def test_one_csv_of_all(folder: Path) -> None:
     assert rows[2]["label"] == "dog\tbig\nloud"
 
 
+BIRD = "Turdus merula_Eurasian Blackbird"
+
+
+def test_birdnets_csv(tmp_path: Path) -> None:
+    """The columns that BirdNET-Analyzer and birda write, with both names of a class, a file for each recording."""
+    outputs = [heard("night/a.wav", [[0.9, 0.1], [0.9, 0.75]], labels=(BIRD, "siren"), hop_size_s=1.0)]
+    outputs.append(heard("b.wav", [[0.1, 0.1]], labels=(BIRD, "siren")))
+    assert write_labels(outputs, {"merge_s": False}, "birdnet", tmp_path) == (2, 3)
+    assert (tmp_path / "night" / "a.wav.BirdNET.results.csv").read_text().splitlines() == [
+        "Start (s),End (s),Scientific name,Common name,Confidence,File",
+        "0.0,1.0,Turdus merula,Eurasian Blackbird,0.9000,night/a.wav",
+        "1.0,2.0,Turdus merula,Eurasian Blackbird,0.9000,night/a.wav",
+        "1.0,2.0,siren,siren,0.7500,night/a.wav",
+    ]
+    assert len((tmp_path / "b.wav.BirdNET.results.csv").read_text().splitlines()) == 1
+
+
+def test_kaleidoscopes_csv(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """One table of all recordings, whose columns name folder and file apart; to a folder as to the terminal."""
+    outputs = [heard("night/12/a.wav", [[0.9, 0.1], [0.9, 0.1]], labels=(BIRD, "siren"), hop_size_s=1.0)]
+    outputs.append(heard("b.wav", [[0.1, 0.6]], labels=(BIRD, "siren")))
+    assert write_labels(outputs, None, "kaleidoscope", tmp_path) == (2, 2)
+    lines = [
+        "INDIR,FOLDER,IN FILE,OFFSET,DURATION,TOP1MATCH,scientific_name,common_name,confidence",
+        ",night/12,a.wav,0.0,2.0,Eurasian Blackbird,Turdus merula,Eurasian Blackbird,0.9000",
+        ",,b.wav,0.0,1.0,siren,siren,siren,0.6000",
+    ]
+    assert (tmp_path / "kaleidoscope.csv").read_text().splitlines() == lines
+    write_output(outputs[0], tmp_path / "a.wav.npz")
+    assert main(["labels", str(tmp_path / "a.wav.npz"), "--format", "kaleidoscope"]) == 0
+    assert capfdbinary.readouterr().out.decode().splitlines() == lines[:2]
+
+
 def test_a_time_that_nobody_knows_is_empty(tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
     """Where the recording's beginning is not known, neither is the label's; a time without a zone is UTC."""
     for name, start_time in (("a.wav", ""), ("b.wav", "2026-11-21T10:00:00")):

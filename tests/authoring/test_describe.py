@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from sonyc_ml.authoring import export as exporter
-from sonyc_ml.authoring.describe import describe, render
+from sonyc_ml.authoring.describe import card, describe, render
 from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.errors import BundleError, BundleIntegrityError
 from tests.conftest import require_shared, vouch
-from tests.support import networks
+from tests.support import networks, waveforms
 from tests.support.networks import Spec
 
 HAS_XNNPACK = find_spec("ai_edge_litert") is not None  # tflite-runtime's has no delegate for what is quantised
@@ -61,6 +61,8 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "code": [],
         "inputs": [plain_tensor("features", [1, 64, 51, 1])],
         "outputs": [plain_tensor("embedding", [1, 5])],
+        "reads": "",
+        "tracks": [],
     }
     assert extractor == {
         "model": "SpecModel",
@@ -268,7 +270,7 @@ def test_yamnet_is_described() -> None:
     shown = rows(render(describe(path, outputs={"scores": 0}, target_sr=16000)))
     assert (shown["model"], shown["scores"], shown["sample rate"]) == ("PCMModel", "output 0", "16000 Hz")
     assert (shown["output 0"], shown["output 1"]) == ("Identity [1, 521] float32", "Identity_1 [96, 64] float32")
-    assert shown["window, hop"] == "0.975 s, 0.1 s"
+    assert shown["window, hop"] == "0.975 s, 0.975 s"
 
 
 def test_a_head_is_described(tmp_path: Path) -> None:
@@ -278,3 +280,13 @@ def test_a_head_is_described(tmp_path: Path) -> None:
     assert shown["input"] == "input [1, 256] float32"
     assert shown["output 0"] == "Identity [1, 8] float32"
     assert shown["extractor"].startswith("none: ")
+
+
+def test_tracks_are_described(tiny: Path, tmp_path: Path) -> None:
+    """What turns sound into tracks says which, as a model and as a card, and a model says which track it hears."""
+    path = waveforms.make(tmp_path / "two.tflite", networks.scaling(80, 0.5, 2), tracks=("soft", "loud"))
+    assert describe(path)["tracks"] == ["soft", "loud"]
+    assert "tracks          soft, loud: turns sound into them" in render(describe(path))
+    assert "tracks          soft, loud" in card(path)[0]
+    heard = render(describe(tiny, n_mels=64, reads=f"{path}:soft"))
+    assert f"hears           the track {path}:soft, not the recording itself" in heard

@@ -276,7 +276,7 @@ def test_a_network_with_metadata_is_a_bundle(tmp_path: Path, kind: str) -> None:
             r"metadata\.short_descripton is not a known key; did you mean metadata\.short_desc",
         ),
         ({"multichannel": "no"}, r"metadata\.multichannel must be true or false"),
-        ({"effect_type": "waveform-to-waveform"}, "a network that gives sound is made a bundle otherwise"),
+        ({"effect_type": "waveform-to-waveform", "labels": []}, "must say the rate and the tracks"),
     ],
 )
 def test_metadata_are_checked_first(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -284,6 +284,23 @@ def test_metadata_are_checked_first(tmp_path: Path, change: dict[str, Any], mess
     with pytest.raises(ValueError, match=message):
         save_model(NETWORK, SPEC | change, tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
+
+
+def test_a_network_that_gives_sound_is_a_bundle(tmp_path: Path) -> None:
+    """For waveform-to-waveform the labels are the tracks' names; card and metadata.json say what it is."""
+    network = networks.reshaping(Spec((1, 512)), Spec((1, 512)))
+    metadata = {"sample_rate": 8000, "labels": ["quieter"], "effect_type": "waveform-to-waveform"}
+    path = save_model(network, metadata, tmp_path / "saved", name="a", licence="CC0-1.0")
+    y = np.random.default_rng(0).normal(0, 0.1, 4000).astype(np.float32)
+    tracks = sonyc_ml.load_waveform_model(tmp_path / "saved").separate(y, 8000)
+    assert list(tracks) == ["quieter"]
+    assert np.abs(tracks["quieter"] - y).max() < 1e-5
+    publish(path, tmp_path / "hub")
+    found = json.loads((tmp_path / "hub" / "metadata.json").read_text())
+    assert (found["labels"], found["effect_type"]) == (["quieter"], "waveform-to-waveform")
+    card = (tmp_path / "hub" / "README.md").read_text()
+    assert front_matter(card)["pipeline_tag"] == "audio-to-audio"
+    assert "load_waveform_model(" in card
 
 
 def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:

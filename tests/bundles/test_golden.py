@@ -16,9 +16,9 @@ import pytest
 
 from sonyc_ml.authoring import make as maker
 from sonyc_ml.bundles.bundle import read_bundle
-from sonyc_ml.bundles.golden import N_SAMPLES, SAMPLE_RATE, golden_signal
+from sonyc_ml.bundles.golden import GOLDEN_CHOICES, N_SAMPLES, SAMPLE_RATE, golden_signal
 from sonyc_ml.errors import BundleMismatchError
-from sonyc_ml.model.loading import GOLDEN_CHOICES, check_golden, load_model
+from sonyc_ml.model.loading import check_golden, load_model
 from tests.conftest import needs, require_shared
 from tests.support import networks
 

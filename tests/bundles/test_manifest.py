@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
 from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
+from sonyc_ml.bundles.waveform import Stage, State, Stream, Waveform
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
 
@@ -41,6 +42,19 @@ FULL = Manifest(
     metadata=Metadata(domains=("environmental",), short_description="Dogs and sirens ♫", tags=("dogs",)),
     quantisation=Quantisation("int8", "a-quantiser 1.0", "b 1.0.0", "2" * 64, 4096, 3, 100, 7, 3, 0.99, agreement=1.0),
 )
+TRACKS = Manifest(
+    *(1, "a", "1.0.0", 16000, 0.032, 0.008),
+    Input("waveform"),
+    {"a.tflite": DIGEST, "b.tflite": DIGEST},
+    waveform=Waveform(
+        tracks=("speech", "rest-2"),
+        stages=(Stage("a.tflite", (State("h_in", 1),)), Stage("b.tflite")),
+        res_type="soxr_hq",
+        stream=Stream(512, 128, 3),
+        class_="my_library.blocks:Mine",
+        tolerance=0.01,
+    ),
+)
 
 
 def table(**changes: Any) -> dict[str, Any]:
@@ -58,7 +72,7 @@ def complaint(content: Any) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("manifest", [LEAST, FULL], ids=["least", "full"])
+@pytest.mark.parametrize("manifest", [LEAST, FULL, TRACKS], ids=["least", "full", "tracks"])
 def test_what_is_written_is_what_is_read(manifest: Manifest) -> None:
     """A manifest's text gives an equal manifest, and the same text again."""
     parsed = parse_manifest(manifest.text().encode(), "a.json")
@@ -67,9 +81,9 @@ def test_what_is_written_is_what_is_read(manifest: Manifest) -> None:
 
 
 def test_every_field_is_in_the_full_one() -> None:
-    """The manifest that goes round has something in each field, so that none is forgotten."""
+    """The manifest that goes round has something in each field but for those of tracks, so that none is forgotten."""
     left = [entry.name for entry in dataclasses.fields(FULL) if getattr(FULL, entry.name) == getattr(LEAST, entry.name)]
-    assert left == ["schema_version", "name"]
+    assert left == ["schema_version", "name", "waveform"]
 
 
 def test_a_text_is_plain_json() -> None:
@@ -136,7 +150,7 @@ def test_the_limits_of_metadata_are_allowed() -> None:
         ({"labels": "dog"}, "a.json: labels must be a list of strings, not 'dog'"),
         ({"labels": ["dog", 1]}, "a.json: labels must be a list of strings, not ['dog', 1]"),
         ({"input": "pcm"}, "a.json: input must be a table, not 'pcm'"),
-        ({"input": {"kind": "wav"}}, "a.json: input.kind must be one of pickled, log_mel, pcm, not 'wav'"),
+        ({"input": {"kind": "wav"}}, "a.json: input.kind must be one of pickled, log_mel, pcm, waveform, not 'wav'"),
         ({"outputs": {"scores": 0.5}}, "a.json: outputs.scores must be a whole number or a string, not 0.5"),
         ({"pickle": {"dill": 4}}, "a.json: pickle.dill must be a string, not 4"),
         ({"class": "my_library"}, "a.json: class must be like 'my_library.models:MyModel', not 'my_library'"),

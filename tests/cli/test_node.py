@@ -20,6 +20,7 @@ import pytest
 from sonyc_ml import cli
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.facts import DaemonFacts, Facts
+from sonyc_ml.node.journal.heard import Heard
 from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from tests.conftest import PATIENCE_S, write_recording
 
@@ -140,6 +141,33 @@ def test_list_keys(ask: Ask, output: Path) -> None:
     assert ask("list", "done", "--output", output).out.split()[1:] == ["done", "done.wav"]
     assert len(ask("list", "--limit", 1, "--output", output, "--json").json()["entries"]) == 1
     assert len(ask("list", "--limit", 0, "--since", "1h", "--output", output, "--json").json()["entries"]) == 2
+
+
+def test_list_heard(ask: Ask, output: Path) -> None:
+    """`list --heard` has keys of its own; a class that was never heard, and no detections at all, are said."""
+    nothing = ask("list", "--heard", "siren", "--output", output)
+    assert nothing.status == 0
+    assert "no detections are known" in nothing.out
+    now_s = time.time()
+    journal = Journal(output / ".sonyc-ml")
+    (done,) = journal.latest(["done"])
+    bird = Heard("Turdus merula_Eurasian Blackbird", 0.9, 2.0, 3.5)
+    journal.finish(done.identity, OutputSummary(now_s - 100, 10.0, 0.1, heard=(Heard("siren", 0.75, 4.0, 5.0), bird)))
+    journal.close()
+    answer = ask("list", "--heard", "Siren", "--since", "24h", "--output", output, "--json").json()
+    assert set(answer) == {"heard", "labels", "entries", "more", "others"}
+    (entry,) = answer["entries"]
+    assert set(entry) == {"name", "label", "score", "at", "start_s", "end_s"}
+    assert (entry["name"], entry["score"], entry["start_s"], entry["end_s"]) == ("done.wav", 0.75, 4.0, 5.0)
+    assert (
+        "0.90  Turdus merula_Eurasian Blackbird  done.wav, 2.0 to 3.5 s"
+        in ask("list", "--heard", "eurasian blackbird", "--output", output).out
+    )
+    assert "not heard since then" in ask("list", "--heard", "siren", "--since", "60s", "--output", output).out
+    unknown = ask("list", "--heard", "sirens", "--output", output)
+    assert "sirens was heard in no recording; heard were siren" in unknown.out
+    refused = ask("list", "pending", "--heard", "siren", "--output", output)
+    assert (refused.status, "leave out pending" in refused.error) == (2, True)
 
 
 def test_retry(ask: Ask, output: Path) -> None:

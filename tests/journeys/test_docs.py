@@ -19,7 +19,8 @@ import soundfile
 import sonyc_ml
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
-from tests.conftest import PATIENCE_S, ROOT, needs, write_recording
+from sonyc_ml.authoring.heads import dense_head
+from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
 
@@ -27,12 +28,14 @@ COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
 LABELS = ROOT / "docs" / "labels.md"
+DETECTIONS = ROOT / "docs" / "detections.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PICTURES = ROOT / "docs" / "pictures.md"
 QUANTISING = ROOT / "docs" / "quantising.md"
 HUB = ROOT / "docs" / "hub.md"
+SEPARATE = ROOT / "docs" / "separate.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
@@ -48,7 +51,7 @@ STUMBLING = re.compile(
     re.IGNORECASE,
 )
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["info"], ["plot"]),
+    *([], ["watch"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
@@ -146,6 +149,53 @@ def test_labels_commands_run(workplace: Path) -> None:
         script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
         run_blocks([script], workplace)
     assert (workplace / "labels" / "a.wav.txt").exists()
+
+
+def test_separate_commands_run(workplace: Path) -> None:
+    """Every command of docs/separate.md works as it stands, with DTLN's networks, and so does its Python."""
+    models = workplace / "models"
+    for number in (1, 2):
+        shutil.copy(require_shared(f"networks/dtln_model_{number}.tflite"), models)
+    (models / "street.tflite").write_bytes(networks.scaling(64000, 0.5, 0.5))
+    maker.make_bundle(models / "NAME.tflite", input_kind="log_mel")
+    commands = blocks("bash", SEPARATE)
+    assert len(commands) == 3
+    run_blocks(commands, workplace)
+    whole, denoised, remainder = (
+        soundfile.read(path, dtype="float32")[0]
+        for path in (workplace / "recordings" / "a.wav", *sorted((workplace / "tracks").glob("*.wav")))
+    )
+    np.testing.assert_array_equal(denoised + remainder, whole)
+    run_python(blocks("python", SEPARATE), workplace)
+
+
+@needs("duckdb")
+@needs("pandas")
+@needs("pyarrow")
+def test_detections_commands_run(workplace: Path) -> None:
+    """Every command of docs/detections.md works as it stands, in its order, and so does its Python; with its daemon."""
+    exporter.export(workplace / "models" / "NAME.pkl")
+    weights = np.random.default_rng(0).normal(0, 30, (2, 5)).astype(np.float32)
+    head = dense_head(weights, np.zeros(2, np.float32), activation="sigmoid")
+    (workplace / "models" / "NAME_head.tflite").write_bytes(head)
+    (workplace / "models" / "labels.txt").write_text("street\nsiren\n")
+    pages = re.findall(r"```(bash|python|text)\n(.*?)```", DETECTIONS.read_text(), re.DOTALL)
+    assert [kind for kind, _ in pages] == ["bash", "bash", "python", "bash", "python", "bash", "text", "bash"]
+    *before, (_, command), (_, after) = pages
+    for language, block in before:
+        if language == "python":
+            run_python([block], workplace)
+        else:
+            run_blocks([block], workplace)
+    assert len(list((workplace / "labels").iterdir())) == 2
+    arguments = command.split()[1:]
+    daemon = subprocess.Popen([sys.executable, "-m", "sonyc_ml", *arguments], cwd=workplace, stderr=subprocess.DEVNULL)
+    try:
+        wait_for((workplace / "heard" / "a.wav.npz").exists)
+        run_blocks([after], workplace)
+    finally:
+        daemon.terminate()
+        assert daemon.wait(PATIENCE_S) == 0
 
 
 def test_picture_commands_run(workplace: Path) -> None:

@@ -216,9 +216,9 @@ def test_yamnets_other_output_is_named_by_number_or_name() -> None:
     named = PCMModel(path, outputs={"scores": "Identity", "embedding": 1}, target_sr=16000)
     outputs = named.get_outputs(noise(20_000), 16000)
     assert {kind: rows.shape for kind, rows in outputs.items()} == {
-        "timestamps": (4,),
-        "scores": (4, 521),
-        "embedding": (4, 96 * 64),
+        "timestamps": (2,),
+        "scores": (2, 521),
+        "embedding": (2, 96 * 64),
     }
 
 
@@ -490,7 +490,7 @@ def test_samples_that_cannot_be_meant_are_refused(
 
 def test_a_rate_that_cannot_be_resampled_refuses_the_recording(tiny: Path, tmp_path: Path) -> None:
     """A recording whose rate the extractor cannot resample is refused by its name; the next one is not."""
-    model = SpecModel(tiny, target_sr=1000, n_fft=128, mel_hop_len=20, fmax=500.0)
+    model = SpecModel(tiny, target_sr=1000, n_fft=128, mel_hop_len=20, fmax=500.0, res_type="kaiser_best")
     path = write_wav(tmp_path / "odd.wav", noise(1000), 600_000)
     with pytest.raises(RecordingError, match=r"odd\.wav: kaiser_best cannot resample 600000 Hz to 1000 Hz"):
         model.embed_file(path)

@@ -67,6 +67,17 @@ def test_every_path_is_relative_to_the_file() -> None:
     assert paths == set(PATHS)
 
 
+def test_detections_are_asked_for_every_bundle_or_one(tmp_path: Path) -> None:
+    """[detections] holds for all, [model.detections] for one, key by key; a table without keys asks for nothing."""
+    text = SEVERAL + "[model.detections]\nthreshold = 0.9\n[detections]\nthreshold = 0.3\nmerge_s = false\n"
+    first, second = _load(tmp_path, text).model
+    assert first.parameters()["detections"] == {"threshold": 0.3, "merge_s": False}
+    assert second.parameters()["detections"] == {"threshold": 0.9, "merge_s": False}
+    assert "detections" not in _load(tmp_path, MINIMAL + "[detections]\n").model[0].parameters()
+    kept = _load(tmp_path, MINIMAL + 'scores = "top-k"\nscore_dtype = "float16"\n').output.keep()
+    assert kept == {"scores": "top-k", "score_dtype": "float16"}
+
+
 def test_the_journal_lies_with_the_outputs(tmp_path: Path) -> None:
     """It is an index of them, and goes where they go, where nothing else is said."""
     assert _load(tmp_path, MINIMAL).state_folder == tmp_path / "out" / ".sonyc-ml"
@@ -138,6 +149,13 @@ def _with(table: str, line: str) -> str:
     ("text", "message"),
     [
         (MINIMAL.replace("folder", "foldr", 1), r"spool\.foldr is not a known key; did you mean spool\.folder\?"),
+        (MINIMAL + "[detections]\nthreshold = 1.5\n", r"a threshold must be in \[0, 1\]: is 1\.5"),
+        (MINIMAL + "[detections]\nmerge_s = true\n", "merge_s must be a number of seconds, or false for no merging"),
+        (
+            MINIMAL + "[detections]\nmerge = 1\n",
+            r"detections\.merge is not a known key; did you mean detections\.merge_s",
+        ),
+        (MINIMAL + 'scores = "some"\n', r"output\.scores must be all or top-k or none, not 'some'"),
         (MINIMAL + "[zzz]\n", r"zzz is not a known key; known are spool, model, output, recordings, overload"),
         (MINIMAL.replace('path = "m.tflite"', ""), r"model\.path is missing; give --model NAME\.tflite, or set it"),
         (MINIMAL.replace('path = "m.tflite"', "path = 3"), r"model\.path must be a path, not 3"),

@@ -21,7 +21,7 @@ import pytest
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import StoreError
-from sonyc_ml.model import Model
+from sonyc_ml.model import Model, SpecModel
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import Config, ModelConfig, OutputConfig, RetentionConfig, SpoolConfig
 from sonyc_ml.node.journal.file import FILE_NAME
@@ -246,6 +246,26 @@ def test_missing_row_is_no_proof(node: Node, keep: Any, seconds: float) -> None:
     node.rewrite(lambda output: rows(output, keep))
     if len(read_output(node.output()).timestamps) < n_windows:
         assert node.prove(identity) in ("rows do not match", "output damaged")
+
+
+FROM_START: list[dict[str, Any]] = [{}, {"lead_s": 0.5}, {"shortest_s": 0.47}, {"shortest_s": 0.23, "lead_s": 0.125}]
+
+
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 1.05, 2.0, 2.7, 10.3])
+@pytest.mark.parametrize("hop_size", [0.1, 1.0])
+@pytest.mark.parametrize("begins", FROM_START, ids=str)
+def test_windows_from_the_start_are_proof_if_none_is_missing(
+    node: Node, begins: dict[str, Any], hop_size: float, seconds: float
+) -> None:
+    """An output whose windows begin at the recording's start is proof where it is whole, and not with a row less."""
+    path = write_recording(node.spool / "a.wav", seconds)
+    output = SpecModel(node.model.bundle.path, align="start", hop_size=hop_size, **begins).embed_file(path)
+    write_output(output, node.output())
+    assert node.prove(node.identify("a.wav")) == ""
+    for keep in (slice(1, None), slice(None, -1)):
+        if len(output.timestamps) > 1:
+            write_output(rows(output, keep), node.output())
+            assert node.prove(node.identify("a.wav")) == "rows do not match"
 
 
 def test_row_too_many_is_no_proof(node: Node) -> None:

@@ -218,3 +218,41 @@ def counting(n_values: int) -> bytes:
     graph.operator("ADD", [source, before], target, schema.AddOptionsT())
     graph.operator("ASSIGN_VARIABLE", [handle, target], None, _made(schema.AssignVariableOptionsT))
     return graph.pack([source], [target], setup.subgraph(name="setup"))
+
+
+def scaling(n_values: int, *factors: float) -> bytes:
+    """A network that multiplies its `(1, n_values)` input by each factor: an output for each."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    targets = [graph.tensor(Spec((1, n_values), name=f"times {factor:g}")) for factor in factors]
+    for factor, target in zip(factors, targets, strict=True):
+        graph.operator("MUL", [source, graph.constant(np.array([factor], np.float32))], target, schema.MulOptionsT())
+    return graph.pack([source], targets)
+
+
+def echoing(n_values: int) -> bytes:
+    """A network with a state in tensors: gives its input plus half of what it gave before, and that as its state."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    before = graph.tensor(Spec((1, n_values, 1), name="before"))
+    flat = graph.tensor(Spec((1, n_values)))
+    half = graph.tensor(Spec((1, n_values)))
+    target = graph.tensor(Spec((1, n_values), name="echo"))
+    after = graph.tensor(Spec((1, n_values, 1), name="after"))
+    graph.operator("RESHAPE", [before, graph.constant(np.array((1, n_values), np.int32))], flat)
+    graph.operator("MUL", [flat, graph.constant(np.array([0.5], np.float32))], half, schema.MulOptionsT())
+    graph.operator("ADD", [source, half], target, schema.AddOptionsT())
+    graph.operator("RESHAPE", [target, graph.constant(np.array((1, n_values, 1), np.int32))], after)
+    return graph.pack([source, before], [target, after])
+
+
+def delaying(n_values: int) -> bytes:
+    """A network with a state in tensors: gives what it read before, and keeps what it reads."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    before = graph.tensor(Spec((1, n_values, 1), name="before"))
+    target = graph.tensor(Spec((1, n_values), name="delayed"))
+    after = graph.tensor(Spec((1, n_values, 1), name="after"))
+    graph.operator("RESHAPE", [before, graph.constant(np.array((1, n_values), np.int32))], target)
+    graph.operator("RESHAPE", [source, graph.constant(np.array((1, n_values, 1), np.int32))], after)
+    return graph.pack([source, before], [target, after])

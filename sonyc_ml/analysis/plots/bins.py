@@ -181,7 +181,7 @@ class Bins:
         ValueError
             It has other dimensions or classes than those before it, or not a row for each window.
         """
-        for array in output.by_kind().values():
+        for array in output.computed().values():
             if len(array) != len(output.timestamps):
                 raise ValueError(
                     f"{output.provenance.recording} has {len(array)} rows for {len(output.timestamps)} windows"
@@ -190,7 +190,7 @@ class Bins:
         bins = np.floor((middles_s - self.edges_s[0]) / (self.edges_s[1] - self.edges_s[0])).astype(np.intp)
         inside = (bins >= 0) & (bins < len(self.n_windows))
         bins, middles_s = bins[inside], middles_s[inside]
-        values = {kind: rows[inside] for kind, rows in output.by_kind().items()}
+        values = {kind: rows[inside] for kind, rows in output.computed().items()}
         counts = np.bincount(bins, minlength=len(self.n_windows))
         for kind, rows in values.items():
             sums = self._sums.setdefault(kind, np.zeros((len(self.n_windows), rows.shape[1])))

@@ -84,7 +84,7 @@ def look_at(output: Output, recording: Path | None = None, model: Model | None =
     timeline = Timeline(0.0, provenance.duration_s, N_COLUMNS)
     parts: dict[str, Any] = {
         kind: shown_values(timeline, output.timestamps, provenance.window_size_s, rows)
-        for kind, rows in output.by_kind().items()
+        for kind, rows in output.computed().items()
     }
     if recording is not None:
         channel = model.channel if model is not None else None
@@ -116,12 +116,12 @@ def _silence(n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
 
 
 def _check(output: Output, recording: Path | None, model: Model | None) -> None:
-    if not output.by_kind():
+    if not output.computed():
         raise ConfigError(f"the output of {output.provenance.recording} holds neither an embedding nor scores")
     starts_s = output.timestamps
     if not len(starts_s) or not np.isfinite(starts_s).all() or (np.diff(starts_s) <= 0).any():
         raise ConfigError(f"the windows of {output.provenance.recording} do not follow one another in time")
-    for rows in output.by_kind().values():
+    for rows in output.computed().values():
         if len(rows) != len(starts_s):
             raise ConfigError(f"{output.provenance.recording} has {len(rows)} rows for {len(starts_s)} windows")
     if model is None:

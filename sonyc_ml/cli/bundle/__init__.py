@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.bundle import publish, quantise
+from sonyc_ml.cli.bundle import publish, quantise, waveform
 from sonyc_ml.cli.flags import (
     add_keep_flags,
     add_trust_owner,
@@ -30,6 +31,7 @@ examples:
   sonyc-ml bundle make models/NAME.tflite --version 1.0.0 --licence CC0-1.0
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
+  sonyc-ml bundle make models/dtln.tflite --input-kind waveform --stages dtln_2.tflite --between dtln --target-sr 16000
   sonyc-ml bundle quantise models/NAME.tflite --recordings labelled/ --recipe int8
   sonyc-ml bundle publish models/NAME.tflite folder/ --hub-id OWNER/NAME
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
@@ -76,27 +78,17 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
     make.add_argument(
         "--input-kind",
-        choices=("pickled", "log_mel", "pcm"),
-        help="what the network reads (default: NAME.pkl, if there)",
+        choices=("pickled", "log_mel", "pcm", "waveform"),
+        help="what the network reads (default: NAME.pkl, if there); waveform: sound, which it turns into tracks",
     )
-    for flag, kind, metavar, text in (
-        ("--duration", float, "SECONDS", "length of a window"),
-        ("--hop-size", float, "SECONDS", "distance between windows"),
-        ("--target-sr", int, "HZ", "sample rate"),
-        ("--n-fft", int, "SAMPLES", "length of a frame, of log_mel"),
-        ("--n-mels", int, "N", "number of mel bands, of log_mel"),
-        ("--mel-hop-len", int, "SAMPLES", "distance between frames, of log_mel"),
-        ("--fmin", float, "HZ", "lowest frequency, of log_mel"),
-        ("--fmax", float, "HZ", "highest frequency, of log_mel"),
-        ("--res-type", str, "NAME", "resampler"),
-    ):
-        make.add_argument(flag, type=kind, metavar=metavar, default=argparse.SUPPRESS, help=text)
+    add_parameters(make)
     for flag, text in (
         ("--tolerance-db", "how far features may be off the golden vector (default 0.005)"),
         ("--tolerance-cosine", "lowest cosine to a golden embedding (default 0.9997)"),
         ("--tolerance-scores", "how far scores may be off (default 0.05)"),
     ):
         make.add_argument(flag, type=float, metavar="X", help=text)
+    waveform.add_flags(make)
     _add_detections(make)
 
 
@@ -140,14 +132,16 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
     return parser
 
 
-PARAMETERS = ("duration", "hop_size", "target_sr", "n_fft", "n_mels", "mel_hop_len", "fmin", "fmax", "res_type")
-
-
 def _make(parsed: argparse.Namespace) -> int:
     from sonyc_ml.authoring.hub import add_metadata, read_metadata  # noqa: PLC0415  imports numpy
     from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415
 
     metadata = read_metadata(parsed.metadata) if parsed.metadata else None
+    if parsed.input_kind == "waveform":
+        status = waveform.make(parsed)
+        if metadata is not None:
+            add_metadata(parsed.path, metadata)
+        return status
     tolerances = {
         "features_db": parsed.tolerance_db,
         "cosine": parsed.tolerance_cosine,
@@ -166,13 +160,17 @@ def _make(parsed: argparse.Namespace) -> int:
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             detections=_detections(parsed),
             keep=keep_parameters(parsed),
-            **{name: getattr(parsed, name) for name in PARAMETERS if name in parsed},
+            **given_parameters(parsed),
         )
         if metadata is not None:
             add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)
     path = parsed.path.with_suffix(".json")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
+    chosen = {**manifest.input.parameters, "hop_size": manifest.hop_size_s}
+    chosen = {name: value for name, value in chosen.items() if name not in parsed}
+    if manifest.input.kind != "pickled":
+        print(f"chosen:  {', '.join(f'{name}={value}' for name, value in chosen.items())}")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
     return OK
 

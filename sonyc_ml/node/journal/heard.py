@@ -19,6 +19,15 @@ if TYPE_CHECKING:
     from sonyc_ml.outputs.detections import Detection
 
 N_HEARD = 10  # classes of a recording, those with the highest scores
+# A recording is done, and what was heard in it is known.
+ADOPT = (
+    "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, duration_s, "
+    "hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)"
+)
+FINISH = (
+    "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
+    "salvaged = ?, changed_s = ?"
+)
 # Every label once, without looking at every row.
 LABELS = """
 WITH RECURSIVE known (label) AS (

@@ -30,7 +30,7 @@ from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.days import add_to_day
 from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
-from sonyc_ml.node.journal.heard import write_heard
+from sonyc_ml.node.journal.heard import ADOPT, FINISH, write_heard
 from sonyc_ml.node.journal.pauses import write_pauses
 from sonyc_ml.node.journal.view import COMPLETE, STATES, THIS, Entry, JournalView, OutputSummary, Recorded, key
 
@@ -48,10 +48,6 @@ ON CONFLICT DO UPDATE SET state = 'pending', reason = '', detail = '', found_s =
     changed_s = excluded.changed_s, due_s = 0, n_attempts = 0, n_failures = 0, fate = ''
     WHERE state = 'shed' AND reason = 'vanished'
 """
-FINISH = (
-    "state = 'done', n_attempts = 0, reason = '', detail = '', start_s = ?, duration_s = ?, hop_size_s = ?, "
-    "salvaged = ?, changed_s = ?"
-)
 
 
 class Journal(JournalView):
@@ -186,12 +182,10 @@ class Journal(JournalView):
         with self.transaction():
             for identity, output in published:
                 row = key(identity)
-                n_new += self.connection.execute(
-                    "INSERT OR IGNORE INTO recordings (name, mtime_ns, n_bytes, state, found_s, changed_s, start_s, "
-                    "duration_s, hop_size_s, salvaged) VALUES (?, ?, ?, 'done', ?, ?, ?, ?, ?, ?)",
-                    (*row, now, now, *output.columns),
-                ).rowcount
-                self._describe(row, output)
+                is_new = self.connection.execute(ADOPT, (*row, now, now, *output.columns)).rowcount
+                n_new += is_new
+                if is_new and (output.heard or output.pauses):  # what is known already is described
+                    self._describe(row, output)
         return n_new
 
     def _describe(self, row: tuple[bytes, int, int], output: OutputSummary) -> None:

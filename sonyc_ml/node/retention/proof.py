@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import RecordingError, SonycMLError, UnfinishedRecordingError
-from sonyc_ml.features import RES_TYPES
+from sonyc_ml.features import RES_TYPES, frame_from_start
 from sonyc_ml.outputs.files import find_output, output_path, read_output
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import FileRecording, open_recording
 
+ROUNDING_S = 0.005  # windows and recordings are rounded to samples, at whatever rate
 HOP_TOLERANCE = 1 / 3  # a hop is rounded to samples; with every other row missing it would be twice as long
 
 
@@ -79,15 +82,17 @@ def covers_recording(output: Output) -> bool:
     """Whether its windows are those of the whole recording, none missing and none too many.
 
     Where they lie is known of our own extractors, whose output names their resampler: a hop apart, over the middle of
-    the recording, beyond either end by half a hop at most (:func:`sonyc_ml.features.frame`). So the times of the first
-    and the last window tell of every missing row; their number would not, as it depends on the rate of the windows,
-    which outputs do not hold. How another's function pads is not known, only that it lays windows over the recording
-    alone or, at most, over half a window of silence on either side; it may be one off for how it rounds.
+    the recording, beyond either end by half a hop at most (:func:`sonyc_ml.features.frame`), or from its start on, the
+    last one beyond its end (:func:`sonyc_ml.features.frame_from_start`), which their parameters say. So the times of
+    the first and the last window tell of every missing row; their number would not, as it depends on the rate of the
+    windows, which outputs do not hold. How another's function pads is not known, only that it lays windows over the
+    recording alone or, at most, over half a window of silence on either side; it may be one off for how it rounds.
     """
     provenance = output.provenance
     spans_s = provenance.spans_s
-    # Each stretch of a triggered recording has its windows, whose middles lie in it, and none lie in a gap.
-    middles_s = output.timestamps + provenance.window_size_s / 2
+    # Each stretch of a triggered recording has its windows, whose middles (or first samples) lie in it, not in a gap.
+    begins = _where_windows_begin(provenance)
+    middles_s = output.timestamps + (begins.get("lead_s", 0.0) if begins else provenance.window_size_s / 2)
     borders_s = [(end + start) / 2 for (_, end), (start, _) in pairwise(spans_s)]
     numbers = np.searchsorted(borders_s, middles_s)
     return all(
@@ -112,8 +117,31 @@ def _covers(timestamps: npt.NDArray[np.float64], duration_s: float, provenance: 
         n_most = 1 + math.ceil(duration_s / hop_s)
         return n_least - 1 <= n_windows <= n_most + 1
     before_s, behind_s = -first_s, last_s + provenance.window_size_s - duration_s
+    if begins := _where_windows_begin(provenance):
+        slack_s = min(slack_s, ROUNDING_S)
+        numbers = [_n_from_start(duration_s + s, hop_s, provenance, begins) for s in (-slack_s, slack_s)]
+        return abs(before_s - begins.get("lead_s", 0.0)) <= slack_s and numbers[0] <= n_windows <= numbers[1]
     most_s = hop_s / 2 + slack_s if n_windows > 1 else provenance.window_size_s
     return -slack_s <= before_s <= most_s and -slack_s <= behind_s <= most_s
+
+
+def _n_from_start(duration_s: float, hop_s: float, provenance: Provenance, begins: Mapping[str, Any]) -> int:
+    """How many windows a recording has where they begin at its start."""
+    shortest_s = begins.get("shortest_s")
+    seconds = (duration_s, provenance.window_size_s, hop_s, begins.get("lead_s", 0.0), shortest_s or 0.0)
+    n_samples, window, hop, lead, shortest = (max(0, round(1e9 * value)) for value in seconds)
+    return frame_from_start(max(1, n_samples), window, hop, lead, None if shortest_s is None else shortest).n_windows
+
+
+def _where_windows_begin(provenance: Provenance) -> dict[str, Any]:
+    """What an output says of windows that begin at the start; nothing where they lie over the middle."""
+    try:
+        parameters = json.loads(provenance.parameters or "{}")
+    except ValueError:
+        return {}
+    if not isinstance(parameters, dict) or parameters.get("align") != "start":
+        return {}
+    return {name: parameters[name] for name in ("align", "lead_s", "shortest_s") if name in parameters}
 
 
 def _output(identity: Identity, folder: Path, output_format: str) -> Output | None:
