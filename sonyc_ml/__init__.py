@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from sonyc_ml.authoring.hub import save_model
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
-    from sonyc_ml.model.cache import OutputCache
     from sonyc_ml.model.loading import load_model
     from sonyc_ml.model.waveform import WaveformModel
     from sonyc_ml.model.waveform.loading import load_waveform_model
+    from sonyc_ml.outputs.cache import OutputCache
     from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
@@ -54,7 +54,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "OutputCache": "model.cache",
+    "OutputCache": "outputs.cache",
     "WaveformModel": "model.waveform",
     "get_features": "features",
     "iter_outputs": "outputs.reading",

@@ -24,7 +24,9 @@
     UserWarning
     └── SonycMLWarning               the work goes on, by what the warning says
         ├── AssumedSampleRateWarning
-        └── OwnFunctionWarning
+        ├── AssumedInputWarning
+        ├── OwnFunctionWarning
+        └── RawScoresWarning
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``. Where the call is
 what a user asked for, :class:`UserMistakes` makes a ``ConfigError`` of it.
@@ -159,8 +161,16 @@ class AssumedSampleRateWarning(SonycMLWarning):
     """Samples came without their sample rate."""
 
 
+class AssumedInputWarning(SonycMLWarning):
+    """A network's input was taken for samples by its shape, and may be something else."""
+
+
 class OwnFunctionWarning(SonycMLWarning):
     """A function of the user's own gives other features for long recordings than for short ones."""
+
+
+class RawScoresWarning(SonycMLWarning):
+    """What a network gives as scores lies outside [0, 1]."""
 
 
 # What a recording is refused for, in a word or two to count by; the first that fits.

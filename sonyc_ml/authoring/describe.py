@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,23 @@ def describe(path: str | Path, **parameters: Any) -> dict[str, Any]:
         "assumed_kind": "" if "input_kind" in parameters else assumed_kind,
         "inputs": [_tensor(tensor) for tensor in network.inputs],
         "outputs": [_tensor(tensor) for tensor in network.outputs],
+        "inner": [_tensor(tensor) | {"index": tensor.index} for tensor in network.inner if manifest is None],
+        **_wiring(manifest, parameters),
         "head": _head(bundle),
         "labels": list(manifest.labels) if manifest else [],
         "code": [{"what": what, "accepted": digest in bundle.accepted} for digest, what in bundle.code.items()],
         "extractor": extractor,
         "reads": str(reads or ""),
         "tracks": list(manifest.waveform.tracks) if manifest and manifest.waveform else [],
+    }
+
+
+def _wiring(manifest: Manifest | None, parameters: dict[str, Any]) -> dict[str, Any]:
+    """What the network's further inputs hold, and what makes scores of its numbers."""
+    return {
+        "constants": (manifest.constants if manifest else {}) | parameters.get("constants", {}),
+        "state": [{"in": state.in_, "out": state.out} for state in manifest.state] if manifest else [],
+        "activation": parameters.get("activation") or (manifest.activation if manifest else ""),
     }
 
 
@@ -76,7 +88,7 @@ def _try_to_run(bundle: Bundle, parameters: dict[str, Any]) -> tuple[Interpreter
     except (SonycMLError, ValueError, TypeError) as error:
         extractor = {"problem": str(error)}
     try:
-        return _interpreter(bundle.network, parameters), extractor, ""
+        return _interpreter(bundle, parameters), extractor, ""
     except BundleError:
         return None, extractor, ""
 
@@ -91,6 +103,9 @@ def render(description: dict[str, Any]) -> str:
         ("multiplications", _multiplications(description)),
         *(("input", tensor["text"]) for tensor in description["inputs"]),
         *((f"output {i}", tensor["text"]) for i, tensor in enumerate(description["outputs"])),
+        *(("inner tensor", f"{tensor['text']}: --outputs {_as_embedding(tensor)}") for tensor in description["inner"]),
+        *(("constant", f"{name} = {value}") for name, value in description["constants"].items()),
+        *(("state", f"{state['out']} is read as {state['in']} by the next window") for state in description["state"]),
     ]
     if description["assumed_kind"]:
         rows.append(("taken for", f"{description['assumed_kind']}, by its input; nothing says it (--input-kind)"))
@@ -107,6 +122,8 @@ def render(description: dict[str, Any]) -> str:
         rows += [("head", f"{head['network']}, reads {head['input']}"), ("scores", f"of the head: {labels}")]
     elif labels:
         rows.append(("labels", labels))
+    if description["activation"]:
+        rows.append(("activation", f"{description['activation']}, of the scores"))
     for code in description["code"]:
         hint = f"not accepted here; to accept it: sonyc-ml bundle trust {quoted(Path(description['path']))}"
         rows.append(("code", f"{code['what']} is {'accepted here' if code['accepted'] else hint}"))
@@ -125,6 +142,12 @@ def _extractor_rows(extractor: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(("features", f"({', '.join(map(str, extractor['feature_shape']))}) per window"))
     rows += [(kind, f"output {number}") for kind, number in extractor["outputs"].items()]
     return [*rows, ("made by", extractor["made_by"])] if extractor["made_by"] else rows
+
+
+def _as_embedding(tensor: dict[str, Any]) -> str:
+    """How a tensor inside the network is named for ``bundle make``, as it can be pasted into a shell."""
+    name = f"#{tensor['index']}" if "," in tensor["name"] else tensor["name"]
+    return shlex.quote(f"embedding={name}")
 
 
 def _xnnpack(n_taken: int | None, n_operators: int) -> str:
@@ -165,15 +188,18 @@ def _head(bundle: Bundle) -> dict[str, Any] | None:
     }
 
 
-def _interpreter(network: bytes, parameters: dict[str, Any]) -> Interpreter:
+def _interpreter(bundle: Bundle, parameters: dict[str, Any]) -> Interpreter:
     """The network alone, with the least that its input may be."""
+    manifest = bundle.manifest
     interpreter = Interpreter(
-        network,
+        bundle.network,
+        constants={**(manifest.constants if manifest else {}), **parameters.get("constants", {})},
+        feedback=[(state.in_, state.out) for state in manifest.state] if manifest else [],
         num_threads=parameters.get("num_threads", 1),
         reference_kernels=parameters.get("reference_kernels", False),
         backend=parameters.get("backend"),
     )
-    shape = interpreter.inputs[0].shape
+    shape = interpreter.input.shape
     interpreter.fit(tuple(max(1, size) for size in shape[1:] or shape))
     return interpreter
 
@@ -259,7 +285,11 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("sample rate", f"{manifest.sample_rate} Hz" if manifest.sample_rate else "that of the recording"),
         ("window, hop", f"{manifest.window_size_s:g} s, {manifest.hop_size_s:g} s"),
         ("outputs", ", ".join(f"{kind} from output {number}" for kind, number in manifest.outputs.items())),
+        ("constants", ", ".join(f"{name}={value}" for name, value in manifest.constants.items())),
+        ("state", ", ".join(f"{state.in_} from {state.out}" for state in manifest.state)),
         ("head", manifest.head.network if manifest.head else ""),
+        ("activation", manifest.activation),
+        ("sensitivity", "" if manifest.sensitivity is None else f"{manifest.sensitivity:g}"),
         ("labels", ", ".join(manifest.labels)),
         ("tracks", ", ".join(manifest.waveform.tracks) if manifest.waveform else ""),
         ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),

@@ -60,7 +60,7 @@ def dense_head(
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be {' or '.join(ACTIVATIONS)}, not {activation!r}")
     folded = _folded(weights, biases, mean, scale)
-    schema, flatbuffers = _writers()
+    schema, flatbuffers = load_schema()
     builder = flatbuffers.Builder(1024)
     builder.Finish(_model(schema, *folded, ACTIVATIONS[activation]).Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -187,8 +187,14 @@ def _of_dims(name: str, values: npt.ArrayLike, n_dims: int) -> Doubles:
 # The file
 
 
-def _writers() -> tuple[ModuleType, ModuleType]:
-    """The schema of such files, and what writes them; they come with LiteRT."""
+def load_schema() -> tuple[ModuleType, ModuleType]:
+    """Import the schema of a network's file, and what writes it; they come with LiteRT.
+
+    Raises
+    ------
+    ConfigError
+        They are not installed.
+    """
     try:
         return import_module("ai_edge_litert.schema_py_generated"), import_module("flatbuffers")
     except ImportError as error:

@@ -10,25 +10,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from sonyc_ml.authoring.graph import cut_file
+from sonyc_ml.authoring.proofs import check_repeats, golden_vector, verify
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles import golden
-from sonyc_ml.bundles.bundle import Bundle, Description, read_bundle, read_description
+from sonyc_ml.bundles.bundle import Bundle, Description, read_description
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import LARGEST_TOLERANCE, Detections, Golden, Head, Input, Keep
-from sonyc_ml.errors import BundleError, BundleMismatchError, OwnFunctionWarning
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
+from sonyc_ml.bundles.waveform import State
+from sonyc_ml.errors import AssumedInputWarning, BundleError, OwnFunctionWarning, RawScoresWarning
 from sonyc_ml.features import with_preset
 from sonyc_ml.model import Model
+from sonyc_ml.model.activation import lie_outside
 from sonyc_ml.model.function_extractor import FunctionExtractor
-from sonyc_ml.model.loading import check_golden, make_described, make_model, recognised_kind
+from sonyc_ml.model.loading import doubt_of_row, make_model, recognised_kind
 from sonyc_ml.model.log_mel import usual_res_type
-from sonyc_ml.model.waveform import WaveformModel
-from sonyc_ml.model.waveform.loading import check_golden_tracks
 
-USUAL_FEATURES = 5e-3  # the tolerance of features where nothing else is said
+__all__ = ["Trusted", "accept_files", "check_repeats", "make_bundle", "trust", "verify"]
 
 
 def make_bundle(
@@ -41,6 +41,10 @@ def make_bundle(
     outputs: Mapping[str, int | str] | None = None,
     head: str = "",
     labels: tuple[str, ...] = (),
+    constants: Mapping[str, Any] | None = None,
+    state: Collection[tuple[int | str, int | str]] = (),
+    activation: str = "",
+    sensitivity: float | None = None,
     tolerances: Mapping[str, float] | None = None,
     detections: Mapping[str, Any] | None = None,
     keep: Mapping[str, Any] | None = None,
@@ -58,11 +62,22 @@ def make_bundle(
         What the network reads. Where not given: ``pickled`` if there is a ``NAME.pkl``, else what is recognised by its
         input; see :func:`sonyc_ml.model.loading.recognised_kind`.
     outputs : mapping, optional
-        Which output of the network is what; see :class:`~sonyc_ml.model.Model`.
+        Which output of the network is what; see :class:`~sonyc_ml.model.Model`. Where the embedding is a tensor inside
+        the network, that is written anew as ``NAME-embedding.tflite``, and the bundle is made of that; see
+        :func:`sonyc_ml.authoring.graph.cut_file`.
     head : str
         File name of the network that reads the embedding.
     labels : tuple of str
         Of the scores.
+    constants : mapping of str to value, optional
+        What further inputs of the network hold, by name or number.
+    state : collection of (int or str, int or str)
+        Inputs of the network, each with the output that is fed back to it, by name or number; the windows then follow
+        each other without a gap where no `hop_size` is given.
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
+        What makes scores of the network's numbers; the third is of an autoencoder, whose output is named as scores.
+    sensitivity : float, optional
+        Of a sigmoid; see :func:`sonyc_ml.model.activation.activated`.
     tolerances : mapping, optional
         ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
         enough for the runtime's two kinds of kernels.
@@ -80,47 +95,70 @@ def make_bundle(
     -----
     OwnFunctionWarning
         A function of your own gives other features where a recording is so long that it is embedded in blocks.
+    AssumedInputWarning
+        The network reads a row of numbers, which was taken for samples and does not look like them.
+    RawScoresWarning
+        Scores lie outside [0, 1], and no activation was given; the manifest says ``none`` then.
 
     Raises
     ------
     BundleError
         The parts do not fit each other.
     """
-    path = _network_path(path)
+    path, outputs, rest = cut_file(_network_path(path), outputs or {})
+    head = head or rest
     kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
-    kind = kind or recognised_kind(read_plain(path), str(path), parameters)
-    names = [path.name, *([path.with_suffix(".pkl").name] if kind == "pickled" else []), *([head] if head else [])]
-    files = {name: read_plain(path.with_name(name)) for name in names}
-    extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
-    draft = Manifest(
-        schema_version=1,
-        name=path.stem,
-        version=version,
-        description=description,
-        licence=licence,
-        sample_rate=0,
-        window_size_s=0,
-        hop_size_s=0,
-        input=Input(kind, _written_out(kind, parameters)),
-        outputs=dict(outputs or {}),
-        labels=labels,
-        head=Head(head) if head else None,
-        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
-        pickle=_versions(extractor) if extractor else {},
-        detections=Detections(**detections) if detections else None,
-        keep=Keep(**keep) if keep else None,
-    )
-    bundle = Bundle(path.stem, path, draft, files, "")
-    bundle = dataclasses.replace(bundle, accepted=frozenset(bundle.code))  # it runs because its maker asks for it
+    wiring = {"constants": constants, "feedback": state}
+    kind = kind or recognised_kind(read_plain(path), str(path), parameters, **wiring)
+    said: dict[str, Any] = {"version": version, "description": description, "licence": licence, "labels": labels}
+    said |= {"outputs": outputs, "constants": dict(constants or {}), "sensitivity": sensitivity}
+    said["state"] = tuple(State(source, target) for source, target in state)
+    said["activation"] = activation or "none"  # until its scores are known
+    said["detections"] = Detections(**detections) if detections else None
+    said["keep"] = Keep(**keep) if keep else None
+    bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), head, said)
     model = make_model(bundle)
     draft = _with_layout(draft, model)
     bundle = dataclasses.replace(bundle, manifest=draft)
+    if kind == "pcm" and not input_kind:
+        _warn_of_row(model)
     check_repeats(model)
     _warn_of_blocks(model)
+    draft = dataclasses.replace(draft, activation=activation or _unnamed_activation(model))
     manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
+
+
+def _drafted(path: Path, read: Input, head: str, said: dict[str, Any]) -> tuple[Bundle, Manifest]:
+    """The bundle's files with a manifest that says what its maker has said, and nothing yet of what they make."""
+    extractors = [path.with_suffix(".pkl").name] if read.kind == "pickled" else []
+    files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *([head] if head else []))}
+    extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
+    draft = Manifest(
+        schema_version=1,
+        name=path.stem,
+        sample_rate=0,
+        window_size_s=0,
+        hop_size_s=0,
+        input=read,
+        head=Head(head) if head else None,
+        files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
+        pickle=_versions(extractor) if extractor else {},
+        **said,
+    )
+    bundle = Bundle(path.stem, path, draft, files, "")
+    # It runs because its maker asks for it.
+    return dataclasses.replace(bundle, accepted=frozenset(bundle.code)), draft
+
+
+def _warn_of_row(model: Model) -> None:
+    """Warn whoever called :func:`make_bundle` of a row of numbers that was taken for samples."""
+    doubt = doubt_of_row(model.interpreter.input)
+    if doubt:
+        text = f"{model.bundle.path}: its input, {model.interpreter.input}, was taken for samples{doubt}"
+        warnings.warn(text, AssumedInputWarning, stacklevel=3)
 
 
 def _written_out(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +191,21 @@ def _warn_of_blocks(model: Model) -> None:
             warnings.warn(sentence, OwnFunctionWarning, stacklevel=3)
 
 
+def _unnamed_activation(model: Model) -> str:
+    """What the manifest says where nobody has named an activation; of scores that are raw it warns."""
+    scores = model.get_outputs(golden.golden_signal(), golden.SAMPLE_RATE).get("scores")
+    if scores is None or not lie_outside(scores):
+        return ""
+    warnings.warn(
+        f"{model.bundle.path}: the scores of the golden signal reach from {scores.min():.3g} to {scores.max():.3g}, "
+        "outside [0, 1]; they are kept as they are (activation none). If they are logits, make the bundle again with "
+        "--activation sigmoid (classes heard side by side) or --activation softmax (one class at a time)",
+        RawScoresWarning,
+        stacklevel=3,
+    )
+    return "none"
+
+
 def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
     """Fill in what only the model knows, and write the golden vector, with the outputs of either kind of kernels."""
     manifest, vector = complete_manifest(draft, model, reference, tolerances)
@@ -165,8 +218,7 @@ def complete_manifest(
 ) -> tuple[Manifest, bytes]:
     """A manifest with what only the model knows, and the golden vector that it names; `reference` has other kernels."""
     golden_path = model.bundle.path.with_suffix(".golden.npz")
-    vector, wider = _golden_vector(model, reference)
-    wider |= _tolerance_of_features(model)
+    vector, wider = golden_vector(model, reference)
     manifest = dataclasses.replace(
         draft,
         sample_rate=model.extractor.sample_rate,
@@ -246,79 +298,6 @@ def _accept(bundle: Bundle) -> tuple[tuple[str, ...], Path]:
     for digest, what in bundle.code.items():
         state.accept(digest, what)
     return tuple(bundle.code.values()), state.record_path
-
-
-def verify(
-    path: str | Path, trusted_keys: str | Path | None = None, trust_owners: Collection[str] = ()
-) -> tuple[Bundle, dict[str, float]]:
-    """Check everything about a bundle: owners, modes, digests, the signature where keys are given, the golden vector.
-
-    Returns
-    -------
-    bundle : Bundle
-    differences : dict of str to float
-        How far off the golden vector is on this machine; see :func:`sonyc_ml.bundles.golden.compare`.
-
-    Raises
-    ------
-    BundleError
-        What is wrong.
-    """
-    bundle = read_bundle(path, trusted_keys=trusted_keys, trust_owners=trust_owners)
-    if bundle.manifest is None:
-        raise BundleError(f"{bundle.path} has no manifest: make one with `sonyc-ml bundle make`")
-    if bundle.manifest.waveform is not None:
-        return bundle, check_golden_tracks(WaveformModel(bundle))
-    model = make_described(bundle)
-    check_repeats(model)
-    return bundle, check_golden(model)
-
-
-def check_repeats(model: Model) -> None:
-    """Compute the golden signal twice: the same sound must give the same numbers, whatever was heard before it.
-
-    Raises
-    ------
-    BundleMismatchError
-        It does not.
-    """
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    first, second = (model.get_outputs(y, sr) for _ in range(2))
-    for kind, rows in first.items():
-        if not np.array_equal(rows, second[kind], equal_nan=True):
-            raise BundleMismatchError(
-                f"{model.bundle.path}: the same sound gives another {kind} the second time, so its numbers depend "
-                "on what was heard before; a network or extractor that keeps something from one window for the next "
-                "cannot be used as a bundle"
-            )
-
-
-def _without_times(outputs: dict[str, Any]) -> dict[str, Any]:
-    """What the network says; when its windows begin follows from the manifest."""
-    return {name: rows for name, rows in outputs.items() if name != "timestamps"}
-
-
-def _golden_vector(model: Model, reference: Model) -> tuple[bytes, dict[str, float]]:
-    """The golden vector and the tolerances that it needs; with outputs of both kinds of kernels if they differ."""
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    outputs, others = (_without_times(one.get_outputs(y, sr)) for one in (model, reference))
-    wider = golden.default_tolerances(outputs, others)
-    vector = golden.pack(y, sr, model.get_features(y, sr), outputs, others if wider else None)
-    return vector, wider
-
-
-def _tolerance_of_features(model: Model) -> dict[str, float]:
-    """The tolerance that features of other families need where the last bit of a sample makes more than is usual.
-
-    Processors add in another order, and resampled samples differ by it. Where features are rounded, or are bands far
-    below the loudest, that is more than log-mel features of SONYC's kind show.
-    """
-    if not getattr(getattr(model.extractor, "spectrum", None), "changed", None):
-        return {}
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    nudged = (y * (1 + np.random.default_rng(0).normal(0, 1e-7, len(y)))).astype(np.float32)
-    needed = 10 * float(np.abs(model.get_features(y, sr) - model.get_features(nudged, sr)).max())
-    return {"features_db": min(LARGEST_TOLERANCE["features_db"], needed)} if needed > USUAL_FEATURES else {}
 
 
 def _versions(extractor: Description) -> dict[str, str]:

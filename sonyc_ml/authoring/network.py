@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,9 @@ from sonyc_ml.model.interpreter import Tensor
 from sonyc_ml.model.runtime import construct, load_runtime, quiet_stderr
 
 COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+POOLS = frozenset({"MEAN", "REDUCE_MAX", "SUM", "MAX_POOL_2D", "AVERAGE_POOL_2D"})
+AS_IT_IS = frozenset({"RESHAPE", "QUANTIZE", "DEQUANTIZE"})
+LEAST_DIMS, MOST_INNER = 8, 5  # of an embedding; tensors that are listed
 # They multiply too, and how often is not counted here.
 UNCOUNTED = frozenset(
     {
@@ -33,6 +36,8 @@ class NetworkDescription:
         What has read it.
     inputs, outputs : tuple of Tensor
         Of any number and type.
+    inner : tuple of Tensor
+        Those inside it that could be an embedding: a row of numbers that a dense layer reads, or that a mean gives.
     n_operators : int
     n_multiplications : int or None
         For one window, in convolutions and dense layers; None where a shape is only known once it runs.
@@ -43,6 +48,7 @@ class NetworkDescription:
     runtime: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    inner: tuple[Tensor, ...]
     n_operators: int
     n_multiplications: int | None
     uncounted: tuple[str, ...]
@@ -60,14 +66,39 @@ def describe_network(network: bytes, backend: str | None = None) -> NetworkDescr
     runtime = construct(module, network, 1, True)
     operators = runtime._get_ops_details()  # noqa: SLF001  nothing public tells
     kinds = {operator["op_name"] for operator in operators}
+    inputs, outputs = (
+        tuple(map(_tensor, tensors)) for tensors in (runtime.get_input_details(), runtime.get_output_details())
+    )
+    n_multiplications = _multiplications(runtime, operators)  # knows the shapes
     return NetworkDescription(
         runtime=name,
-        inputs=tuple(map(_tensor, runtime.get_input_details())),
-        outputs=tuple(map(_tensor, runtime.get_output_details())),
+        inputs=inputs,
+        outputs=outputs,
+        inner=_inner(runtime, operators, {tensor.index for tensor in (*inputs, *outputs)}),
         n_operators=len(operators),
-        n_multiplications=_multiplications(runtime, operators),
+        n_multiplications=n_multiplications,
         uncounted=tuple(sorted(kinds & UNCOUNTED)),
     )
+
+
+def _inner(runtime: Any, operators: list[dict[str, Any]], seen: Collection[int]) -> tuple[Tensor, ...]:
+    """The tensors that could be an embedding, the last ones computed: they are the nearest to the outputs."""
+    computed = [int(output) for operator in operators for output in operator["outputs"]]
+    known = set(seen)
+    for operator in operators:
+        if operator["op_name"] in AS_IT_IS and int(operator["inputs"][0]) in known:  # the input, stored otherwise
+            known.update(map(int, operator["outputs"]))
+    read = {int(operator["inputs"][0]) for operator in operators if operator["op_name"] == "FULLY_CONNECTED"}
+    given = {int(operator["outputs"][0]) for operator in operators if operator["op_name"] in POOLS}
+    details = {tensor["index"]: tensor for tensor in runtime.get_tensor_details()}
+    found = [_tensor(details[t]) for t in computed if t in read | given and t not in known]
+    rows = [tensor for tensor in found if _is_row(tensor)]
+    return tuple(rows[-MOST_INNER:])
+
+
+def _is_row(tensor: Tensor) -> bool:
+    sizes = [size for size in tensor.shape[1:] if size != 1]
+    return tensor.shape[:1] in ((1,), (-1,)) and len(sizes) == 1 and sizes[0] >= LEAST_DIMS
 
 
 def _multiplications(runtime: Any, operators: list[dict[str, Any]]) -> int | None:

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.authoring.loss import MAX_LOSS, MIN_AGREEMENT, MIN_COSINE, Report, compare, times_of
 from sonyc_ml.authoring.make import check_repeats, complete_manifest
-from sonyc_ml.authoring.material import Choice, Material, Sounds, calibration_windows, find_material
-from sonyc_ml.authoring.recipes import CALIBRATED, RECIPES, quantised_network
+from sonyc_ml.authoring.quantising.loss import MAX_LOSS, MIN_AGREEMENT, MIN_COSINE, Report, compare, times_of
+from sonyc_ml.authoring.quantising.material import Choice, Material, Sounds, calibration_windows, find_material
+from sonyc_ml.authoring.quantising.recipes import CALIBRATED, RECIPES, quantised_network
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.bundles.about import Quantisation
 from sonyc_ml.bundles.bundle import Bundle
@@ -131,7 +131,7 @@ def measure_quantised(
         A folder: some of what is in it measures ranges, and others judge. Folders that are named as classes say what
         is heard.
     recipe : str
-        One of :data:`sonyc_ml.authoring.recipes.RECIPES`.
+        One of :data:`sonyc_ml.authoring.quantising.recipes.RECIPES`.
     output : str or Path, optional
         The new ``NAME.tflite``; where not given, with the recipe behind the old name.
     version : str

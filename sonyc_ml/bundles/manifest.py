@@ -12,8 +12,8 @@ from typing import Any
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section
-from sonyc_ml.bundles.waveform import CLASS, KIND, Waveform
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section, check_activation, check_constants
+from sonyc_ml.bundles.waveform import CLASS, KIND, State, Waveform
 from sonyc_ml.errors import BundleError
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
@@ -40,6 +40,17 @@ class Manifest:
     input : Input
     outputs : dict
         Which output of the network is the ``embedding``, which the ``scores``, by number or name.
+    constants : dict
+        What inputs of the network hold that do not read the features: a number or a list of numbers, by the input's
+        name or number.
+    state : tuple of State
+        Which inputs hold what an output gave for the window before; zeros where a recording begins.
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
+        What makes scores of what the network, or the head, gives as scores; see
+        :func:`sonyc_ml.model.activation.activated`; with ``none``, as with nothing, they are
+        taken as they are.
+    sensitivity : float or None
+        Of a sigmoid, from 0.5 to 1.5; see :func:`sonyc_ml.model.activation.activated`.
     labels : tuple of str
         Of the scores.
     head : Head or None
@@ -74,6 +85,10 @@ class Manifest:
     description: str = ""
     licence: str = ""
     outputs: dict[str, int | str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    state: tuple[State, ...] = ()
+    activation: str = ""
+    sensitivity: float | None = None
     labels: tuple[str, ...] = ()
     head: Head | None = None
     class_: str = ""
@@ -94,6 +109,8 @@ class Manifest:
         if not VERSION.fullmatch(self.version):
             raise ValueError(f"version must be like '1.0.0', not {self.version!r}")
         self._check_windows()
+        check_activation(self.activation, self.sensitivity)
+        check_constants(self.constants)
         for key in ("detections", "keep"):
             section = getattr(self, key)
             if section is not None and not section.given():  # it says nothing, and is not written
@@ -145,10 +162,9 @@ class Manifest:
 
     def text(self) -> str:
         """The manifest as its file holds it."""
-        table = asdict(self)
+        table = asdict(self, dict_factory=_without_underscores)
         if self.waveform is not None:  # most of its keys are left out, where most manifests have all of a section's
             table["waveform"] = _without_empty(table["waveform"])
-        table = {key.rstrip("_"): value for key, value in table.items()}
         held = {key: getattr(self, key) for key in ("detections", "keep")}
         table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
         for key in SPARSE:
@@ -205,6 +221,11 @@ def _refuse_constant(name: str) -> None:
 def _printable(error: Exception) -> str:
     """A message in one line; keys and values in it are whatever somebody wrote into a file."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in str(error))
+
+
+def _without_underscores(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The fields of a section by their keys: a word of Python has an underscore as a field."""
+    return {key.rstrip("_"): value for key, value in pairs}
 
 
 def _without_empty(table: Any) -> Any:

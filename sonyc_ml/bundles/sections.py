@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,6 +15,9 @@ INPUT_KINDS = ("pickled", "log_mel", "pcm")
 LARGEST_TOLERANCE = {"features_db": 1.0, "scores": 0.5}
 LOWEST_COSINE = 0.9
 USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
+ACTIVATIONS = ("sigmoid", "softmax", "reconstruction_error", "none")
+LOWEST_SENSITIVITY, HIGHEST_SENSITIVITY = 0.5, 1.5
+MAX_CONSTANT = 1 << 16  # numbers of one input
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +118,39 @@ class Golden:
                 raise ValueError(f"{name} must be from 0 to {largest:g}: more proves nothing")
         if not LOWEST_COSINE <= self.cosine <= 1:
             raise ValueError(f"cosine must be from {LOWEST_COSINE:g} to 1: less proves nothing")
+
+
+def check_activation(activation: str, sensitivity: float | None) -> None:
+    """Refuse what is no activation, or a sensitivity that it does not have, with a ValueError."""
+    if activation and activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, not {activation!r}")
+    if sensitivity is None:
+        return
+    if activation != "sigmoid":
+        raise ValueError(f"sensitivity is that of the activation sigmoid, and the activation is {activation or 'none'}")
+    if not LOWEST_SENSITIVITY <= sensitivity <= HIGHEST_SENSITIVITY:
+        raise ValueError(
+            f"sensitivity must be from {LOWEST_SENSITIVITY:g} to {HIGHEST_SENSITIVITY:g}, not {sensitivity!r}"
+        )
+
+
+def check_constants(constants: Mapping[str, Any]) -> None:
+    """Refuse constants that are neither numbers nor lists of numbers, with a ValueError that names the key."""
+    for name, value in constants.items():
+        numbers = list(_numbers(value))
+        if not numbers or not all(map(_is_finite, numbers)):
+            raise ValueError(f"constants.{name} must be a number or a list of numbers, not {str(value)[:80]!r}")
+        if len(numbers) > MAX_CONSTANT:
+            raise ValueError(f"constants.{name} holds {len(numbers):,} numbers; at most {MAX_CONSTANT:,} are taken")
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _numbers(item)
+    else:
+        yield value
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and -sys.float_info.max <= value <= sys.float_info.max

@@ -51,12 +51,36 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         metavar="KIND=N,…",
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
+    add_network_flags(flags)
     flags.add_argument(
         "--reads",
         metavar="NAME.tflite:TRACK",
         help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
     )
     _add_runtime_flags(flags)
+
+
+def add_network_flags(flags: argparse._ActionsContainer) -> None:
+    """Add what says more of a network than which output is which: constants, activation."""
+    flags.add_argument(
+        "--constant",
+        action="append",
+        dest="constants",
+        metavar="INPUT=VALUE",
+        help="what a further input of the network holds: a number, or several as in place=48.1,11.6; may be repeated",
+    )
+    flags.add_argument(
+        "--activation",
+        choices=("sigmoid", "softmax", "reconstruction_error", "none"),
+        help="what makes scores of the network's numbers; an autoencoder's is its output's distance from its input "
+        "(default: as the manifest says)",
+    )
+    flags.add_argument(
+        "--sensitivity",
+        type=float,
+        metavar="X",
+        help="of a sigmoid, from 0.5 to 1.5: what is less certain scores higher",
+    )
 
 
 def add_detection_flags(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +172,8 @@ MODEL_FLAGS = (
     "hop_size",
     "duration",
     "target_sr",
+    "activation",
+    "sensitivity",
     "channel",
     "num_threads",
     "batch_size",
@@ -162,7 +188,33 @@ def model_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     parameters = {name: getattr(parsed, name) for name in MODEL_FLAGS if getattr(parsed, name) is not None}
     if parsed.outputs:
         parameters["outputs"] = parse_outputs(parsed.outputs)
+    if parsed.constants:
+        parameters["constants"] = parse_constants(parsed.constants)
     return parameters
+
+
+def parse_constants(texts: Iterable[str]) -> dict[str, Any]:
+    """``place=48.1,11.6`` to a mapping; the name of an input may hold any character."""
+    constants: dict[str, Any] = {}
+    for text in texts:
+        name, equals, values = text.rpartition("=")
+        try:
+            numbers = [_number(value.strip()) for value in values.split(",")]
+        except ValueError:
+            equals = ""
+        if not (name and equals):
+            raise ConfigError(f"--constant takes INPUT=NUMBER, or INPUT=NUMBER,NUMBER,…, not {text!r}")
+        constants[name] = numbers if len(numbers) > 1 else numbers[0]
+    return constants
+
+
+def _number(text: str) -> float | bool:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
 
 
 def parse_outputs(text: str) -> dict[str, int | str]:

@@ -19,12 +19,12 @@ from sonyc_ml.errors import (
     UnreadableRecordingError,
 )
 from sonyc_ml.features import checked_sample_rate, checked_samples
-from sonyc_ml.model.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
 from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
@@ -52,6 +52,11 @@ class Model:
     outputs : mapping of str to int or str, optional
         Which output of the network is the ``"embedding"`` and which the ``"scores"``, by number or name. A network
         with one output needs none: it is the embedding. A manifest may say it.
+    constants : mapping of str to value, optional
+        What further inputs of the network hold, by name or number, where that is other than the manifest says.
+    activation, sensitivity : str, float, optional
+        What makes scores of the network's numbers, where that is other than the manifest says; see
+        :func:`~sonyc_ml.model.activation.activated`.
     num_threads, reference_kernels, backend, batch_size
         See :class:`~sonyc_ml.model.interpreter.Interpreter`.
     channel : int >= 0, optional
@@ -76,6 +81,9 @@ class Model:
         model_path: str | Path | Bundle,
         *,
         outputs: Mapping[str, int | str] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        activation: str | None = None,
+        sensitivity: float | None = None,
         num_threads: int = 1,
         reference_kernels: bool = False,
         backend: str | None = None,
@@ -90,22 +98,30 @@ class Model:
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
-        self._network = Network(self.bundle, outputs, batch_size, **kernels)
+        said = (outputs, constants, activation, sensitivity)
+        self._network = Network(self.bundle, batch_size, *said, **kernels)
         self.interpreter, self.outputs = self._network.interpreter, self._network.outputs
         self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
         check_keywords(type(self).__name__, self.make_extractor, parameters)
         self.extractor = self.make_extractor(**parameters)
+        if self.carries_state and "hop_size" not in parameters:
+            self.extractor.hop_size_s = self.extractor.window_size_s  # each window goes on where the one before ended
         self._network.fit(self.extractor.feature_shape)
         self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
         n_classes = self._network.widths.get("scores", 0)
         self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
-        self._parameters |= {**self.found, **self._hearing.recorded}
+        self._parameters |= {**self.found, **self._network.settings(constants, sensitivity), **self._hearing.recorded}
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
         self._kernels = f"{self._versions}; {num_threads} threads, batches of {batch_size}"
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether its network hands a state from window to window: they come in order, at its own hop alone."""
+        return self._network.carries_state
 
     def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
         n_scores = self._network.widths.get("scores", 0)
@@ -175,6 +191,7 @@ class Model:
             ``timestamps``, where each window begins (in seconds from the first sample), `(n_windows,)` float64; each of
             ``embedding`` and ``scores`` that the network has, `(n_windows, n)` float32.
         """
+        self._network.check_hop(hop_size, self.extractor.hop_size_s)
         sr, y = self._rate_of_samples(sr), checked_samples(y)
         if self.cache is not None:
             return outputs_of(self, self.cache, self._kernels + self.fingerprint(hop_size), y, sr, hop_size)
@@ -255,6 +272,7 @@ class Model:
             others = {"progress": progress, "scratch": scratch}
             return output_of(self, self.cache, identity, recording, hop_size, name, start_times, **others)
         sr = recording.sample_rate
+        self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         with self._hearing.begin(scratch) as heard:
             try:
@@ -348,6 +366,7 @@ class Model:
         """When each window begins (in seconds), and what is kept of every output: each segment as if a recording."""
         with RowsByName(scratch) as results, one_blas_thread():
             for segment, blocks in segments:
+                self._network.reset()
                 framing, n_windows = self.extractor.framing(segment.n_samples, sr, hop_size), 0
                 for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
                     n_windows += len(features)

@@ -102,7 +102,7 @@ class PCMModel(Model):
         """Make windows of samples; see the class for the keywords."""
         if not target_sr:
             raise ValueError("a network that reads samples does not say their rate: give it as target_sr (--target-sr)")
-        declared = self.interpreter.inputs[0].shape
+        declared = self.interpreter.input.shape
         window = declared[1:] or declared
         if duration is None and min(window) < 0:
             raise ValueError("the network takes windows of any length: give one as duration (--duration)")

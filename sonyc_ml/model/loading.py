@@ -24,15 +24,17 @@ from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
-from sonyc_ml.model.cache import OutputCache, make_cache
-from sonyc_ml.model.interpreter import Interpreter
+from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
+from sonyc_ml.outputs.cache import OutputCache, make_cache
 
 logger = logging.getLogger(__name__)
 
 
 LOG_MEL = frozenset(signature(LogMel).parameters)
 LOG_MEL_ALONE = LOG_MEL - frozenset(signature(PCMWindows).parameters)  # keywords of nothing but log-mel features
+
+SHORT_ROW, LOUD_ROW = 2000, 2.0  # fewer values, or larger ones, than samples of a window mostly are
 
 # Keywords that say how a network runs, and not what it computes: the golden vector holds with any of them.
 RUNNING = frozenset(
@@ -71,7 +73,7 @@ def load_model(
         Whose files are taken, and which code may run, beside what is so anyway; see
         :func:`sonyc_ml.bundles.bundle.read_bundle`.
     cache, cache_bytes : OutputCache or int, optional
-        Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.model.cache.OutputCache`.
+        Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
     **parameters
@@ -96,10 +98,11 @@ def load_model(
     model = make_described(bundle, input_kind=input_kind, **parameters)
     if input_kind is None and model.bundle.assumed_kind:
         logger.warning(
-            "nothing says what %s reads; by its input, %s, it was taken for %s",
+            "nothing says what %s reads; by its input, %s, it was taken for %s%s",
             path,
-            model.interpreter.inputs[0],
+            model.interpreter.input,
             model.bundle.assumed_kind,
+            doubt_of_row(model.interpreter.input) if model.bundle.assumed_kind == "pcm" else "",
         )
     is_as_made = input_kind is None and RUNNING.issuperset(parameters)
     if golden != "never" and is_as_made and bundle.manifest is not None and bundle.manifest.golden is not None:
@@ -149,7 +152,8 @@ def make_model(bundle: Bundle, *, input_kind: str | None = None, **parameters: A
     if manifest is not None and manifest.class_ and input_kind is None:
         return _make_own_model(bundle, manifest, parameters)
     kind = input_kind or (manifest.input.kind if manifest else "")
-    kind = kind or recognised_kind(bundle.network, str(bundle.path), parameters, parameters.get("backend"))
+    wiring = {name: parameters.get(name) for name in ("backend", "constants")}
+    kind = kind or recognised_kind(bundle.network, str(bundle.path), parameters, **wiring)
     if manifest is None or kind != manifest.input.kind:
         bundle = dataclasses.replace(bundle, assumed_kind=kind)
     from_manifest: Mapping[str, Any] = manifest.input.parameters if manifest and kind == manifest.input.kind else {}
@@ -255,7 +259,7 @@ def _make_own_model(bundle: Bundle, manifest: Manifest, parameters: Mapping[str,
     return model
 
 
-def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], backend: str | None = None) -> str:
+def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], **wiring: Any) -> str:
     """What a network reads of which nothing says it, where its input fits one kind alone.
 
     Samples are a row of numbers: ``[1, n]``, ``[n]``, ``[1, n, 1]``. Log-mel features are of exactly the shape that the
@@ -268,7 +272,8 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
         Its path, for messages.
     parameters : mapping
         What was said of the extractor.
-    backend : str, optional
+    **wiring
+        Of the network, as :class:`~sonyc_ml.model.interpreter.Interpreter` takes it: which input reads the features.
 
     Returns
     -------
@@ -281,7 +286,7 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
     """
     if LOG_MEL_ALONE.intersection(parameters):
         return "log_mel"
-    tensor = Interpreter(network, backend=backend).inputs[0]
+    tensor = Interpreter(network, **wiring).input
     shape = tuple(size for size in tensor.shape[1:] or tensor.shape if size != 1)
     if len(shape) == 1:
         return "pcm"
@@ -295,3 +300,15 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
             "the features (--n-mels, --n-fft, --mel-hop-len, --duration, --target-sr), or --input-kind pcm for samples"
         )
     return "log_mel"
+
+
+def doubt_of_row(tensor: Tensor) -> str:
+    """Why a row of numbers may be no samples, as the end of a sentence; empty where it looks like them."""
+    n_values = math.prod(abs(size) for size in tensor.shape)
+    limits = np.iinfo(tensor.dtype) if tensor.scale else None
+    largest = max(abs(limits.min - tensor.zero_point), limits.max - tensor.zero_point) * tensor.scale if limits else 1.0
+    doubts = [
+        *([f"{n_values:,} samples are a short window"] if 1 < n_values < SHORT_ROW else []),
+        *([f"its numbers reach to {largest:.3g}, and samples to 1"] if largest > LOUD_ROW else []),
+    ]
+    return f" ({' and '.join(doubts)}: it may be features in a row, for which there is --input-kind)" if doubts else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.bundles.bundle import Bundle
+from sonyc_ml.bundles.sections import check_activation
 from sonyc_ml.errors import BundleError, BundleMismatchError
+from sonyc_ml.model.activation import activated, lie_outside, reconstruction_error
 from sonyc_ml.model.interpreter import Interpreter, name_outputs
+
+logger = logging.getLogger(__name__)
+
+RECONSTRUCTION = "reconstruction_error"
 
 Floats = npt.NDArray[np.float32]
 
@@ -22,8 +29,8 @@ class Network:
     Parameters
     ----------
     bundle : Bundle
-    outputs : mapping of str to int or str, optional
-        Which output of the network is what; see :class:`~sonyc_ml.model.Model`.
+    outputs, constants, activation, sensitivity
+        What wins over the manifest's; None for what it says. See :class:`~sonyc_ml.model.Model`.
     batch_size : int > 0
         Windows at once, where the network takes any number.
     **kernels
@@ -36,6 +43,10 @@ class Network:
         Of the network that reads the features.
     outputs : dict of str to int
         Which of its outputs is what.
+    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
+        What makes scores of what it or the head gives as scores.
+    sensitivity : float
+        Of a sigmoid.
     head : Interpreter or None
         Of the network that reads the embedding; known once it is fitted.
 
@@ -43,17 +54,63 @@ class Network:
     ------
     BundleError
         The networks cannot be used.
+    ValueError
+        The activation is none.
     """
 
     def __init__(
-        self, bundle: Bundle, outputs: Mapping[str, int | str] | None, batch_size: int, **kernels: Any
+        self,
+        bundle: Bundle,
+        batch_size: int,
+        outputs: Mapping[str, int | str] | None = None,
+        constants: Mapping[str, Any] | None = None,
+        activation: str | None = None,
+        sensitivity: float | None = None,
+        **kernels: Any,
     ) -> None:
-        self._bundle, self._kernels = bundle, kernels
-        self.interpreter = Interpreter(bundle.network, batch_size=batch_size, **kernels)
-        self.outputs = name_outputs(
-            self.interpreter.outputs, outputs or (bundle.manifest.outputs if bundle.manifest else None)
+        self._bundle, self._kernels, manifest = bundle, kernels, bundle.manifest
+        held = {**(manifest.constants if manifest else {}), **(constants or {})}
+        feedback = [(state.in_, state.out) for state in manifest.state] if manifest else []
+        self.interpreter = Interpreter(
+            bundle.network, batch_size=batch_size, constants=held, feedback=feedback, **kernels
         )
+        of_state = [output for _, output in self.interpreter.feedback]
+        self.outputs = name_outputs(
+            self.interpreter.outputs, outputs or (manifest.outputs if manifest else None), of_state
+        )
+        said = (manifest.activation, manifest.sensitivity) if manifest else ("", None)
+        self.activation = said[0] if activation is None else activation
+        if sensitivity is None and self.activation == "sigmoid":
+            sensitivity = said[1]
+        check_activation(self.activation, sensitivity)
+        self.sensitivity = 1.0 if sensitivity is None else sensitivity
+        self._warns_of_scores = self.activation != "none"
         self.head: Interpreter | None = None
+
+    def settings(self, constants: Mapping[str, Any] | None, sensitivity: float | None) -> dict[str, Any]:
+        """What an output records of how its scores were made; the activation also where the manifest says it."""
+        return {
+            "constants": dict(constants) if constants else None,
+            "activation": self.activation or None,
+            "sensitivity": sensitivity,
+        }
+
+    @property
+    def carries_state(self) -> bool:
+        """Whether a state is handed from window to window."""
+        return bool(self.interpreter.feedback)
+
+    def check_hop(self, hop_size: float | None, own_s: float) -> None:
+        """Refuse another distance between windows than a network with a state has been given, with a ValueError."""
+        if self.carries_state and hop_size not in (None, own_s):
+            raise ValueError(
+                f"{self._bundle.name} carries its state from window to window: they are {own_s:g} s apart, and "
+                f"hop_size cannot be {hop_size} s"
+            )
+
+    def reset(self) -> None:
+        """Begin another recording: what the network has carried from window to window is zero again."""
+        self.interpreter.reset()
 
     def fit(self, feature_shape: tuple[int, ...]) -> None:
         """Make the network read windows of this shape, and the head what comes of them.
@@ -65,6 +122,14 @@ class Network:
         """
         self.interpreter.fit(feature_shape)
         self.head = self._make_head(self._bundle.head)
+        if self.activation == RECONSTRUCTION:
+            n_values = math.prod(feature_shape)
+            n_given = math.prod(self.interpreter.row_shapes[self.outputs["scores"]]) if "scores" in self.outputs else 0
+            if n_given != n_values or self.head is not None:
+                raise BundleMismatchError(
+                    f"the activation {RECONSTRUCTION} is of an output of the network that is named as scores and has "
+                    f"as many numbers as its input, {n_values}; it has {n_given or 'none'}"
+                )
 
     def _make_head(self, network: bytes | None) -> Interpreter | None:
         if network is None:
@@ -84,7 +149,8 @@ class Network:
         shapes = {kind: self.interpreter.row_shapes[number] for kind, number in self.outputs.items()}
         if self.head is not None:
             shapes["scores"] = self.head.row_shapes[0]
-        return {kind: math.prod(shape) for kind, shape in shapes.items()}
+        widths = {kind: math.prod(shape) for kind, shape in shapes.items()}
+        return widths | ({"scores": 1} if self.activation == RECONSTRUCTION else {})
 
     def __call__(self, features: Floats) -> dict[str, Floats]:
         """Run the networks on every window.
@@ -102,4 +168,21 @@ class Network:
         outputs = {kind: computed[number].reshape(len(features), -1) for kind, number in self.outputs.items()}
         if self.head is not None:
             outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
+        if self.activation == RECONSTRUCTION:
+            outputs["scores"] = reconstruction_error(features, outputs["scores"])
+        elif "scores" in outputs:
+            outputs["scores"] = activated(outputs["scores"], self.activation, self.sensitivity)
+            self._look_at(outputs["scores"])
         return outputs
+
+    def _look_at(self, scores: Floats) -> None:
+        """Log, once, that scores are none: whoever compares them with a threshold from 0 to 1 would not see it."""
+        if self._warns_of_scores and lie_outside(scores):
+            self._warns_of_scores = False
+            logger.warning(
+                "%s gives scores from %g to %g, which are kept as they are and lie outside [0, 1]: if they are logits, "
+                'give the bundle an activation, "sigmoid" or "softmax"; if they are meant so, "none"',
+                self._bundle.path,
+                scores.min(),
+                scores.max(),
+            )

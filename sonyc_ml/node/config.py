@@ -48,6 +48,9 @@ class ModelConfig:
     hop_size: float | None = None
     target_sr: int | None = None
     outputs: dict[str, int | str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    activation: str | None = None
+    sensitivity: float | None = None
     channel: int | None = None
     num_threads: int = 1
     batch_size: int = 1
@@ -270,9 +273,7 @@ class Config:
 
 def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
     """Where the outputs of each bundle go: into a folder of its own where there are several."""
-    if len(models) == 1:
-        return (output.folder,)
-    return tuple(output.folder / model.path.stem for model in models)
+    return (output.folder,) if len(models) == 1 else tuple(output.folder / model.path.stem for model in models)
 
 
 def _check_choice(config: object, **known: tuple[str, ...]) -> None:

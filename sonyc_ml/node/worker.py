@@ -205,7 +205,8 @@ class Worker:
             logger.debug("%s is embedded already", identity.name)
             return provenance, read_heard(existing) if existing else None
         start_s = time.perf_counter()
-        hop_size_s = self._overload.hop_size_s(bundle.model.extractor.hop_size_s)
+        own_s = bundle.model.extractor.hop_size_s
+        hop_size_s = None if bundle.model.carries_state else self._overload.hop_size_s(own_s)
         output = bundle.model.embed_file(
             self._path(identity),
             hop_size_s,

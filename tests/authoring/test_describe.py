@@ -56,6 +56,10 @@ def test_a_tiny_network_is_described(tiny: Path) -> None:
         "multiplications": 64 * 51 * 5,
         "not_counted": [],
         "assumed_kind": "log_mel",
+        "inner": [],
+        "constants": {},
+        "state": [],
+        "activation": "",
         "head": None,
         "labels": [],
         "code": [],
@@ -220,7 +224,7 @@ def test_head_labels_and_multiplications_are_shown(tmp_path: Path) -> None:
     (tmp_path / "head.tflite").write_bytes(networks.dense((1, 5), 2))
     for kind in ("log_mel", "pickled"):
         exporter.export(path.with_suffix(".pkl"))
-        make_bundle(path, input_kind=kind, head="head.tflite", labels=("dog", "siren"))
+        make_bundle(path, input_kind=kind, head="head.tflite", labels=("dog", "siren"), activation="none")
         shown = rows(render(describe(path)))
         assert shown["scores"] == "of the head: dog, siren"
         assert shown["head"] == "head.tflite, reads features [1, 5] float32"

@@ -153,7 +153,7 @@ def test_sonycs_head_gives_the_oracles_tags(name: str, tagger: Model) -> None:
 
 def test_scores_and_labels_land_in_the_output(network: Path, head: str, tmp_path: Path) -> None:
     """With a head, an .npz has scores and labels beside the embedding, a .csv columns of the labels' names."""
-    make_bundle(network, head=head, labels=("dog, barking", "siren"))
+    make_bundle(network, head=head, labels=("dog, barking", "siren"), activation="none")
     model, recording = load_model(network), write_recording(tmp_path / "a.wav", 2.0)
     with np.load(model.process_file(recording), allow_pickle=False) as output:
         assert output["labels"].tolist() == ["dog, barking", "siren"]
@@ -168,7 +168,7 @@ def test_scores_and_labels_land_in_the_output(network: Path, head: str, tmp_path
 
 def test_scores_without_labels_are_numbered(network: Path, head: str, tmp_path: Path) -> None:
     """A head needs no labels: its scores are numbered then."""
-    make_bundle(network, head=head)
+    make_bundle(network, head=head, activation="none")
     path = load_model(network).process_file(write_recording(tmp_path / "a.wav"), tmp_path / "a.csv")
     assert "embedding_4,scores_0,scores_1" in path.read_text()
 
@@ -333,7 +333,9 @@ def test_a_manifests_mistake_is_the_bundles(network: Path, parameters: dict[str,
 
 def test_a_bundle_is_made_verified_and_shown_by_commands(pair: Path, head: str) -> None:
     """`make`, `verify` and `info` say in words and for programs what they made, checked and found."""
-    made = sonyc_ml("bundle", "make", pair, "--head", head, "--labels", "dog, siren", "--version", "2.0.0")
+    made = sonyc_ml(
+        "bundle", "make", pair, "--head", head, "--activation", "none", "--labels", "dog, siren", "--version", "2.0.0"
+    )
     assert (made.returncode, made.stderr) == (0, "")
     files = "a.tflite, a.pkl, head.tflite, a.golden.npz"
     assert made.stdout == f"{pair.with_suffix('.json')}: a 2.0.0, with the SHA-256 of {files}\n"
@@ -356,7 +358,9 @@ def test_labels_come_from_a_file(network: Path, head: str, tmp_path: Path) -> No
     """--labels takes a file with one a line, in which a comma is a comma."""
     labels = tmp_path / "labels.txt"
     labels.write_text("dog, barking\n\n siren \n")
-    assert sonyc_ml("bundle", "make", network, "--head", head, "--labels", labels).returncode == 0
+    assert (
+        sonyc_ml("bundle", "make", network, "--head", head, "--activation", "none", "--labels", labels).returncode == 0
+    )
     assert written(network).labels == ("dog, barking", "siren")
 
 
@@ -364,7 +368,7 @@ def test_a_long_list_of_labels_is_no_file(network: Path) -> None:
     """A list that is longer than a file's name can be is a list."""
     network.with_name("head.tflite").write_bytes(networks.dense((1, 5), 300))
     labels = ",".join(f"class {i}" for i in range(300))
-    result = sonyc_ml("bundle", "make", network, "--head", "head.tflite", "--labels", labels)
+    result = sonyc_ml("bundle", "make", network, "--head", "head.tflite", "--labels", labels, "--activation", "none")
     assert (result.returncode, result.stderr) == (0, "")
     assert len(written(network).labels) == 300
 

@@ -16,10 +16,10 @@ import soundfile
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring.describe import card
 from sonyc_ml.authoring.heads import dense_head
-from sonyc_ml.authoring.loss import Comparison
 from sonyc_ml.authoring.make import make_bundle, verify
-from sonyc_ml.authoring.material import Choice, find_material
 from sonyc_ml.authoring.quantise import measure_quantised, quantise
+from sonyc_ml.authoring.quantising.loss import Comparison
+from sonyc_ml.authoring.quantising.material import Choice, find_material
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
 from sonyc_ml.errors import BundleError, ConfigError
 from sonyc_ml.model.interpreter import Interpreter

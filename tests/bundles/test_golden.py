@@ -40,7 +40,7 @@ def bundle(state: Path, tmp_path: Path) -> Path:
     path = tmp_path / "a.tflite"
     path.write_bytes(networks.dense((1, 64, 51, 1)))
     path.with_name("head.tflite").write_bytes(networks.dense((1, 5), 2))
-    maker.make_bundle(path, head="head.tflite", labels=("dog", "siren"))
+    maker.make_bundle(path, head="head.tflite", labels=("dog", "siren"), activation="none")
     return path
 
 

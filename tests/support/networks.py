@@ -21,6 +21,8 @@ TYPES = {
     "uint8": schema.TensorType.UINT8,
     "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
+    "bool": schema.TensorType.BOOL,
     "resource": schema.TensorType.RESOURCE,
 }
 
@@ -218,6 +220,87 @@ def counting(n_values: int) -> bytes:
     graph.operator("ADD", [source, before], target, schema.AddOptionsT())
     graph.operator("ASSIGN_VARIABLE", [handle, target], None, _made(schema.AssignVariableOptionsT))
     return graph.pack([source], [target], setup.subgraph(name="setup"))
+
+
+def recurrent(n_values: int, n_dims: int = 3, batch: int = 1) -> bytes:
+    """A network that is handed its state and hands it on: `memory` is half of the one before plus the sound."""
+    graph = Graph()
+    weights = np.random.default_rng(6).normal(0, 1 / n_values, (n_dims, n_values)).astype(np.float32)
+    source = graph.tensor(Spec((batch, n_values), name="samples"))
+    before = graph.tensor(Spec((batch, n_dims), name="memory_in"))
+    heard, kept, after, target = (
+        graph.tensor(Spec((batch, n_dims), name=name)) for name in ("heard", "kept", "memory_out", "embedding")
+    )
+    graph.operator("FULLY_CONNECTED", [source, graph.constant(weights), -1], heard, schema.FullyConnectedOptionsT())
+    graph.operator("MUL", [before, graph.constant(np.full(1, 0.5, np.float32))], kept, schema.MulOptionsT())
+    graph.operator("ADD", [heard, kept], after, schema.AddOptionsT())
+    graph.operator("TANH", [after], target)
+    return graph.pack([before, source], [after, target])
+
+
+def placed(n_values: int, dtype: str = "int32") -> bytes:
+    """A network that adds where and when it listens, `place` of three numbers and `week`, to its samples' sums."""
+    graph = Graph()
+    weights = np.random.default_rng(7).normal(0, 1 / n_values, (3, n_values)).astype(np.float32)
+    place, week = graph.tensor(Spec((-1, 3), name="place")), graph.tensor(Spec((1,), dtype, name="week"))
+    source = graph.tensor(Spec((-1, n_values), name="samples"))
+    heard, there, as_float, target = (
+        graph.tensor(Spec((-1, 3) if name != "now" else (1,), name=name))
+        for name in ("heard", "there", "now", "scores")
+    )
+    graph.operator("FULLY_CONNECTED", [source, graph.constant(weights), -1], heard, schema.FullyConnectedOptionsT())
+    graph.operator("ADD", [heard, place], there, schema.AddOptionsT())
+    graph.operator("CAST", [week], as_float, schema.CastOptionsT())
+    graph.operator("ADD", [there, as_float], target, schema.AddOptionsT())
+    return graph.pack([place, source, week], [target])
+
+
+def numbering(n_values: int, dtype: str = "int64") -> bytes:
+    """A network that says which of its values is the largest, by its number."""
+    graph = Graph()
+    source, target = graph.tensor(Spec((1, n_values))), graph.tensor(Spec((1,), dtype, name="label"))
+    kind = TYPES[dtype]
+    options = _made(schema.ArgMaxOptionsT, outputType=kind)
+    graph.operator("ARG_MAX", [source, graph.constant(np.array(1, np.int32))], target, options)
+    return graph.pack([source], [target])
+
+
+def summing(n_values: int) -> bytes:
+    """A network that adds what it reads to a state that it reads as int8 and gives as float32."""
+    graph = Graph()
+    source = graph.tensor(Spec((1, n_values), name="samples"))
+    before = graph.tensor(Spec((1, n_values), "int8", 0.5, 10, name="before"))
+    floats, target = graph.tensor(Spec((1, n_values))), graph.tensor(Spec((1, n_values), name="sum"))
+    graph.operator("DEQUANTIZE", [before], floats)
+    graph.operator("ADD", [source, floats], target, schema.AddOptionsT())
+    return graph.pack([before, source], [target])
+
+
+def classifying(n_values: int, n_dims: int = 16, n_classes: int = 4, batch: int = 1, twice: bool = False) -> bytes:
+    """A network with an embedding inside it, `inner`, of which one dense layer makes logits, and a softmax scores.
+
+    With `twice`, its scores are made of the samples too: the embedding is not all that they come from.
+    """
+    graph = Graph()
+    rng = np.random.default_rng(8)
+    first, last = (
+        graph.constant(rng.normal(0, 3 / shape[1] ** 0.5, shape).astype(np.float32))
+        for shape in ((n_dims, n_values), (n_classes, n_dims))
+    )
+    source = graph.tensor(Spec((batch, n_values), name="samples"))
+    inner = graph.tensor(Spec((batch, n_dims), name="block/inner;relu"))
+    logits, scores = (graph.tensor(Spec((batch, n_classes), name=name)) for name in ("logits", "scores"))
+    dense_options = schema.FullyConnectedOptionsT
+    graph.operator("FULLY_CONNECTED", [source, first, -1], inner, dense_options())
+    graph.operator("FULLY_CONNECTED", [inner, last, -1], logits, dense_options())
+    if twice:
+        direct = graph.constant(rng.normal(0, 1, (n_classes, n_values)).astype(np.float32))
+        other, logits_2 = (graph.tensor(Spec((batch, n_classes), name=name)) for name in ("direct", "sum"))
+        graph.operator("FULLY_CONNECTED", [source, direct, -1], other, dense_options())
+        graph.operator("ADD", [logits, other], logits_2, schema.AddOptionsT())
+        logits = logits_2
+    graph.operator("SOFTMAX", [logits], scores, _made(schema.SoftmaxOptionsT, beta=1.0))
+    return graph.pack([source], [scores])
 
 
 def scaling(n_values: int, *factors: float) -> bytes:

@@ -16,13 +16,19 @@ from sonyc_ml.base.human import names_in, shown
 from sonyc_ml.cli.bundle import publish, quantise, waveform
 from sonyc_ml.cli.flags import (
     add_keep_flags,
+    add_network_flags,
     add_trust_owner,
     keep_parameters,
+    parse_constants,
     parse_outputs,
     parse_thresholds,
     until_reader_leaves,
 )
 from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sonyc_ml.bundles.manifest import Manifest
 
 OK = 0
 
@@ -80,6 +86,14 @@ def _add_make(actions: Any) -> None:
         "--input-kind",
         choices=("pickled", "log_mel", "pcm", "waveform"),
         help="what the network reads (default: NAME.pkl, if there); waveform: sound, which it turns into tracks",
+    )
+    add_network_flags(make)
+    make.add_argument(
+        "--state",
+        action="append",
+        metavar="INPUT=OUTPUT",
+        help="an input that holds what an output gave for the window before, by name or number; may be repeated "
+        "(of waveform, where it is not given: by their shapes)",
     )
     add_parameters(make)
     for flag, text in (
@@ -157,6 +171,10 @@ def _make(parsed: argparse.Namespace) -> int:
             outputs=parse_outputs(parsed.outputs) if parsed.outputs else None,
             head=parsed.head,
             labels=names_in(parsed.labels),
+            constants=parse_constants(parsed.constants or ()),
+            state=[_parse_state(text) for text in parsed.state or ()],
+            activation=parsed.activation or "",
+            sensitivity=parsed.sensitivity,
             tolerances={name: value for name, value in tolerances.items() if value is not None},
             detections=_detections(parsed),
             keep=keep_parameters(parsed),
@@ -164,7 +182,15 @@ def _make(parsed: argparse.Namespace) -> int:
         )
         if metadata is not None:
             add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)
-    path = parsed.path.with_suffix(".json")
+    _show_made(parsed, manifest)
+    return OK
+
+
+def _show_made(parsed: argparse.Namespace, manifest: Manifest) -> None:
+    path = parsed.path.with_name(f"{manifest.name}.json")
+    if manifest.name != parsed.path.stem:
+        rest = f"; {manifest.head.network} is the rest of it" if manifest.head and not parsed.head else ""
+        print(f"cut:     {manifest.name}.tflite is {parsed.path.name} with that embedding{rest}")
     if parsed.input_kind is None and manifest.input.kind != "pickled":
         print(f"reads:   {manifest.input.kind}, by the shape of its input; if that is wrong, give --input-kind")
     chosen = {**manifest.input.parameters, "hop_size": manifest.hop_size_s}
@@ -172,7 +198,13 @@ def _make(parsed: argparse.Namespace) -> int:
     if manifest.input.kind != "pickled":
         print(f"chosen:  {', '.join(f'{name}={value}' for name, value in chosen.items())}")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
-    return OK
+
+
+def _parse_state(text: str) -> tuple[str, str]:
+    source, _, target = text.partition("=")
+    if not (source and target):
+        raise ConfigError(f"--state takes INPUT=OUTPUT, by name or number, not {text!r}")
+    return source, target
 
 
 @contextmanager

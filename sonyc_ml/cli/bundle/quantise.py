@@ -11,7 +11,7 @@ from sonyc_ml.base.human import count, size
 from sonyc_ml.errors import BundleError, UserMistakes
 
 if TYPE_CHECKING:
-    from sonyc_ml.authoring.loss import Report
+    from sonyc_ml.authoring.quantising.loss import Report
     from sonyc_ml.bundles.about import Quantisation
 
 OK = 0
@@ -52,8 +52,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def run(parsed: argparse.Namespace) -> int:
     """Carry out ``bundle quantise``."""
-    from sonyc_ml.authoring.material import Choice  # noqa: PLC0415  imports numpy
     from sonyc_ml.authoring.quantise import measure_quantised  # noqa: PLC0415
+    from sonyc_ml.authoring.quantising.material import Choice  # noqa: PLC0415  imports numpy
 
     with UserMistakes(ValueError, TypeError):
         made = measure_quantised(

@@ -26,13 +26,6 @@ def add_flags(make: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--between", default="", metavar="dtln or MODULE:NAME", help="what lies between the networks; a class of yours"
     )
-    flags.add_argument(
-        "--state",
-        action="append",
-        metavar="INPUT=OUTPUT",
-        help="an input that holds what an output gave for the block before, by name; may be repeated (default: by "
-        "their shapes)",
-    )
     flags.add_argument("--block-length", type=int, metavar="SAMPLES", help="length of a block of a stream")
     flags.add_argument("--block-hop", type=int, metavar="SAMPLES", help="distance between blocks (default: as long)")
     flags.add_argument(

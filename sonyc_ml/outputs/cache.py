@@ -14,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.process import is_clock_synchronised
-from sonyc_ml.model.provenance import CLOCK_STATES
-from sonyc_ml.outputs.output import Output
+from sonyc_ml.outputs.output import CLOCK_STATES, Output
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
 

@@ -11,7 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.authoring.material import Material, Sounds, class_of, held_out_sounds, hop_without_overlap, spread
+from sonyc_ml.authoring.quantising.material import (
+    Material,
+    Sounds,
+    class_of,
+    held_out_sounds,
+    hop_without_overlap,
+    spread,
+)
 from sonyc_ml.bundles.about import Quantisation
 from sonyc_ml.model import Model
 

