@@ -25,16 +25,19 @@ if TYPE_CHECKING:
     from typing import Any
 
     from sonyc_ml import errors
+    from sonyc_ml.authoring.hub import save_model
     from sonyc_ml.features import get_features
     from sonyc_ml.model import AudioModel, PCMModel, SpecModel
     from sonyc_ml.model.loading import load_model
     from sonyc_ml.model.waveform import WaveformModel
     from sonyc_ml.model.waveform.loading import load_waveform_model
+    from sonyc_ml.outputs.cache import OutputCache
     from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
 __all__ = [
     "AudioModel",
+    "OutputCache",
     "PCMModel",
     "SpecModel",
     "WaveformModel",
@@ -46,10 +49,12 @@ __all__ = [
     "read_detections",
     "read_embeddings",
     "read_recording",
+    "save_model",
 ]
 __version__ = "0.1.0"
 
 _HOMES = {
+    "OutputCache": "outputs.cache",
     "WaveformModel": "model.waveform",
     "get_features": "features",
     "iter_outputs": "outputs.reading",
@@ -58,6 +63,7 @@ _HOMES = {
     "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
     "read_recording": "sound.files",
+    "save_model": "authoring.hub",
 }
 
 

@@ -295,6 +295,8 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),
         ("detections", _said(manifest.detections)),
         ("keeps", _said(manifest.keep)),
+        ("metadata", _metadata(manifest)),
+        ("quantised", _quantisation(manifest)),
         ("pickle", ", ".join(f"{name} {version}" for name, version in manifest.pickle.items())),
         *(("file", f"{digest}  {name}") for name, digest in manifest.files.items()),
         ("golden vector", _tolerances(manifest.golden) if manifest.golden else "none"),
@@ -304,6 +306,25 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
 
 def _said(section: Section | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in section.given().items()) if section else ""
+
+
+def _metadata(manifest: Manifest) -> str:
+    said = manifest.metadata
+    return ", ".join((said.short_description, *said.domains, *said.tags)).strip(", ") if said else ""
+
+
+def _quantisation(manifest: Manifest) -> str:
+    found = manifest.quantisation
+    if found is None:
+        return ""
+    known = [f"{found.recipe} of {found.source}, by {found.tool}"]
+    if found.cosine is not None:
+        known.append(f"cosine {found.cosine:.4f}")
+    if found.agreement is not None:
+        known.append(f"the same top class in {found.agreement:.1%}")
+    if found.accuracy_before is not None and found.accuracy_after is not None:
+        known.append(f"accuracy {found.accuracy_before:.1%} before, {found.accuracy_after:.1%} after")
+    return f"{', '.join(known)}; on {found.n_held_out:,} recordings"
 
 
 def _tolerances(golden: Golden) -> str:

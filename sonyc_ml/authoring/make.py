@@ -208,10 +208,18 @@ def _unnamed_activation(model: Model) -> str:
 
 def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]) -> Manifest:
     """Fill in what only the model knows, and write the golden vector, with the outputs of either kind of kernels."""
+    manifest, vector = complete_manifest(draft, model, reference, tolerances)
+    write_atomically(model.bundle.path.with_suffix(".golden.npz"), vector)
+    return manifest
+
+
+def complete_manifest(
+    draft: Manifest, model: Model, reference: Model, tolerances: Mapping[str, float]
+) -> tuple[Manifest, bytes]:
+    """A manifest with what only the model knows, and the golden vector that it names; `reference` has other kernels."""
     golden_path = model.bundle.path.with_suffix(".golden.npz")
     vector, wider = golden_vector(model, reference)
-    write_atomically(golden_path, vector)
-    return dataclasses.replace(
+    manifest = dataclasses.replace(
         draft,
         sample_rate=model.extractor.sample_rate,
         window_size_s=model.extractor.window_size_s,
@@ -220,6 +228,7 @@ def _complete(draft: Manifest, model: Model, reference: Model, tolerances: Mappi
         files=draft.files | {golden_path.name: hashlib.sha256(vector).hexdigest()},
         golden=Golden(golden_path.name, **{**wider, **tolerances}),
     )
+    return manifest, vector
 
 
 @dataclass(frozen=True, slots=True)

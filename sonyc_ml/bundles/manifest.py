@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
 from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section, check_activation, check_constants
 from sonyc_ml.bundles.waveform import CLASS, KIND, State, Waveform
@@ -18,6 +19,7 @@ from sonyc_ml.errors import BundleError
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
+SPARSE = ("metadata", "quantisation")  # sections whose empty keys are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,10 @@ class Manifest:
         Which scores become detections.
     keep : Keep or None
         What outputs keep of the numbers.
+    metadata : Metadata or None
+        What Audacity's model manager shows.
+    quantisation : Quantisation or None
+        How the network came of one of float32.
     """
 
     schema_version: int
@@ -92,6 +98,8 @@ class Manifest:
     waveform: Waveform | None = None
     detections: Detections | None = None
     keep: Keep | None = None
+    metadata: Metadata | None = None
+    quantisation: Quantisation | None = None
 
     def __post_init__(self) -> None:
         if self.schema_version != 1:
@@ -119,6 +127,7 @@ class Manifest:
         for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
+        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
         self._check_waveform()
 
     def _check_waveform(self) -> None:
@@ -158,6 +167,8 @@ class Manifest:
             table["waveform"] = _without_empty(table["waveform"])
         held = {key: getattr(self, key) for key in ("detections", "keep")}
         table |= {key: section.given() for key, section in held.items() if isinstance(section, Section)}
+        for key in SPARSE:
+            table[key] = {name: value for name, value in (table[key] or {}).items() if _says_something(value)}
         return json.dumps({key: value for key, value in table.items() if _says_something(value)}, indent=2) + "\n"
 
 

@@ -127,6 +127,7 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     from sonyc_ml.batch.job import Job  # noqa: PLC0415
     from sonyc_ml.batch.partitions import parse_keys  # noqa: PLC0415
     from sonyc_ml.batch.run import Batch  # noqa: PLC0415  imports numpy
+    from sonyc_ml.bundles.location import resolve_bundle_path  # noqa: PLC0415
     from sonyc_ml.sound.start_time import PATTERNS  # noqa: PLC0415
 
     partition = parse_keys(parsed.partition or "day")
@@ -138,7 +139,7 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     parameters |= {name: values for name, values in said.items() if values}
     return Batch(
         sources=_sources(parsed),
-        job=Job(str(parsed.model), parameters, parsed.salvage, patterns, parsed.time_zone),
+        job=Job(str(resolve_bundle_path(parsed.model)), parameters, parsed.salvage, patterns, parsed.time_zone),
         folder=parsed.output,
         output_format=parsed.format,
         partition=partition,

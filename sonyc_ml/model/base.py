@@ -24,6 +24,7 @@ from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
 from sonyc_ml.model.versions import versions
+from sonyc_ml.outputs.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
@@ -62,6 +63,8 @@ class Model:
         Channel of the recordings to read; the mean of all where not given.
     detections, keep : mapping, optional
         What outputs have of the scores: see :func:`~sonyc_ml.model.hearing.make_hearing`.
+    cache : OutputCache, optional
+        Keeps what was computed; nothing is kept where not given.
 
     Raises
     ------
@@ -88,8 +91,10 @@ class Model:
         channel: int | None = None,
         detections: Mapping[str, Any] | None = None,
         keep: Mapping[str, Any] | None = None,
+        cache: OutputCache | None = None,
         **parameters: Any,
     ) -> None:
+        self.cache = cache
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         self.channel = channel
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
@@ -111,6 +116,7 @@ class Model:
         runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
+        self._kernels = f"{self._versions}; {num_threads} threads, batches of {batch_size}"
 
     @property
     def carries_state(self) -> bool:
@@ -187,6 +193,8 @@ class Model:
         """
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         sr, y = self._rate_of_samples(sr), checked_samples(y)
+        if self.cache is not None:
+            return outputs_of(self, self.cache, self._kernels + self.fingerprint(hop_size), y, sr, hop_size)
         timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
 
@@ -259,6 +267,10 @@ class Model:
         StoreError
             `scratch` cannot hold the results.
         """
+        if self.cache is not None:
+            identity = self._kernels + self.fingerprint(hop_size, start_times)
+            others = {"progress": progress, "scratch": scratch}
+            return output_of(self, self.cache, identity, recording, hop_size, name, start_times, **others)
         sr = recording.sample_rate
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's

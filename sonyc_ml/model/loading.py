@@ -18,6 +18,7 @@ from sonyc_ml.base.process import keep_freed_memory
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import GOLDEN_CHOICES, compare, unpack
+from sonyc_ml.bundles.location import resolve_bundle_path
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.sections import INPUT_KINDS
@@ -26,6 +27,7 @@ from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
+from sonyc_ml.outputs.cache import OutputCache, make_cache
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ def load_model(
     golden: str = "once",
     trust_owners: Collection[str] = (),
     accepted: Collection[str] = (),
+    cache: OutputCache | None = None,
+    cache_bytes: int | None = None,
     reads: str | Path | None = None,
     **parameters: Any,
 ) -> Model:
@@ -60,7 +64,8 @@ def load_model(
     Parameters
     ----------
     path : str or Path
-        ``NAME.tflite``.
+        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub; see
+        :func:`sonyc_ml.bundles.location.resolve_bundle_path`.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
         What the network reads. Where not given: what the manifest says; without one, what its input fits alone, see
         :func:`recognised_kind`.
@@ -71,6 +76,8 @@ def load_model(
     trust_owners, accepted : collection of str
         Whose files are taken, and which code may run, beside what is so anyway; see
         :func:`sonyc_ml.bundles.bundle.read_bundle`.
+    cache, cache_bytes : OutputCache or int, optional
+        Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
     **parameters
@@ -90,7 +97,8 @@ def load_model(
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
     keep_freed_memory()  # as the commands do
-    state = MachineState()
+    kept = make_cache(cache, cache_bytes)
+    state, path = MachineState(), resolve_bundle_path(path)
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     if input_kind is None and model.bundle.assumed_kind:
@@ -117,6 +125,7 @@ def load_model(
 
         guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
         model.extractor = read_through(model.extractor, str(reads), golden=golden, **guards)
+    model.cache = kept
     return model
 
 

@@ -9,12 +9,11 @@ from typing import Any
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.model.extractor import Extractor
-from sonyc_ml.outputs.output import Provenance
+from sonyc_ml.outputs.output import CLOCK_STATES, Provenance
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
 
 RECORDED_ELSEWHERE = ("duration", "hop_size", "res_type")  # the extractor has them, however they came to it
-CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}
 
 
 def make_settings(extractor: Extractor, hop_size: float | None, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.strict import build
+from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import read_tables
@@ -251,7 +252,7 @@ class Config:
         DetectionRules(**self.detections.given())
         if not self.model:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
-        names = [model.path.stem for model in self.model]
+        names = [refuse_address(model.path).stem for model in self.model]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"model: two bundles are called {name}; their outputs would have the same name")

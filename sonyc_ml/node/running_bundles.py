@@ -131,6 +131,8 @@ def _signature(models: Sequence[ModelConfig]) -> Signature:
 def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBundle, ...]:
     loaded = []
     for settings, folder in zip(models, output_folders(output, models), strict=True):
+        if settings.path.is_dir():  # outputs and reloads go by the name of the network
+            raise ConfigError(f"[model] {settings.path} is a folder: name the network in it, NAME.tflite")
         try:
             model = load_model(settings.path, keep=output.keep(), **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration

@@ -18,6 +18,7 @@ from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 
 FORMAT_VERSION = 1
+CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}  # whether a clock is synchronised
 N_IN_LINE = 3  # detections in a line of a log
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
 from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
 from sonyc_ml.bundles.waveform import Stage, State, Stream, Waveform
@@ -42,6 +43,8 @@ FULL = Manifest(
     golden=Golden("a.golden.npz", 0.01, 0.99, 0.1),
     detections=Detections(threshold=0.3, thresholds={"dog, barking": 0.9}, merge_s=False),
     keep=Keep(scores="top-k", top_k=3, score_dtype="float16"),
+    metadata=Metadata(domains=("environmental",), short_description="Dogs and sirens ♫", tags=("dogs",)),
+    quantisation=Quantisation("int8", "a-quantiser 1.0", "b 1.0.0", "2" * 64, 4096, 3, 100, 7, 3, 0.99, agreement=1.0),
 )
 TRACKS = Manifest(
     *(1, "a", "1.0.0", 16000, 0.032, 0.008),
@@ -102,6 +105,32 @@ def test_a_text_is_plain_json() -> None:
     assert json.loads(FULL.text())["class"] == "my_library.models:MyModel"
 
 
+@pytest.mark.parametrize("key", ["domains", "domain_tags"])
+@pytest.mark.parametrize("name", ["music", "Music"])
+def test_domains_have_an_older_name(key: str, name: str) -> None:
+    """Domains are read under both of their names, in capitals or not, and written under the newer one."""
+    manifest = parse_manifest(json.dumps(table(metadata={key: [name]})).encode(), "a.json")
+    assert json.loads(manifest.text())["metadata"] == {"domains": ["music"], "multichannel": False}
+
+
+def test_the_limits_of_metadata_are_allowed() -> None:
+    """What is exactly as long, as many or as fast as allowed is taken."""
+    metadata = {
+        "sample_rate": 396000,
+        "domains": ["music", "speech", "environmental", "other"],
+        "multichannel": True,
+        "short_description": "a" * 60,
+        "long_description": "a" * 280,
+        "tags": ["a" * 15] * 5,
+        "labels": ["dog"],
+        "effect_type": "waveform-to-labels",
+    }
+    manifest = parse_manifest(
+        json.dumps(table(sample_rate=396000, labels=["dog"], metadata=metadata)).encode(), "a.json"
+    )
+    assert json.loads(manifest.text())["metadata"] == metadata
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -148,6 +177,30 @@ def test_a_text_is_plain_json() -> None:
         ({"files": ["a.tflite"]}, "a.json: files must be a table, not ['a.tflite']"),
         ({"head": {"network": "h.tflite"}}, "a.json: head.network names 'h.tflite', which is not among files"),
         ({"golden": {"file": "g.npz"}}, "a.json: golden.file names 'g.npz', which is not among files"),
+        ({"metadata": {"tag": []}}, "a.json: metadata.tag is not a known key; did you mean metadata.tags?"),
+        ({"metadata": {"sample_rate": -1}}, "a.json: metadata.sample_rate must be from 0 to 396000, not -1"),
+        ({"metadata": {"sample_rate": 396001}}, "a.json: metadata.sample_rate must be from 0 to 396000, not 396001"),
+        ({"metadata": {"sample_rate": 16000}}, "a.json: metadata.sample_rate is 16000, and the manifest's own is 8000"),
+        (
+            {"metadata": {"domains": ["birds"]}},
+            "a.json: metadata.domains must be of music, speech, environmental, other",
+        ),
+        ({"metadata": {"domain_tags": ["birds"]}}, "a.json: metadata.domains must be of music, speech, environmental"),
+        ({"metadata": {"domains": ["music"], "domain_tags": ["speech"]}}, "metadata.domains and domain_tags are two"),
+        ({"metadata": {"short_description": "a" * 61}}, "metadata.short_description has 61 characters; 60 is the most"),
+        (
+            {"metadata": {"long_description": "a" * 281}},
+            "metadata.long_description has 281 characters; 280 is the most",
+        ),
+        ({"metadata": {"tags": list("abcdef")}}, "a.json: metadata.tags has 6 entries; 5 is the most"),
+        ({"metadata": {"tags": ["a" * 16]}}, "a.json: metadata.tags must each have 1 to 15 characters"),
+        (
+            {"metadata": {"effect_type": "labels"}},
+            "metadata.effect_type must be one of waveform-to-labels, waveform-to-",
+        ),
+        ({"metadata": {"multichannel": 1}}, "a.json: metadata.multichannel must be true or false, not 1"),
+        ({"labels": ["dog"], "metadata": {"labels": ["cat"]}}, "a.json: metadata.labels and the manifest's own labels"),
+        ({"quantisation": {"recipe": "int8"}}, "a.json: quantisation.tool is missing"),
     ],
     ids=str,
 )

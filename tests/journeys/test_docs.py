@@ -33,6 +33,8 @@ OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 PICTURES = ROOT / "docs" / "pictures.md"
+QUANTISING = ROOT / "docs" / "quantising.md"
+HUB = ROOT / "docs" / "hub.md"
 SEPARATE = ROOT / "docs" / "separate.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
@@ -53,7 +55,7 @@ HELPS: tuple[list[str], ...] = (
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),
-    *(["bundle", action] for action in ("make", "trust", "sign", "verify", "info")),
+    *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
 )
 
 
@@ -111,6 +113,26 @@ def test_bundle_commands_run(workplace: Path) -> None:
     scripts = blocks("bash", BUNDLES)
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
+
+
+@needs("ai_edge_quantizer")
+def test_quantising_commands_run(workplace: Path) -> None:
+    """Every command of docs/quantising.md works as it stands, in its order."""
+    write_recording(workplace / "recordings" / "b.wav", seconds=2, seed=1)
+    scripts = blocks("bash", QUANTISING)
+    assert len(scripts) == 1
+    run_blocks(scripts, workplace)
+    assert (workplace / "models" / "NAME_int8.tflite").exists()
+
+
+def test_hub_commands_run(workplace: Path) -> None:
+    """Every command of docs/hub.md works as it stands, in its order, and so does its Python."""
+    scripts = blocks("bash", HUB)
+    assert len(scripts) == 1
+    run_blocks(scripts, workplace)
+    run_python(blocks("python", HUB), workplace)
+    assert (workplace / "published" / "metadata.json").exists()
+    assert (workplace / "saved" / "NAME.json").exists()
 
 
 @needs("sklearn")

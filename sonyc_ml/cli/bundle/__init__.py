@@ -13,7 +13,7 @@ from typing import Any
 
 from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.bundle import waveform
+from sonyc_ml.cli.bundle import publish, quantise, waveform
 from sonyc_ml.cli.flags import (
     add_keep_flags,
     add_network_flags,
@@ -26,6 +26,10 @@ from sonyc_ml.cli.flags import (
 )
 from sonyc_ml.errors import ConfigError, SonycMLWarning, UserMistakes
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from sonyc_ml.bundles.manifest import Manifest
+
 OK = 0
 
 EPILOG = """\
@@ -34,6 +38,8 @@ examples:
   sonyc-ml bundle make models/yamnet.tflite --input-kind pcm --target-sr 16000 --outputs scores=0
   sonyc-ml bundle make models/NAME.tflite --head mlp_ust.tflite --labels engine,dog,music
   sonyc-ml bundle make models/dtln.tflite --input-kind waveform --stages dtln_2.tflite --between dtln --target-sr 16000
+  sonyc-ml bundle quantise models/NAME.tflite --recordings labelled/ --recipe int8
+  sonyc-ml bundle publish models/NAME.tflite folder/ --hub-id OWNER/NAME
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
 
@@ -53,6 +59,10 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION")
     _add_make(actions)
     _add(actions, "trust", _trust, "accept the files as they are now, and let their code run")
+    quantise.add_flags(
+        _add(actions, "quantise", quantise.run, "make a smaller bundle of a float32 one, and measure what it loses")
+    )
+    publish.add_flags(_add(actions, "publish", publish.run, "write a folder that the hub takes; uploads nothing"))
     sign = _add(actions, "sign", _sign, "sign the manifest with an OpenSSH key (Ed25519)")
     sign.add_argument("--key", required=True, type=Path, metavar="FILE", help="private key, as ssh-keygen makes it")
     verify = _add(actions, "verify", _verify, "check owners, modes, digests, signature and golden vector")
@@ -68,6 +78,7 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--version", default="1.0.0", metavar="X.Y.Z", help="of the bundle (default 1.0.0)")
     make.add_argument("--description", default="", metavar="TEXT", help="what it is")
     make.add_argument("--licence", default="", metavar="NAME", help="of the network")
+    make.add_argument("--metadata", type=Path, metavar="FILE", help="Audacity's, as in its metadata.json")
     make.add_argument("--head", default="", metavar="FILE", help="network that reads the embedding, in the same folder")
     make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one per line")
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
@@ -136,11 +147,15 @@ def _add(actions: Any, name: str, run: Callable[[argparse.Namespace], int], text
 
 
 def _make(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.authoring.hub import add_metadata, read_metadata  # noqa: PLC0415  imports numpy
+    from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415
+
+    metadata = read_metadata(parsed.metadata) if parsed.metadata else None
     if parsed.input_kind == "waveform":
-        return waveform.make(parsed)
-
-    from sonyc_ml.authoring.make import make_bundle  # noqa: PLC0415  imports numpy
-
+        status = waveform.make(parsed)
+        if metadata is not None:
+            add_metadata(parsed.path, metadata)
+        return status
     tolerances = {
         "features_db": parsed.tolerance_db,
         "cosine": parsed.tolerance_cosine,
@@ -165,6 +180,13 @@ def _make(parsed: argparse.Namespace) -> int:
             keep=keep_parameters(parsed),
             **given_parameters(parsed),
         )
+        if metadata is not None:
+            add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)
+    _show_made(parsed, manifest)
+    return OK
+
+
+def _show_made(parsed: argparse.Namespace, manifest: Manifest) -> None:
     path = parsed.path.with_name(f"{manifest.name}.json")
     if manifest.name != parsed.path.stem:
         rest = f"; {manifest.head.network} is the rest of it" if manifest.head and not parsed.head else ""
@@ -176,7 +198,6 @@ def _make(parsed: argparse.Namespace) -> int:
     if manifest.input.kind != "pickled":
         print(f"chosen:  {', '.join(f'{name}={value}' for name, value in chosen.items())}")
     print(f"{path}: {manifest.name} {manifest.version}, with the SHA-256 of {_listing(manifest.files)}")
-    return OK
 
 
 def _parse_state(text: str) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sonyc_ml.bundles.bundle import read_bundle
 from sonyc_ml.bundles.golden import GOLDEN_CHOICES, TRACK, compare_tracks, unpack
+from sonyc_ml.bundles.location import resolve_bundle_path
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model.versions import python_and_processor, resampler
@@ -41,7 +42,7 @@ def load_waveform_model(
     """
     if golden not in GOLDEN_CHOICES:
         raise ValueError(f"golden {golden!r} is not known; use one of {', '.join(GOLDEN_CHOICES)}")
-    state = MachineState()
+    state, path = MachineState(), resolve_bundle_path(path)
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
     model = WaveformModel(bundle, **parameters)
     manifest = bundle.manifest

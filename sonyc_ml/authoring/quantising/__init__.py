@@ -1,0 +1,1 @@
+"""What quantising is made of: recordings to measure with, recipes, and what is lost."""
