@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from sonyc_ml.base.process import keep_freed_memory
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import GOLDEN_CHOICES, compare, unpack
@@ -57,6 +58,9 @@ def load_model(
 ) -> Model:
     """Load a bundle as the kind of model it is.
 
+    The C library's allocator keeps what is freed for the next recording from then on, as in the commands: about 7 % of
+    the processor's time.
+
     Parameters
     ----------
     path : str or Path
@@ -92,6 +96,7 @@ def load_model(
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
+    keep_freed_memory()  # as the commands do
     kept = make_cache(cache, cache_bytes)
     state, path = MachineState(), resolve_bundle_path(path)
     bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from sonyc_ml.authoring.make import make_bundle
+from sonyc_ml.errors import RawScoresWarning
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, highest_of, label_lookup
 from sonyc_ml.outputs.output import Output
@@ -69,9 +71,11 @@ def make_echo(path: Path, labels: Sequence[str], **more: Any) -> Path:
     shape = (1, len(labels))
     path.write_bytes(networks.reshaping(networks.Spec(shape), networks.Spec(shape)))
     hop_s = len(labels) / 8000
-    make_bundle(
-        path, input_kind="pcm", outputs={"scores": 0}, labels=tuple(labels), target_sr=8000, hop_size=hop_s, **more
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RawScoresWarning)  # a recording holds scores, the golden signal does not
+        make_bundle(
+            path, input_kind="pcm", outputs={"scores": 0}, labels=tuple(labels), target_sr=8000, hop_size=hop_s, **more
+        )
     return path
 
 
