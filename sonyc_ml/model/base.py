@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -12,14 +13,9 @@ import numpy.typing as npt
 
 from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
-from sonyc_ml.errors import (
-    AssumedSampleRateWarning,
-    BundleMismatchError,
-    RecordingError,
-    UnreadableRecordingError,
-)
+from sonyc_ml.errors import AssumedSampleRateWarning, RecordingError, UnreadableRecordingError
 from sonyc_ml.features import checked_sample_rate, checked_samples
-from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, window_starts
+from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, run_segments
 from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings
@@ -94,9 +90,8 @@ class Model:
         cache: OutputCache | None = None,
         **parameters: Any,
     ) -> None:
-        self.cache = cache
+        self.cache, self.channel = cache, channel
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
-        self.channel = channel
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
         said = (outputs, constants, activation, sensitivity)
         self._network = Network(self.bundle, batch_size, *said, **kernels)
@@ -107,13 +102,13 @@ class Model:
         if self.carries_state and "hop_size" not in parameters:
             self.extractor.hop_size_s = self.extractor.window_size_s  # each window goes on where the one before ended
         self._network.fit(self.extractor.feature_shape)
-        self.labels = self._checked_labels(self.bundle.manifest.labels if self.bundle.manifest else ())
-        n_classes = self._network.widths.get("scores", 0)
-        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_classes, detections, keep)
+        self.labels = self._network.checked_labels()
+        n_scores = self._network.widths.get("scores", 0)
+        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_scores, detections, keep)
         kind = self.bundle.assumed_kind or None
         self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
         self._parameters |= {**self.found, **self._network.settings(constants, sensitivity), **self._hearing.recorded}
-        runtime = f"{self.interpreter.backend}{', reference kernels' if reference_kernels else ''}"
+        runtime = self.interpreter.backend + ", reference kernels" * reference_kernels
         self._has_warned = False  # of a sample rate that was assumed
         self._versions = versions(runtime, self.extractor.res_type)
         self._kernels = f"{self._versions}; {num_threads} threads, batches of {batch_size}"
@@ -122,12 +117,6 @@ class Model:
     def carries_state(self) -> bool:
         """Whether its network hands a state from window to window: they come in order, at its own hop alone."""
         return self._network.carries_state
-
-    def _checked_labels(self, labels: tuple[str, ...]) -> tuple[str, ...]:
-        n_scores = self._network.widths.get("scores", 0)
-        if labels and len(labels) != n_scores:
-            raise BundleMismatchError(f"the manifest has {len(labels)} labels for {n_scores} scores")
-        return labels
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{kind} ({width})" for kind, width in self._network.widths.items())
@@ -211,9 +200,8 @@ class Model:
             Of :class:`~sonyc_ml.outputs.rules.DetectionRules`, as in ``threshold=0.6``; others are the model's own.
             Where there are no scores, or no such class, a ValueError says so.
         """
-        sr = self._rate_of_samples(sr)
-        outputs, duration_s = self.get_outputs(y, sr, hop_size), len(y) / sr
-        return self._hearing.labels_of(outputs, self.extractor.window_size_s, duration_s, rules)
+        outputs = self.get_outputs(y, sr := self._rate_of_samples(sr), hop_size)
+        return self._hearing.labels_of(outputs, self.extractor.window_size_s, len(y) / sr, rules)
 
     def _rate_of_samples(self, sr: int | None) -> int:
         """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""
@@ -224,11 +212,8 @@ class Model:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
         if not self._has_warned:
             self._has_warned = True
-            warnings.warn(
-                f"y is taken to be at {assumed} Hz, the rate of {self.bundle.name}: if it is not, give its own as sr",
-                AssumedSampleRateWarning,
-                stacklevel=3,
-            )
+            text = f"y is taken to be at {assumed} Hz, the rate of {self.bundle.name}: if it is not, give its own as sr"
+            warnings.warn(text, AssumedSampleRateWarning, stacklevel=3)
         return assumed
 
     def embed(
@@ -261,9 +246,7 @@ class Model:
         Raises
         ------
         RecordingError
-            This recording cannot be embedded; says why.
-        UnavailableRecordingError
-            It cannot be read for now.
+            This recording cannot be embedded; says why. The branch UnavailableRecordingError: not for now.
         StoreError
             `scratch` cannot hold the results.
         """
@@ -330,27 +313,20 @@ class Model:
     def process_file(
         self, path: str | Path, output_path: str | Path | None = None, hop_size: float | None = None
     ) -> Path:
-        """Embed one recording and write the output, durably.
+        """Embed one recording and write the output, durably; return its path.
 
         Parameters
         ----------
-        path : str or Path
+        path, hop_size
+            Those of :meth:`embed_file`.
         output_path : str or Path, optional
             Where to, ``.npz`` or ``.csv``; beside the recording, as ``NAME.wav.npz``, where not given.
-        hop_size : float > 0, optional
-            Distance between windows (in seconds).
-
-        Returns
-        -------
-        Path
-            Of the output.
 
         Raises
         ------
         RecordingError, UnavailableRecordingError, StoreError
         """
-        path = Path(path)
-        output_path = path.with_name(path.name + ".npz") if output_path is None else Path(output_path)
+        output_path = Path(f"{os.fspath(path)}.npz" if output_path is None else output_path)
         write_output(self.embed_file(path, hop_size, scratch=output_path.parent), output_path)
         return output_path
 
@@ -364,18 +340,11 @@ class Model:
         keep: Callable[[dict[str, Floats]], dict[str, npt.NDArray[Any]]] = dict,
     ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
         """When each window begins (in seconds), and what is kept of every output: each segment as if a recording."""
+        computing = run_segments(segments, sr, hop_size, self.extractor, self._network, self._n_windows_at_once)
         with RowsByName(scratch) as results, one_blas_thread():
-            for segment, blocks in segments:
-                self._network.reset()
-                framing, n_windows = self.extractor.framing(segment.n_samples, sr, hop_size), 0
-                for features in self.extractor.stream(blocks, sr, segment.n_samples, hop_size):
-                    n_windows += len(features)
-                    for first in range(0, len(features), self._n_windows_at_once):
-                        results.append(keep(self._network(features[first : first + self._n_windows_at_once])))
-                        if progress is not None:
-                            progress()
-                for starts in window_starts(framing, n_windows):
-                    begins_s = starts / (self.extractor.sample_rate or sr)
-                    results.append({"timestamps": begins_s + segment.start / sr})
+            for computed, rows in computing:
+                results.append(keep(rows) if computed else rows)
+                if computed and progress is not None:
+                    progress()
             outputs = results.arrays()
         return outputs.pop("timestamps"), outputs

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.features import Framing
+
+if TYPE_CHECKING:
+    from sonyc_ml.model.network import Network
+    from sonyc_ml.sound.triggered import Segment
 
 Floats = npt.NDArray[np.float32]
 
@@ -45,6 +49,35 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
     for first in range(0, n_windows, STARTS_AT_ONCE):
         numbers = np.arange(first, min(n_windows, first + STARTS_AT_ONCE), dtype=np.int64)
         yield numbers * framing.hop_length - lead
+
+
+def run_segments(
+    segments: Iterable[tuple[Segment, Iterable[Floats]]],
+    sr: int,
+    hop_size: float | None,
+    extractor: Extractor,
+    network: Network,
+    n_at_once: int,
+) -> Iterator[tuple[bool, dict[str, npt.NDArray[Any]]]]:
+    """Yield what a network makes of a recording's windows, so many at a time, and when they begin (in seconds).
+
+    Each segment is taken as if it were a recording of its own, but for the times.
+
+    Yields
+    ------
+    is_computed : bool
+        Whether the rows are the network's outputs, by their kind; else they are ``timestamps``.
+    rows : dict of str to np.ndarray [shape=(n_windows, …)]
+    """
+    for segment, blocks in segments:
+        network.reset()
+        framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
+        for features in extractor.stream(blocks, sr, segment.n_samples, hop_size):
+            n_windows += len(features)
+            for first in range(0, len(features), n_at_once):
+                yield True, dict(network(features[first : first + n_at_once]))
+        for starts in window_starts(framing, n_windows):
+            yield False, {"timestamps": starts / (extractor.sample_rate or sr) + segment.start / sr}
 
 
 def describe_windows(extractor: Extractor) -> str:

@@ -152,6 +152,20 @@ class Network:
         widths = {kind: math.prod(shape) for kind, shape in shapes.items()}
         return widths | ({"scores": 1} if self.activation == RECONSTRUCTION else {})
 
+    def checked_labels(self) -> tuple[str, ...]:
+        """The labels of the scores, as the manifest has them.
+
+        Raises
+        ------
+        BundleMismatchError
+            There are more or fewer of them than scores.
+        """
+        labels = self._bundle.manifest.labels if self._bundle.manifest else ()
+        n_scores = self.widths.get("scores", 0)
+        if labels and len(labels) != n_scores:
+            raise BundleMismatchError(f"the manifest has {len(labels)} labels for {n_scores} scores")
+        return labels
+
     def __call__(self, features: Floats) -> dict[str, Floats]:
         """Run the networks on every window.
 
