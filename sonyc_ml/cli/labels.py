@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.cli.flags import add_command, outputs_in, parse_thresholds, until_reader_leaves
 from sonyc_ml.errors import ConfigError, UserMistakes
+
+if TYPE_CHECKING:
+    from sonyc_ml.outputs.output import Output
 
 LABELS_EPILOG = """\
 examples:
@@ -66,20 +69,40 @@ def _labels(parsed: argparse.Namespace) -> int:
 
     with UserMistakes():
         rules = _asked(parsed)
-        outputs = outputs_in(parsed.inputs)
+        seen: set[str] = set()
+        outputs = _noting(outputs_in(parsed.inputs), seen)
         if parsed.output == "-":
             with until_reader_leaves():
                 write_one(outputs, rules, parsed.format, sys.stdout.buffer)
                 sys.stdout.buffer.flush()
+            _warn_of_unseen(rules, seen)
         else:
             left_out: list[str] = []
             n = write_labels(outputs, rules, parsed.format, Path(parsed.output), left_out.append)
             for reason in left_out:
                 print(f"sonyc-ml: left out: {shown(reason)}", file=sys.stderr)
+            _warn_of_unseen(rules, seen)
             told = f", {count(len(left_out))} left out" if left_out else ""
             print(f"{parsed.output}: {count(n.n_labels, 'label')} in {count(n.n_recordings)}{told}")
             return 1 if left_out else 0
     return 0
+
+
+def _noting(outputs: Iterable[Output], seen: set[str]) -> Iterator[Output]:
+    """Pass outputs on, and note the classes that they name; one without all scores names those that were heard."""
+    from sonyc_ml.analysis.labels import class_names  # noqa: PLC0415
+
+    for output in outputs:
+        seen |= {*class_names(output), *(one.label for one in output.detections or ())}
+        yield output
+
+
+def _warn_of_unseen(rules: Mapping[str, Any], seen: set[str]) -> None:
+    from sonyc_ml.base.human import shown  # noqa: PLC0415
+
+    if unseen := [name for name in (*rules.get("classes", ()), *rules.get("thresholds", ())) if name not in seen]:
+        text = f"no output names {', '.join(unseen)}: not heard, or spelled in another way"
+        print(f"sonyc-ml: warning: {shown(text)}", file=sys.stderr)
 
 
 def _asked(parsed: argparse.Namespace) -> dict[str, Any]:

@@ -23,7 +23,10 @@ from sonyc_ml.cli import main
 from sonyc_ml.errors import ConfigError, OutputNameError
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
+from sonyc_ml.outputs.rules import DetectionRules
 from tests.conftest import floats
+from tests.support.command import sonyc_ml
+from tests.support.detections import scored, sparse
 from tests.support.outputs import PROVENANCE
 
 LABELS = ("dog", "siren")
@@ -392,3 +395,14 @@ def test_a_csv_is_whole_or_not_at_all(tmp_path: Path) -> None:
         write_labels([heard("a.wav", [[0.9, 0.1]]), silent], Rules(), "csv", tmp_path)
     assert (tmp_path / "labels.csv").read_text() == "before"
     assert os.listdir(tmp_path) == ["labels.csv"]
+
+
+def test_a_class_that_no_output_names_is_reported(tmp_path: Path) -> None:
+    """Outputs that hold detections alone do not know every class: a name that none of them has is said to be unseen."""
+    output = scored("a.wav", np.array([[0.9, 0.1], [0.2, 0.1]], np.float32), ("siren", "dog"))
+    write_output(sparse(output, DetectionRules(threshold=0.5), None), tmp_path / "a.wav.npz")
+    found = sonyc_ml("labels", tmp_path, "--format", "csv", "--output", "-", "--classes", "siren,sirn")
+    assert found.returncode == 0
+    assert "siren" in found.stdout
+    assert found.stderr == "sonyc-ml: warning: no output names sirn: not heard, or spelled in another way\n"
+    assert not sonyc_ml("labels", tmp_path, "--format", "csv", "--output", "-", "--classes", "siren").stderr
