@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sonyc_ml.features import PRESETS, with_preset
-
 MAX_SAMPLE_RATE = 10_000_000  # Hz
 MAX_SECONDS = 3600.0
 MIN_HOP_S = 0.0005
@@ -45,8 +43,11 @@ def check_numbers(parameters: Mapping[str, Any]) -> None:
     ValueError
         Says which, and what is allowed.
     """
-    if parameters.get("preset") in tuple(PRESETS):
-        parameters = with_preset(parameters)
+    if "preset" in parameters:
+        from sonyc_ml.features import PRESETS, with_preset  # noqa: PLC0415  imports numpy; who only configures has none
+
+        if parameters["preset"] in tuple(PRESETS):
+            parameters = with_preset(parameters)
     for name, largest in LARGEST.items():
         value = parameters.get(name)
         if isinstance(value, (int, float)) and abs(value) > largest:
