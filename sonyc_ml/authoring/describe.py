@@ -293,6 +293,7 @@ def card(path: str | Path) -> tuple[str, dict[str, Any]]:
         ("labels", ", ".join(manifest.labels)),
         ("tracks", ", ".join(manifest.waveform.tracks) if manifest.waveform else ""),
         ("networks", ", ".join(stage.network for stage in manifest.waveform.stages) if manifest.waveform else ""),
+        ("stages", ", ".join(manifest.stages)),
         ("detections", _said(manifest.detections)),
         ("keeps", _said(manifest.keep)),
         ("metadata", _metadata(manifest)),

@@ -39,7 +39,9 @@ def make_bundle(
     licence: str = "",
     input_kind: str | None = None,
     outputs: Mapping[str, int | str] | None = None,
+    stages: tuple[str, ...] = (),
     head: str = "",
+    head_embeddings: int | None = None,
     labels: tuple[str, ...] = (),
     constants: Mapping[str, Any] | None = None,
     state: Collection[tuple[int | str, int | str]] = (),
@@ -65,8 +67,12 @@ def make_bundle(
         Which output of the network is what; see :class:`~sonyc_ml.model.Model`. Where the embedding is a tensor inside
         the network, that is written anew as ``NAME-embedding.tflite``, and the bundle is made of that; see
         :func:`sonyc_ml.authoring.graph.cut_file`.
+    stages : tuple of str
+        File names of networks that follow the first in a chain: each reads the one output of the one before.
     head : str
         File name of the network that reads the embedding.
+    head_embeddings : int, optional
+        How many embeddings it reads, those of the windows before among them; one where not given.
     labels : tuple of str
         Of the scores.
     constants : mapping of str to value, optional
@@ -116,7 +122,8 @@ def make_bundle(
     said["activation"] = activation or "none"  # until its scores are known
     said["detections"] = Detections(**detections) if detections else None
     said["keep"] = Keep(**keep) if keep else None
-    bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), head, said)
+    said["stages"], said["head"] = stages, Head(head, head_embeddings) if head else None
+    bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), said)
     model = make_model(bundle)
     draft = _with_layout(draft, model)
     bundle = dataclasses.replace(bundle, manifest=draft)
@@ -131,10 +138,11 @@ def make_bundle(
     return manifest
 
 
-def _drafted(path: Path, read: Input, head: str, said: dict[str, Any]) -> tuple[Bundle, Manifest]:
+def _drafted(path: Path, read: Input, said: dict[str, Any]) -> tuple[Bundle, Manifest]:
     """The bundle's files with a manifest that says what its maker has said, and nothing yet of what they make."""
     extractors = [path.with_suffix(".pkl").name] if read.kind == "pickled" else []
-    files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *([head] if head else []))}
+    others = (*said["stages"], *([said["head"].network] if said["head"] else []))
+    files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *others)}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
     draft = Manifest(
         schema_version=1,
@@ -143,7 +151,6 @@ def _drafted(path: Path, read: Input, head: str, said: dict[str, Any]) -> tuple[
         window_size_s=0,
         hop_size_s=0,
         input=read,
-        head=Head(head) if head else None,
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         pickle=_versions(extractor) if extractor else {},
         **said,

@@ -179,6 +179,8 @@ def _float_model(path: Path) -> Model:
         )
     if len(model.interpreter.inputs) != 1:
         raise BundleError(f"{path} has {len(model.interpreter.inputs)} inputs; a network with 1 can be quantised here")
+    if model.bundle.manifest.stages:
+        raise BundleError(f"{path} is the first of a chain of networks, and one is quantised at a time: quantise each")
     if model.interpreter.state:
         raise BundleError(
             f"{path} keeps something from one window for the next, which the ranges of its activations depend on: a "

@@ -19,7 +19,7 @@ from sonyc_ml.errors import BundleError
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}")
-SPARSE = ("metadata", "quantisation")  # sections whose empty keys are left out
+SPARSE = ("head", "metadata", "quantisation")  # sections whose empty keys are left out
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,11 @@ class Manifest:
     window_size_s, hop_size_s : float
         Length of a window, default distance between two (in seconds).
     input : Input
+    stages : tuple of str
+        Networks that follow the first, in their order, by their files: each reads the one output of the one before.
     outputs : dict
-        Which output of the network is the ``embedding``, which the ``scores``, by number or name.
+        Which output of the network, or of the last stage, is the ``embedding``, which the ``scores``, by number or
+        name.
     constants : dict
         What inputs of the network hold that do not read the features: a number or a list of numbers, by the input's
         name or number.
@@ -84,6 +87,7 @@ class Manifest:
     files: dict[str, str]
     description: str = ""
     licence: str = ""
+    stages: tuple[str, ...] = ()
     outputs: dict[str, int | str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     state: tuple[State, ...] = ()
@@ -124,6 +128,7 @@ class Manifest:
                 raise ValueError(f"files.{name} must be a SHA-256 in hexadecimal, not {digest!r}")
         head_file, golden_file = self.head.network if self.head else "", self.golden.file if self.golden else ""
         stages = [("waveform.stages", stage.network) for stage in self.waveform.stages] if self.waveform else []
+        stages += [("stages", name) for name in self.stages]
         for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")

@@ -17,6 +17,7 @@ LOWEST_COSINE = 0.9
 USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
 ACTIVATIONS = ("sigmoid", "softmax", "reconstruction_error", "none")
 LOWEST_SENSITIVITY, HIGHEST_SENSITIVITY = 0.5, 1.5
+MAX_EMBEDDINGS = 1 << 12  # that a head reads at once
 MAX_CONSTANT = 1 << 16  # numbers of one input
 
 
@@ -42,9 +43,23 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """A second network, which reads the embedding and gives the scores."""
+    """A network of its own, which reads the embedding and gives the scores.
+
+    Attributes
+    ----------
+    network : str
+        Its file.
+    n_embeddings : int or None
+        How many it reads: that of the window and of those before it, the latest last. Zeros stand for windows before
+        the recording began. None for 1.
+    """
 
     network: str
+    n_embeddings: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.n_embeddings is not None and not 1 <= self.n_embeddings <= MAX_EMBEDDINGS:
+            raise ValueError(f"n_embeddings must be from 1 to {MAX_EMBEDDINGS:,}, not {self.n_embeddings}")
 
 
 class Section:

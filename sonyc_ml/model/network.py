@@ -1,4 +1,4 @@
-"""A bundle's networks at work: features in, outputs by their kind out."""
+"""A bundle's networks at work, one or a chain of them: features in, outputs by their kind out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.sections import check_activation
@@ -24,7 +25,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class Network:
-    """The network of a bundle, and the head that reads its embedding; :meth:`fit` it to the features' shape first.
+    """The network of a bundle, those that follow it, and the head; :meth:`fit` it to the features' shape first.
 
     Parameters
     ----------
@@ -74,10 +75,15 @@ class Network:
         self.interpreter = Interpreter(
             bundle.network, batch_size=batch_size, constants=held, feedback=feedback, **kernels
         )
+        self._stages = [Interpreter(bundle.files[name], **kernels) for name in (manifest.stages if manifest else ())]
+        *leading, last = [self.interpreter, *self._stages]
         of_state = [output for _, output in self.interpreter.feedback]
+        if any(len(network.outputs) != 1 for network in leading):
+            raise BundleMismatchError("a network that another one follows must have one output, which that one reads")
         self.outputs = name_outputs(
-            self.interpreter.outputs, outputs or (manifest.outputs if manifest else None), of_state
+            last.outputs, outputs or (manifest.outputs if manifest else None), () if self._stages else of_state
         )
+        self._row_shapes: tuple[tuple[int, ...], ...] = ()
         said = (manifest.activation, manifest.sensitivity) if manifest else ("", None)
         self.activation = said[0] if activation is None else activation
         if sensitivity is None and self.activation == "sigmoid":
@@ -86,6 +92,8 @@ class Network:
         self.sensitivity = 1.0 if sensitivity is None else sensitivity
         self._warns_of_scores = self.activation != "none"
         self.head: Interpreter | None = None
+        self._n_embeddings = (manifest.head.n_embeddings if manifest and manifest.head else None) or 1
+        self._before = np.zeros((0, 0), np.float32)
 
     def settings(self, constants: Mapping[str, Any] | None, sensitivity: float | None) -> dict[str, Any]:
         """What an output records of how its scores were made; the activation also where the manifest says it."""
@@ -97,8 +105,8 @@ class Network:
 
     @property
     def carries_state(self) -> bool:
-        """Whether a state is handed from window to window."""
-        return bool(self.interpreter.feedback)
+        """Whether a state is handed from window to window, or the head reads the windows before too."""
+        return bool(self.interpreter.feedback) or self._n_embeddings > 1
 
     def check_hop(self, hop_size: float | None, own_s: float) -> None:
         """Refuse another distance between windows than a network with a state has been given, with a ValueError."""
@@ -109,11 +117,13 @@ class Network:
             )
 
     def reset(self) -> None:
-        """Begin another recording: what the network has carried from window to window is zero again."""
+        """Begin another recording: what the networks have carried from window to window is zero again."""
         self.interpreter.reset()
+        n_dims = self.widths["embedding"] if self._n_embeddings > 1 else 0
+        self._before = np.zeros((self._n_embeddings - 1, n_dims), np.float32)
 
     def fit(self, feature_shape: tuple[int, ...]) -> None:
-        """Make the network read windows of this shape, and the head what comes of them.
+        """Make the network read windows of this shape, and those that follow it what comes of them.
 
         Raises
         ------
@@ -121,10 +131,17 @@ class Network:
             They do not fit; says both shapes.
         """
         self.interpreter.fit(feature_shape)
+        self._row_shapes = self.interpreter.row_shapes
+        for number, stage in enumerate(self._stages, 2):
+            try:
+                stage.fit(self._row_shapes[0])
+            except BundleError as error:
+                raise type(error)(f"network {number} of {self._bundle.name}: {error}") from error
+            self._row_shapes = stage.row_shapes
         self.head = self._make_head(self._bundle.head)
         if self.activation == RECONSTRUCTION:
             n_values = math.prod(feature_shape)
-            n_given = math.prod(self.interpreter.row_shapes[self.outputs["scores"]]) if "scores" in self.outputs else 0
+            n_given = math.prod(self._row_shapes[self.outputs["scores"]]) if "scores" in self.outputs else 0
             if n_given != n_values or self.head is not None:
                 raise BundleMismatchError(
                     f"the activation {RECONSTRUCTION} is of an output of the network that is named as scores and has "
@@ -138,7 +155,8 @@ class Network:
             raise BundleMismatchError("a head reads an embedding and gives scores: the network must have the one alone")
         try:
             head = Interpreter(network, **self._kernels)
-            head.fit((math.prod(self.interpreter.row_shapes[self.outputs["embedding"]]),))
+            n_dims = math.prod(self._row_shapes[self.outputs["embedding"]])
+            head.fit((n_dims,) if self._n_embeddings == 1 else _head_shape(head, self._n_embeddings, n_dims))
         except BundleError as error:
             raise type(error)(f"the head of {self._bundle.name}: {error}") from error
         return head
@@ -146,7 +164,7 @@ class Network:
     @property
     def widths(self) -> dict[str, int]:
         """How many columns each kind of output has."""
-        shapes = {kind: self.interpreter.row_shapes[number] for kind, number in self.outputs.items()}
+        shapes = {kind: self._row_shapes[number] for kind, number in self.outputs.items()}
         if self.head is not None:
             shapes["scores"] = self.head.row_shapes[0]
         widths = {kind: math.prod(shape) for kind, shape in shapes.items()}
@@ -179,15 +197,25 @@ class Network:
             By the kind of output.
         """
         computed = self.interpreter(features)
+        for stage in self._stages:
+            computed = stage(computed[0])
         outputs = {kind: computed[number].reshape(len(features), -1) for kind, number in self.outputs.items()}
         if self.head is not None:
-            outputs["scores"] = self.head(outputs["embedding"])[0].reshape(len(features), -1)
+            outputs["scores"] = self.head(self._with_those_before(outputs["embedding"]))[0].reshape(len(features), -1)
         if self.activation == RECONSTRUCTION:
             outputs["scores"] = reconstruction_error(features, outputs["scores"])
         elif "scores" in outputs:
             outputs["scores"] = activated(outputs["scores"], self.activation, self.sensitivity)
             self._look_at(outputs["scores"])
         return outputs
+
+    def _with_those_before(self, embedding: Floats) -> Floats:
+        """What the head reads of each window: its embedding, or several, `(n_windows, n_embeddings, n_dims)`."""
+        if self._n_embeddings == 1:
+            return embedding
+        rows = np.concatenate([self._before, embedding])
+        self._before = rows[len(rows) - self._n_embeddings + 1 :]
+        return np.asarray(sliding_window_view(rows, self._n_embeddings, axis=0).transpose(0, 2, 1))
 
     def _look_at(self, scores: Floats) -> None:
         """Log, once, that scores are none: whoever compares them with a threshold from 0 to 1 would not see it."""
@@ -200,3 +228,9 @@ class Network:
                 scores.min(),
                 scores.max(),
             )
+
+
+def _head_shape(head: Interpreter, n_embeddings: int, n_dims: int) -> tuple[int, ...]:
+    """The shape of several embeddings that a head reads: of one row each, or all in one row."""
+    n_sizes = sum(size != 1 for size in head.input.shape[1:])
+    return (n_embeddings * n_dims,) if n_sizes == 1 else (n_embeddings, n_dims)

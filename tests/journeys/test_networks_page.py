@@ -47,11 +47,19 @@ def bring_yamnet(path: Path) -> None:
     path.with_name("yamnet-labels.txt").write_text("\n".join(names))
 
 
+def bring_chain(path: Path) -> None:
+    """Three networks that follow each other."""
+    path.write_bytes(networks.scaling(4000, 3.0))
+    path.with_name("EMBEDDING.tflite").write_bytes(networks.dense((1, 4000)))
+    path.with_name("HEAD.tflite").write_bytes(networks.dense((1, 16, 5), 2))
+
+
 BRING: dict[str, Callable[[Path], None]] = {
     "NAME.tflite": small(networks.dense((1, 64, 51, 1))),
     "CLASSIFIER.tflite": small(networks.classifying(4000)),
     "PLACED.tflite": small(networks.placed(4000)),
     "RECURRENT.tflite": small(networks.recurrent(4000)),
+    "FRONT.tflite": bring_chain,
     "birdnet.tflite": bring_birdnet,
     "yamnet.tflite": bring_yamnet,
 }

@@ -80,6 +80,10 @@ def _add_make(actions: Any) -> None:
     make.add_argument("--licence", default="", metavar="NAME", help="of the network")
     make.add_argument("--metadata", type=Path, metavar="FILE", help="Audacity's, as in its metadata.json")
     make.add_argument("--head", default="", metavar="FILE", help="network that reads the embedding, in the same folder")
+    make.add_argument(
+        "--head-embeddings", type=int, metavar="N", help="how many the head reads, the latest (default 1)"
+    )
+    make.add_argument("--stages", metavar="FILE,…", help="networks in the same folder that follow it, in their order")
     make.add_argument("--labels", default="", metavar="A,B,… or FILE", help="of the scores; a file has one per line")
     make.add_argument("--outputs", default="", metavar="KIND=N,…", help="which output is which: scores=0,embedding=1")
     make.add_argument(
@@ -169,7 +173,9 @@ def _make(parsed: argparse.Namespace) -> int:
             licence=parsed.licence,
             input_kind=parsed.input_kind,
             outputs=parse_outputs(parsed.outputs) if parsed.outputs else None,
+            stages=names_in(parsed.stages or ""),
             head=parsed.head,
+            head_embeddings=parsed.head_embeddings,
             labels=names_in(parsed.labels),
             constants=parse_constants(parsed.constants or ()),
             state=[_parse_state(text) for text in parsed.state or ()],

@@ -22,7 +22,6 @@ def add_flags(make: argparse.ArgumentParser) -> None:
         "without a state)"
     )
     flags.add_argument("--tracks", metavar="A,B,…", help="names of what comes out, in the order of the outputs")
-    flags.add_argument("--stages", metavar="FILE,…", help="further networks in the same folder, in their order")
     flags.add_argument(
         "--between", default="", metavar="dtln or MODULE:NAME", help="what lies between the networks; a class of yours"
     )
