@@ -27,16 +27,22 @@ FULL = Manifest(
     window_size_s=0.975,
     hop_size_s=0.48,
     input=Input("log_mel", {"n_mels": 64, "fmax": None, "res_type": "soxr_hq"}),
-    files={"a.tflite": DIGEST, "head of a.tflite": "f" * 64, "a.golden.npz": "1" * 64},
+    files={
+        "a.tflite": DIGEST,
+        "second.tflite": "e" * 64,
+        "head of a.tflite": "f" * 64,
+        "a.golden.npz": "1" * 64,
+    },
     description="Zwei Zeilen,\nund ein ♫",
     licence="CC0-1.0",
+    stages=("second.tflite",),
     outputs={"embedding": 0, "scores": "Identity_1"},
     constants={"place": [48.1, 11.6], "week": 12, "day": True},
     state=(State("memory", "Identity_2"), State(3, 4)),
     activation="sigmoid",
     sensitivity=1.25,
     labels=("dog, barking", "siren"),
-    head=Head("head of a.tflite"),
+    head=Head("head of a.tflite", 3),
     class_="my_library.models:MyModel",
     parameters={"lowest_hz": 50.0},
     pickle={"python": "3.11.2", "dill": "0.4.1", "numpy": "2.2.0"},
@@ -88,6 +94,14 @@ def test_every_field_is_in_the_full_one() -> None:
     """The manifest that goes round has something in each field but for those of tracks, so that none is forgotten."""
     left = [entry.name for entry in dataclasses.fields(FULL) if getattr(FULL, entry.name) == getattr(LEAST, entry.name)]
     assert left == ["schema_version", "name", "waveform"]
+
+
+def test_a_head_without_a_number_is_written_as_before() -> None:
+    """What reads one embedding says nothing of it: manifests of before stay byte for byte what they were."""
+    text = dataclasses.replace(FULL, head=Head("head of a.tflite")).text()
+    assert json.loads(text)["head"] == {"network": "head of a.tflite"}
+    wrong = json.loads(text) | {"head": {"network": "head of a.tflite", "n_embeddings": 0}}
+    assert "n_embeddings must be from 1" in complaint(wrong)
 
 
 def test_a_text_is_plain_json() -> None:
