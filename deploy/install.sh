@@ -154,11 +154,15 @@ lock_file() {
 }
 
 locked() { # GROUP...: the requirements of those who are named
-    awk -v groups="$*" '
-        BEGIN { n = split(groups, wanted, /[ ,]+/) }
-        { users = " " substr($0, index($0, "  # ") + 4) " " }
-        !/^#/ { for (i = 1; i <= n; i++) if (wanted[i] != "" && index(users, " " wanted[i] " ")) { print $1, $2; next } }
-    ' "$(lock_file)"
+    local wanted=${*//,/ } line group
+    while IFS= read -r line; do
+        for group in $wanted; do
+            if [[ $line != "#"* && " ${line##*  # } " == *" $group "* ]]; then
+                echo "${line%%  # *}"
+                break
+            fi
+        done
+    done <"$(lock_file)"
 }
 
 check_extras() {
