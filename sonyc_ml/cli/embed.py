@@ -100,11 +100,24 @@ def _add_work_flags(parser: argparse.ArgumentParser) -> None:
 def _run(parsed: argparse.Namespace) -> int:
     batch = _batch(parsed)
 
-    from sonyc_ml.base.human import shown  # noqa: PLC0415
     from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
 
-    with Progress(parsed) as progress, stop_by_signals(), closing(embed_recordings(batch)) as events:
+    return show_events(Progress(parsed), embed_recordings(batch))
+
+
+def show_events(progress: Any, events: Any) -> int:
+    """Show what a batch reports until it ends, a signal asks to stop, or it cannot go on; returns the exit status.
+
+    Parameters
+    ----------
+    progress : Progress or SeparationProgress
+    events : generator
+        Is closed in any case, so that the batch puts its house in order.
+    """
+    from sonyc_ml.base.human import shown  # noqa: PLC0415
+
+    with progress, stop_by_signals(), closing(events):
         try:
             for event in events:
                 progress.show(event)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.cli.embed import NOTHING_DONE, OK, SIGNALLED, SOME_FAILED, Stop, stop_by_signals
+from sonyc_ml.cli.embed import show_events
 from sonyc_ml.cli.flags import add_command, add_trust_owner
-from sonyc_ml.errors import SonycMLError
 
 if TYPE_CHECKING:
     from sonyc_ml.batch.separation import Separation
@@ -90,28 +87,10 @@ LOADING = ("trusted_keys", "trust_owners", "golden", "num_threads", "backend", "
 def _run(parsed: argparse.Namespace) -> int:
     separation = _separation(parsed)
 
-    from sonyc_ml.base.human import shown  # noqa: PLC0415
     from sonyc_ml.batch.separation import separate_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import SeparationProgress  # noqa: PLC0415
 
-    with (
-        SeparationProgress(parsed) as progress,
-        stop_by_signals(),
-        closing(separate_recordings(separation)) as events,
-    ):
-        try:
-            for event in events:
-                progress.show(event)
-        except Stop as stop:
-            progress.stopped()
-            return SIGNALLED + stop.number
-        except SonycMLError as error:
-            progress.close()
-            print(f"sonyc-ml: error: {shown(str(error))}", file=sys.stderr)
-            return SOME_FAILED if progress.n_good else NOTHING_DONE
-    if not progress.n_failed:
-        return OK
-    return SOME_FAILED if progress.n_good else NOTHING_DONE
+    return show_events(SeparationProgress(parsed), separate_recordings(separation))
 
 
 def _separation(parsed: argparse.Namespace) -> Separation:
