@@ -266,7 +266,7 @@ class Model:
                 raise RecordingError(f"{recording.source}: {error}") from error
             times = start_times or StartTimes()
             made_by = (self.bundle, self._versions, self._settings(hop_size, times))
-            provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
+            provenance = heard.noted(make_provenance(recording, name or recording.name, times, progress, *made_by))
             return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
 
     def embed_file(

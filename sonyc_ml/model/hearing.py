@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup
-from sonyc_ml.outputs.output import Provenance
+from sonyc_ml.outputs.output import NOT_FINITE, Provenance
 from sonyc_ml.outputs.rules import DetectionRules, Kept
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
@@ -130,6 +130,7 @@ class Heard:
 
     def __init__(self, hearing: Hearing, scratch: Path | None) -> None:
         self._hearing, self._detector = hearing, None
+        self._n_not_finite = 0
         self._label = label_lookup(hearing.labels)
         if hearing.rules is not None:
             names = tuple(map(self._label, range(hearing.n_classes)))
@@ -153,6 +154,7 @@ class Heard:
             `scratch` cannot hold what is found.
         """
         scores, kept = outputs.get("scores"), self._hearing.kept
+        self._n_not_finite += max(map(_count_not_finite, outputs.values()), default=0)
         if self._detector is not None and scores is not None:
             self._detector.add(scores)
         if scores is not None and kept.scores != "all":
@@ -161,6 +163,13 @@ class Heard:
                 outputs["top_classes"], outputs["top_scores"] = highest_of(scores, kept.top_k)
         dtypes = {"embedding": kept.embedding_dtype, "scores": kept.score_dtype, "top_scores": kept.score_dtype}
         return {kind: _half(array, kind) if dtypes.get(kind) == "float16" else array for kind, array in outputs.items()}
+
+    def noted(self, made: Provenance) -> Provenance:
+        """The provenance, with a note on windows for which the network gave something that is no number."""
+        if not self._n_not_finite:
+            return made
+        note = f"the network gave {NOT_FINITE} for {self._n_not_finite:,} windows"
+        return replace(made, note="; ".join(filter(None, (made.note, note))))
 
     def fields(self, timestamps: npt.NDArray[np.float64], outputs: dict[str, Any], made: Provenance) -> dict[str, Any]:
         """Everything of an output but its provenance, by the names of :class:`~sonyc_ml.outputs.output.Output`.
@@ -181,6 +190,13 @@ class Heard:
             found = occurring(self._label, outputs.get("top_classes"), fields.get("detections"))
             fields["labels"], fields["label_numbers"] = found if is_named else ((), ())
         return fields
+
+
+def _count_not_finite(rows: npt.NDArray[Any]) -> int:
+    """How many rows hold something that is no finite number."""
+    if rows.dtype.kind != "f" or np.isfinite(rows.sum(dtype=np.float64)):  # which one that is not would spoil
+        return 0
+    return int(np.count_nonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
 
 
 def _half(array: npt.NDArray[Any], kind: str) -> npt.NDArray[np.float16]:
