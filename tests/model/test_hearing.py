@@ -185,7 +185,12 @@ def test_what_is_no_number_is_noted(keep: str, tmp_path: Path, recording: Path) 
     """A network that gives NaN or infinity is no reason to end; the output says for how many windows it did."""
     path = tmp_path / "unbounded.tflite"
     path.write_bytes(networks.scaling(80, np.inf))
-    parameters = {"input_kind": "pcm", "target_sr": 8000, "outputs": {"scores": 0}, "keep": {"scores": keep}}
+    parameters: dict[str, Any] = {
+        "input_kind": "pcm",
+        "target_sr": 8000,
+        "outputs": {"scores": 0},
+        "keep": {"scores": keep},
+    }
     output = load_model(path, **parameters).embed_file(recording)
     n_windows = len(output.timestamps)
     assert output.provenance.note == f"the network gave NaN or infinity for {n_windows:,} windows"
