@@ -97,25 +97,35 @@ def make_hearing(
     n_classes : int
     detections, keep : mapping, optional
         What is asked for here, by the names of :class:`~sonyc_ml.outputs.rules.DetectionRules` and
-        :class:`~sonyc_ml.outputs.rules.Kept`: each value wins over the manifest's.
+        :class:`~sonyc_ml.outputs.rules.Kept`: each value wins over the manifest's. With ``enabled`` as False there are
+        no detections.
 
     Raises
     ------
     ValueError
         A value cannot be; or there are no scores, or not these classes.
     """
-    said = manifest.detections.given() if manifest and manifest.detections else {}
-    rules = None
-    if said or detections:
-        if not n_classes:
-            raise ValueError("detections need scores, and the bundle has none; a head gives them")
-        rules = DetectionRules(**{**said, **(detections or {})})
-        try:
-            check_classes(rules, labels or [f"scores_{i}" for i in range(n_classes)])
-        except ValueError as error:
-            raise ValueError(f"detections: the bundle has {error}") from error
+    rules = _make_rules(manifest, labels, n_classes, dict(detections or {}))
     said = manifest.keep.given() if manifest and manifest.keep else {}
     return Hearing(rules=rules, kept=Kept(**{**said, **(keep or {})}), labels=labels, n_classes=n_classes)
+
+
+def _make_rules(
+    manifest: Manifest | None, labels: tuple[str, ...], n_classes: int, asked: dict[str, Any]
+) -> DetectionRules | None:
+    """The rules that the manifest and who loads it say together; who loads it also says whether there are any."""
+    said = manifest.detections.given() if manifest and manifest.detections else {}
+    is_enabled = said.pop("enabled", True) or bool(asked)
+    if not asked.pop("enabled", is_enabled and bool(said or asked)):
+        return None
+    if not n_classes:
+        raise ValueError("detections need scores, and the bundle has none; a head gives them")
+    rules = DetectionRules(**{**said, **asked})
+    try:
+        check_classes(rules, labels or [f"scores_{i}" for i in range(n_classes)])
+    except ValueError as error:
+        raise ValueError(f"detections: the bundle has {error}") from error
+    return rules
 
 
 class Heard:
