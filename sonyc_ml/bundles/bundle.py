@@ -11,11 +11,11 @@ import os
 import pickle
 import platform
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.integrity import check_signature, owner_ids, quoted, read_guarded, read_plain
 from sonyc_ml.bundles.machine_state import MachineState
