@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import dataclass
 from typing import Any
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.rules import DetectionRules

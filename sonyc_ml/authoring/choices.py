@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any, Self
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.bundles.sections import Detections, Head, Keep
 from sonyc_ml.bundles.waveform import State
 

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sonyc_ml.authoring.choices import MakerChoices
 from sonyc_ml.authoring.graph import cut_file
 from sonyc_ml.authoring.proofs import check_repeats, golden_vector, verify
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_description
 from sonyc_ml.bundles.integrity import read_plain
