@@ -28,6 +28,8 @@ class Child:
     ----------
     connection : socket
         This end of the socket; whoever uses it closes it.
+    samples : SharedSamples
+        Memory that it sees too.
     pid : int
 
     Raises
@@ -39,16 +41,21 @@ class Child:
     def __init__(self) -> None:
         from socket import socketpair  # noqa: PLC0415  this, subprocess and signal only with a process to start
 
+        from sonyc_ml.sound.live.shared import SharedSamples  # noqa: PLC0415
+
         self.connection, theirs = socketpair()
+        self.samples = SharedSamples()
         self.pid = 0
         self.status: int | None = None
         self._problem = ""
+        self._is_ended = False
         self._has_begun = threading.Event()
         self._thread = threading.Thread(target=self._keep, args=(theirs,), name="sonyc-ml model", daemon=True)
         self._thread.start()
         self._has_begun.wait()
         if self._problem:
             self.connection.close()
+            self.samples.close()
             raise LostModelError(f"a process for the model could not be started: {self._problem}")
 
     def _keep(self, theirs: socket) -> None:
@@ -56,11 +63,20 @@ class Child:
 
         # As spawned processes of Python's own have it: what can be imported here can be imported there.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}  # noqa: PTH109
-        command = [sys.executable, "-P", "-m", PROGRAM, str(os.getpid())]
+        command = [sys.executable, "-P", "-m", PROGRAM, str(os.getpid()), str(self.samples.descriptor)]
         end = theirs.fileno()
         try:
-            # In a group of its own: Ctrl-C is for this process.
-            with theirs, subprocess.Popen(command, stdin=end, stdout=end, env=environment, process_group=0) as process:  # noqa: S603
+            with (
+                theirs,
+                subprocess.Popen(  # noqa: S603  our own program
+                    command,
+                    stdin=end,
+                    stdout=end,
+                    env=environment,
+                    pass_fds=[self.samples.descriptor],
+                    process_group=0,  # Ctrl-C is for this process
+                ) as process,
+            ):
                 theirs.close()
                 self.pid = process.pid
                 self._has_begun.set()
@@ -85,6 +101,9 @@ class Child:
         if self._thread.is_alive():
             os.kill(self.pid, SIGKILL)
             self._thread.join()
+        if not self._is_ended:
+            self._is_ended = True
+            self.samples.close()
         return how_it_ended(self.status)
 
 

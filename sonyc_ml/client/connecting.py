@@ -8,7 +8,7 @@ from sonyc_ml.client.child import ENDING_S, Child
 from sonyc_ml.client.link import Link
 from sonyc_ml.client.model import Peer, RemoteModel
 from sonyc_ml.errors import ConfigError, LostModelError
-from sonyc_ml.sound.live.wyoming import DESCRIBE, encode
+from sonyc_ml.sound.live.wyoming import AUDIO_START, AUDIO_STOP, DESCRIBE, encode
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
@@ -85,6 +85,11 @@ class SpawnedPeer(Peer):
     def pid(self) -> int:
         """Its number."""
         return self._child.pid
+
+    def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
+        """See :class:`Peer`; the samples go by way of memory that both see."""
+        self._child.samples.put(samples)
+        return [encode(AUDIO_START, {**said, "is_shared": True}), encode(AUDIO_STOP)]
 
     def end(self, *, hangs: bool = False) -> str:
         """See :class:`Peer`."""

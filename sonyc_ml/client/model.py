@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float32]
 
-CHUNK_LENGTH = 1 << 20  # bytes of samples in one event
+CHUNK_LENGTH = 1 << 17  # bytes of samples in one event: what the caches of two processors hold
 SLOWNESS = 10.0  # seconds that a second of sound may take, before its process counts as hanging
 
 
@@ -44,6 +44,22 @@ class Peer:
     def greet(self) -> Event:
         """Return its ``info``, or the error that it answers."""
         return self.link.ask([self._greeting], (INFO, ERROR), self._patience_s)
+
+    def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
+        """Return what asks for the outputs of samples.
+
+        Parameters
+        ----------
+        samples : memoryview
+            Mono float32, as bytes.
+        said : dict
+            Of ``audio-start``.
+        """
+        parts: list[bytes | memoryview] = [encode(AUDIO_START, said)]
+        for start in range(0, len(samples), CHUNK_LENGTH):
+            chunk = samples[start : start + CHUNK_LENGTH]
+            parts += [encode(AUDIO_CHUNK, None, len(chunk)), chunk]
+        return [*parts, encode(AUDIO_STOP)]
 
     def end(self, *, hangs: bool = False) -> str:
         """Let go of it, at once where it hangs; return how it ended, as in ``was ended by SIGKILL``."""
@@ -151,23 +167,16 @@ class RemoteModel:
         return self._compute(y, sr, hop_size)
 
     def _compute(self, y: Floats, sr: int | None, hop_size: float | None) -> dict[str, npt.NDArray[Any]]:
-        from sonyc_ml.features import checked_sample_rate, checked_samples  # noqa: PLC0415  numpy
+        from sonyc_ml.features import checked_sample_rate  # noqa: PLC0415  numpy
         from sonyc_ml.sound.live.audio_format import AudioFormat  # noqa: PLC0415
 
         sr = self._assumed_rate() if sr is None else checked_sample_rate(sr)
-        y = checked_samples(y)
+        y = as_samples(y)
         audio = AudioFormat(sr, 4, 1, is_float=True)
         hop_size = hop_size if isinstance(hop_size, (int, str, type(None))) else float(hop_size)
-        parts: list[bytes | memoryview] = [
-            encode(AUDIO_START, {**audio.data, "n_samples": len(y), "hop_size": hop_size})
-        ]
-        samples = y.data.cast("B")
-        for start in range(0, len(samples), CHUNK_LENGTH):
-            chunk = samples[start : start + CHUNK_LENGTH]
-            parts += [encode(AUDIO_CHUNK, audio.data, len(chunk)), chunk]
-        event = self._ask(
-            [*parts, encode(AUDIO_STOP)], len(y) / sr, f"{len(y) / sr:.1f} s of sound ({len(y):,} samples)"
-        )
+        said = {**audio.data, "n_samples": len(y), "hop_size": hop_size}
+        what = f"{len(y) / sr:.1f} s of sound ({len(y):,} samples)"
+        event = self._ask(lambda peer: peer.request(y.data.cast("B"), said), len(y) / sr, what)
         warn(event.data.get("warnings"), 4)
         return read_outputs(event)
 
@@ -182,13 +191,15 @@ class RemoteModel:
             warnings.warn(text, AssumedSampleRateWarning, stacklevel=4)
         return self.sample_rate
 
-    def _ask(self, parts: Sequence[bytes | memoryview], duration_s: float, what: str) -> Event:
+    def _ask(self, request: Callable[[Peer], Sequence[bytes | memoryview]], duration_s: float, what: str) -> Event:
         """Have the other process compute; raise what it raises."""
         patience_s = self._timeout_s + SLOWNESS * duration_s
+
+        def ask(peer: Peer) -> Event:
+            return peer.link.ask(request(peer), (OUTPUTS, ERROR), patience_s)
+
         with self._lock:
-            event: Event = self._persist(
-                lambda peer: peer.link.ask(parts, (OUTPUTS, ERROR), patience_s), f"computed {what}", 5, patience_s
-            )
+            event: Event = self._persist(ask, f"computed {what}", 5, patience_s)
             if self._peer is not None and self._peer.link.is_out_of_step:
                 self._drop()
         if event.type == ERROR:
@@ -237,6 +248,17 @@ class RemoteModel:
         """Let go of the other process; return how it ended."""
         peer, self._peer = self._peer, None
         return peer.end(hangs=hangs) if peer is not None else ""
+
+
+def as_samples(y: Any) -> Floats:
+    """Return float32 `(n_samples,)`, or raise what is wrong; the other process looks at the values."""
+    import numpy as np  # noqa: PLC0415
+
+    if isinstance(y, np.ndarray) and y.dtype == np.float32 and y.ndim == 1 and len(y) and y.flags.c_contiguous:
+        return y
+    from sonyc_ml.features import checked_samples  # noqa: PLC0415
+
+    return checked_samples(y)
 
 
 def warn(given: Any, stacklevel: int) -> None:

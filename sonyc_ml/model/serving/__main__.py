@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from sonyc_ml.base.process import use_one_thread_a_worker
 from sonyc_ml.errors import ProtocolError
 from sonyc_ml.sound.live.answers import encode_error
+from sonyc_ml.sound.live.shared import SharedSamples
 from sonyc_ml.sound.live.wyoming import INFO, Event, EventReader, encode
 
 TYPE_CHECKING = False
@@ -32,11 +33,13 @@ def main() -> int:
     os.dup2(2, 1)  # what an extractor prints is no answer
     with open(os.devnull) as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
+    shared = None
     if len(sys.argv) > 1:
         end_with(int(sys.argv[1]))
+        shared = SharedSamples(int(sys.argv[2]))
     use_one_thread_a_worker()
     try:
-        return serve(incoming, outgoing)
+        return serve(incoming, outgoing, shared)
     except (BrokenPipeError, ConnectionResetError):  # nobody is there to be answered
         return 0
 
@@ -49,11 +52,11 @@ def end_with(parent: int) -> None:
         os._exit(1)
 
 
-def serve(incoming: int, outgoing: int) -> int:
+def serve(incoming: int, outgoing: int, shared: SharedSamples | None = None) -> int:
     """Answer the events that come from a descriptor, to another one; return the status to end with."""
     events = read_events(incoming)
     try:
-        conversation = load(next(events, Event("", {})), outgoing)
+        conversation = load(next(events, Event("", {})), outgoing, shared)
         if conversation is None:
             return 1
         for event in events:
@@ -79,7 +82,7 @@ def read_events(incoming: int) -> Iterator[Event]:
     reader.end()
 
 
-def load(event: Event, outgoing: int) -> Conversation | None:
+def load(event: Event, outgoing: int, shared: SharedSamples | None) -> Conversation | None:
     """Load the model that the first event names, and answer what it is; None where it could not be loaded."""
     if event.type != LOAD:
         raise ProtocolError(f"the first event must be {LOAD!r}, with the path of a model; it was {event.type!r:.40}")
@@ -94,7 +97,7 @@ def load(event: Event, outgoing: int) -> Conversation | None:
             write(outgoing, encode_error(error))
             return None
     write(outgoing, encode(INFO, describe(model, given)))
-    return Conversation(model)
+    return Conversation(model, shared)
 
 
 def write(outgoing: int, content: bytes) -> None:

@@ -14,6 +14,7 @@ from sonyc_ml.errors import ProtocolError
 from sonyc_ml.model import Model
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
 from sonyc_ml.sound.live.audio_format import read_audio_format
+from sonyc_ml.sound.live.shared import SharedSamples
 from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, DESCRIBE, INFO, Event, encode
 
 
@@ -23,10 +24,12 @@ class Conversation:
     Parameters
     ----------
     model : Model
+    shared : SharedSamples, optional
+        Where samples are that do not come as events.
     """
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    def __init__(self, model: Model, shared: SharedSamples | None = None) -> None:
+        self._model, self._shared = model, shared
         self._request: WholeRecording | None = None
 
     def answer(self, event: Event) -> Iterator[bytes]:
@@ -34,7 +37,7 @@ class Conversation:
         if event.type == DESCRIBE:
             yield encode(INFO, describe(self._model))
         elif event.type == AUDIO_START:
-            self._request = WholeRecording(event.data)
+            self._request = WholeRecording(event.data, self._shared)
         elif event.type == AUDIO_CHUNK and self._request is not None:
             self._request.add(event.payload)
         elif event.type == AUDIO_STOP and self._request is not None:
@@ -49,16 +52,22 @@ class WholeRecording:
     ----------
     data : mapping
         Of ``audio-start``: mono float32, ``n_samples`` and ``hop_size``.
+    shared : SharedSamples or None
+        Where the samples are already, where it says so.
     """
 
-    def __init__(self, data: dict[str, Any]) -> None:
+    def __init__(self, data: dict[str, Any], shared: SharedSamples | None = None) -> None:
         self._y = np.empty(0, "<f4")
         self._n_bytes, self._sample_rate, self._hop_size = 0, 0, data.get("hop_size")
         self._problem: Exception | None = None  # what is answered, once all has come
         try:
             self._sample_rate, n_samples = read_request(data)
-            self._y = np.empty(n_samples, "<f4")
-        except (ProtocolError, MemoryError) as error:
+            if data.get("is_shared") is True and shared is not None:
+                self._y = np.frombuffer(shared.view(4 * n_samples), "<f4")
+                self._n_bytes = self._y.nbytes
+            else:
+                self._y = np.empty(n_samples, "<f4")
+        except (ProtocolError, MemoryError, ValueError) as error:
             self._problem = error
 
     def add(self, payload: bytes) -> None:
