@@ -53,10 +53,10 @@ class Child:
         self._thread = threading.Thread(target=self._keep, args=(theirs,), name="sonyc-ml model", daemon=True)
         self._thread.start()
         self._has_begun.wait()
-        if self._problem:
+        if not self.pid:
             self.connection.close()
             self.samples.close()
-            raise LostModelError(f"a process for the model could not be started: {self._problem}")
+            raise LostModelError(f"a process for the model could not be started{self._problem}")
 
     def _keep(self, theirs: socket) -> None:
         import subprocess  # noqa: PLC0415
@@ -82,7 +82,7 @@ class Child:
                 self._has_begun.set()
                 self.status = process.wait()
         except OSError as error:
-            self._problem = error.strerror or str(error)
+            self._problem = f": {error.strerror or error}"
         finally:
             self._has_begun.set()
         with suppress(OSError):  # where a process that it started still holds the other end, and this one is open
