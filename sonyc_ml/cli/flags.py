@@ -41,6 +41,17 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         choices=("once", "always", "never"),
         help="when to check the bundle's numbers against its golden vector (default once)",
     )
+    _add_window_flags(flags)
+    add_network_flags(flags)
+    flags.add_argument(
+        "--reads",
+        metavar="NAME.tflite:TRACK",
+        help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
+    )
+    _add_runtime_flags(flags)
+
+
+def _add_window_flags(flags: argparse._ArgumentGroup) -> None:
     flags.add_argument(
         "--hop-size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
     )
@@ -58,13 +69,6 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         metavar="NAME=VALUE,…",
         help="a parameter of the features, as in preset=yamnet or n_mels=40,center=false; may be repeated",
     )
-    add_network_flags(flags)
-    flags.add_argument(
-        "--reads",
-        metavar="NAME.tflite:TRACK",
-        help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
-    )
-    _add_runtime_flags(flags)
 
 
 def add_network_flags(flags: argparse._ActionsContainer) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.errors import RecordingError
 from sonyc_ml.features import Framing
 
 if TYPE_CHECKING:
@@ -51,6 +52,24 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
         yield numbers * framing.hop_length - lead
 
 
+def exactly(blocks: Iterable[Floats], n_samples: int) -> Iterator[Floats]:
+    """Yield blocks of samples; an extractor fills up with silence what is missing of the samples that it was promised.
+
+    Raises
+    ------
+    RecordingError
+        There are fewer than `n_samples` samples in them, or more.
+    """
+    n_seen = 0
+    for block in blocks:
+        n_seen += len(block)
+        if n_seen > n_samples:
+            raise RecordingError(f"it goes on after its {n_samples:,} samples")
+        yield block
+    if n_seen < n_samples:
+        raise RecordingError(f"it ends after {n_seen:,} of {n_samples:,} samples")
+
+
 def run_segments(
     segments: Iterable[tuple[Segment, Iterable[Floats]]],
     sr: int,
@@ -68,12 +87,17 @@ def run_segments(
     is_computed : bool
         Whether the rows are the network's outputs, by their kind; else they are ``timestamps``.
     rows : dict of str to np.ndarray [shape=(n_windows, …)]
+
+    Raises
+    ------
+    RecordingError
+        A segment has fewer samples than it says, or more.
     """
     for segment, blocks in segments:
         network.reset()
         framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
-        n_outside = _edges(framing, segment.n_samples / sr)
-        for features in extractor.stream(blocks, sr, segment.n_samples, hop_size):
+        n_outside, counted = _edges(framing, segment.n_samples / sr), exactly(blocks, segment.n_samples)
+        for features in extractor.stream(counted, sr, segment.n_samples, hop_size):
             first, n_windows = n_windows, n_windows + len(features)
             if n_outside:
                 features = features[max(0, 1 - first) : framing.n_windows - 1 - first]  # noqa: PLW2901

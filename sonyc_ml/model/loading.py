@@ -74,7 +74,7 @@ def load_model(
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
-    **parameters
+    features, **parameters
         Of the class that the model is of, as :class:`~sonyc_ml.model.AudioModel`; they win over the manifest's.
 
     Raises
@@ -84,11 +84,10 @@ def load_model(
     """
     _check_choices(input_kind, golden)
     keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
-    kept = make_cache(cache, cache_bytes)
     guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
     model = _load_checked(path, input_kind, golden, guards, {**(features or {}), **parameters})
     model.extractor = _reading(model.extractor, reads, golden, guards)
-    model.cache = kept
+    model.cache = make_cache(cache, cache_bytes)
     return model
 
 

@@ -142,3 +142,22 @@ def test_a_file_is_a_recording(wav: Path) -> None:
         assert recording.start_time("20260921_123000.wav", StartTimes()).source == "name"
         ((segment, blocks),) = recording.segment_blocks()
         assert sum(map(len, blocks)) == segment.n_samples == recording.n_samples == len(PCM)
+
+
+@pytest.mark.parametrize(
+    ("n_promised", "reason"),
+    [
+        (len(PCM) + 1, "it ends after 30,001 of 30,002 samples"),
+        (441_000, "it ends after 30,001 of 441,000 samples"),
+        (len(PCM) - 1, "it goes on after its 30,000 samples"),
+    ],
+)
+@pytest.mark.parametrize("sample_rate", [SAMPLE_RATE, 44100])
+def test_a_stream_of_another_length_than_it_says_is_refused(
+    model: Model, n_promised: int, reason: str, sample_rate: int
+) -> None:
+    """What is missing is never filled up with silence, and what is too much never left out, without a word."""
+    stretch = Stretch(PCM, sample_rate=sample_rate)
+    stretch.segment_blocks = lambda: iter([(Segment(0, n_promised), stretch.blocks())])  # type: ignore[method-assign]
+    with pytest.raises(RecordingError, match=f"^microphone 1: {reason}$"):
+        model.embed(stretch)
