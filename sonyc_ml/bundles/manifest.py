@@ -122,6 +122,8 @@ class Manifest:
                 object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
+        if not self.files:
+            raise ValueError("files must not be empty: a bundle has a network")
         for name, digest in self.files.items():
             if not name or "/" in name or name.startswith(".") or not name.isprintable():
                 raise ValueError(f"files.{name} must be a file in the manifest's own folder")
