@@ -139,7 +139,7 @@ def _warn_of_blocks(model: Model) -> None:
 
 def _unnamed_activation(model: Model) -> str:
     """What the manifest says where nobody has named an activation; of scores that are raw it warns."""
-    scores = model.get_outputs(golden.golden_signal(), golden.SAMPLE_RATE).get("scores")
+    scores = model.get_outputs(golden.golden_signal(model.n_channels), golden.SAMPLE_RATE).get("scores")
     if scores is None or not lie_outside(scores):
         return ""
     warnings.warn(

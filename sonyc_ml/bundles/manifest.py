@@ -122,6 +122,11 @@ class Manifest:
                 object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
+        self._check_files()
+        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
+        self._check_waveform()
+
+    def _check_files(self) -> None:
         if not self.files:
             raise ValueError("files must not be empty: a bundle has a network")
         for name, digest in self.files.items():
@@ -135,8 +140,6 @@ class Manifest:
         for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
-        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
-        self._check_waveform()
 
     def _check_waveform(self) -> None:
         if (self.input.kind == KIND) != (self.waveform is not None):

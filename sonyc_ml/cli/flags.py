@@ -213,7 +213,7 @@ def parse_features(texts: Iterable[str]) -> dict[str, Any]:
     """``n_mels=40,center=false`` to a mapping; names may have hyphens, as the flags of ``bundle make``."""
     from sonyc_ml.authoring.parameters import LOG_MEL, WINDOWS, value_of  # noqa: PLC0415  few commands have features
 
-    known = [flag.removeprefix("--").replace("-", "_") for flag, *_ in (*WINDOWS, *LOG_MEL)]
+    known = [flag.removeprefix("--").replace("-", "_") for flag, *_ in (*WINDOWS, *LOG_MEL)] + ["n_channels"]
     found: dict[str, Any] = {}
     for text in ",".join(texts).split(","):
         name, equals, value = text.partition("=")

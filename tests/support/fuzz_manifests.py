@@ -126,7 +126,7 @@ def damage(table: dict[str, Any], chance: random.Random) -> None:
         del where[key]
     elif kind < 0.8 and isinstance(where, dict):
         where[chance.choice([*map(str, WHOLE[0]), "", "x", "__class__", "self"])] = copy.deepcopy(chance.choice(ODD))
-    elif isinstance(where[key], int | float) and not isinstance(where[key], bool):
+    elif isinstance(where[key], int | float) and not isinstance(where[key], bool) and abs(where[key]) < 1e290:
         where[key] = where[key] * chance.choice((-1, 0.5, 2, 1e3, 1e9, 1e-6))
     else:
         other = chance.choice(WHOLE)

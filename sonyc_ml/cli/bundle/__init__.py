@@ -99,6 +99,9 @@ def _add_make(actions: Any) -> None:
         help="an input that holds what an output gave for the window before, by name or number; may be repeated "
         "(of waveform, where it is not given: by their shapes)",
     )
+    make.add_argument(
+        "--n-channels", type=int, metavar="N", help="how many channels it reads as they are (default: the mean of all)"
+    )
     add_parameters(make)
     for flag, text in (
         ("--tolerance-db", "how far features may be off the golden vector (default 0.005)"),
@@ -185,6 +188,7 @@ def _make(parsed: argparse.Namespace) -> int:
             detections=_detections(parsed),
             keep=keep_parameters(parsed),
             **given_parameters(parsed),
+            **({"n_channels": parsed.n_channels} if parsed.n_channels else {}),
         )
         if metadata is not None:
             add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)
