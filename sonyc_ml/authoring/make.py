@@ -80,7 +80,7 @@ def _drafted(path: Path, choices: MakerChoices) -> tuple[Bundle, Manifest]:
     wiring = {"constants": choices.constants, "feedback": choices.state}
     kind = kind or recognised_kind(read_plain(path), str(path), choices.parameters, **wiring)
     extractors = [path.with_suffix(".pkl").name] if kind == "pickled" else []
-    others = (*choices.stages, *([choices.head] if choices.head else []))
+    others = (*choices.stages, *filter(None, (choices.head, choices.location)))
     files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *others)}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
     draft = Manifest(

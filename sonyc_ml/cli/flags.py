@@ -103,6 +103,14 @@ def add_detection_flags(parser: argparse.ArgumentParser) -> None:
         help="detect classes from this score on, and single classes from their own; none for no detections (default: "
         "as the manifest says)",
     )
+    flags.add_argument(
+        "--place",
+        metavar="LAT,LON",
+        help="detect only classes that the bundle's location model expects at this place, as in 48.1,11.6",
+    )
+    flags.add_argument(
+        "--week", type=int, metavar="N", help="with --place: when, from 1 to 48 (default: when a recording begins)"
+    )
     add_keep_flags(flags)
 
 
@@ -122,7 +130,17 @@ def detection_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     """What ``--detect`` says, by the keys of ``[detections]``; empty where it is not given."""
     if parsed.detect == "none":
         return {"enabled": False}
-    return {} if parsed.detect is None else {"enabled": True, **parse_thresholds(parsed.detect, "--detect")}
+    found = {} if parsed.detect is None else {"enabled": True, **parse_thresholds(parsed.detect, "--detect")}
+    if parsed.place is not None:
+        found["place"] = _parse_place(parsed.place)
+    return found if parsed.week is None else {**found, "week": parsed.week}
+
+
+def _parse_place(text: str) -> list[float]:
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--place takes LATITUDE,LONGITUDE in degrees, as in 48.1,11.6, not {text!r}") from None
 
 
 def keep_parameters(parsed: argparse.Namespace) -> dict[str, Any]:

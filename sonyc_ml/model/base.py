@@ -116,7 +116,7 @@ class Model:
         self._network.fit(self.extractor.feature_shape)
         self.labels = self._network.checked_labels()
         n_scores = self._network.widths.get("scores", 0)
-        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_scores, detections, keep)
+        self._hearing = make_hearing(self.bundle, self.labels, n_scores, detections, keep)
         kind = self.bundle.assumed_kind or None
         read = {"channel": channel, "n_channels": self.n_channels}
         self._parameters = {**read, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
@@ -257,10 +257,8 @@ class Model:
 
         Raises
         ------
-        RecordingError
-            This recording cannot be embedded; says why. The branch UnavailableRecordingError: not for now.
-        StoreError
-            `scratch` cannot hold the results.
+        RecordingError, StoreError
+            It cannot be embedded (not for now: UnavailableRecordingError), or `scratch` cannot hold the results.
         """
         if self.cache is not None:
             key, others = self._kernels + self.fingerprint(hop_size, start_times), (progress, scratch)
@@ -268,11 +266,10 @@ class Model:
         sr, times = recording.sample_rate, start_times or StartTimes()
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
-        with self._hearing.begin(scratch) as heard:
+        with self._hearing.begin(scratch, lambda: recording.start_time(name or recording.name, times)) as heard:
             with naming(recording):
-                timestamps, outputs = self._run(
-                    frames_of(recording, self.n_channels), sr, hop_size, progress, scratch, heard.keep
-                )
+                segments, how = frames_of(recording, self.n_channels), (progress, scratch, heard.keep)
+                timestamps, outputs = self._run(segments, sr, hop_size, *how)
             made_by = (name or recording.name, times, progress, self.bundle, self._versions)
             provenance = heard.noted(make_provenance(recording, *made_by, self._settings(hop_size, times)))
             return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))

