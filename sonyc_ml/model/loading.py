@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +28,9 @@ from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
 from sonyc_ml.outputs.cache import OutputCache, make_cache
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +57,7 @@ def load_model(
     cache: OutputCache | None = None,
     cache_bytes: int | None = None,
     reads: str | Path | None = None,
+    levels: LevelSettings | None = None,
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is.
@@ -80,6 +84,8 @@ def load_model(
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
+    levels : LevelSettings, optional
+        What sound levels are measured of recordings, beside; none where not given.
     **parameters
         Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
         :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
@@ -125,7 +131,7 @@ def load_model(
 
         guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
         model.extractor = read_through(model.extractor, str(reads), golden=golden, **guards)
-    model.cache = kept
+    model.cache, model.levels = kept, levels
     return model
 
 

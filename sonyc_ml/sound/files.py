@@ -19,8 +19,9 @@ from sonyc_ml.base.identity import state_of
 from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
-from sonyc_ml.sound.levels import Levels, largest_of
+from sonyc_ml.sound.levels.microphone import Levels, largest_of
 from sonyc_ml.sound.opening import Sound, count_left, open_sound
+from sonyc_ml.sound.recording import FrameListener
 from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.start_time.metadata import read_timestamp
 from sonyc_ml.sound.triggered import Segment
@@ -77,6 +78,7 @@ class FileRecording:
     _n_spanned: int = field(repr=False)
     _sound: Sound = field(repr=False)
     _descriptor: int = field(repr=False)
+    _listeners: list[FrameListener] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -130,6 +132,10 @@ class FileRecording:
             "without_sound": self.levels.is_dead,
         }
 
+    def attach(self, listener: FrameListener) -> None:
+        """Hand the samples of all channels to somebody else too, as blocks are read; the file is decoded once."""
+        self._listeners.append(listener)
+
     def blocks(self) -> Iterator[Floats]:
         """Yield the mono samples in order, `(n,)` float32 in [-1, 1], a few megabytes at a time.
 
@@ -161,6 +167,8 @@ class FileRecording:
     def _segments_as(self, form: Callable[[Floats], Floats]) -> Iterator[tuple[Segment, Iterator[Floats]]]:
         n_before = 0
         for segment in self.segments:
+            for listener in self._listeners:
+                listener.begin(segment.start)
             yield segment, self._blocks(segment.n_samples, n_before, form)
             n_before += segment.n_samples
 
@@ -174,7 +182,10 @@ class FileRecording:
                 reason = f"it ends after {n_found:,} of {self.n_samples:,} samples; it is truncated or damaged"
                 raise failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
-            yield form(frames)
+            formed = form(frames)  # first, for it refuses what is no sound
+            for listener in self._listeners:
+                listener.frames(frames)
+            yield formed
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:
         """When it begins, as the name, the metadata or the file's time says."""
