@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.levels.bands import REACH, bands_of, fade_angle, magnitude, middle_hz
 
 Samples: TypeAlias = npt.NDArray[np.float32]

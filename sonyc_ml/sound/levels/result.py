@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.levels.settings import FULL_SCALE
 
 Levels32 = npt.NDArray[np.float32]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any
+
+from sonyc_ml.base.records import dataclass
 
 BANDS = ("third-octave", "octave", "none")
 FULL_SCALE, PASCAL = "dBFS", "dB re 20 µPa"  # what 0 dB is

@@ -9,12 +9,14 @@ the poles of the network at 20.6 (double), 108 and 738 Hz, which go on from row 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.base.records import dataclass
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Samples: TypeAlias = npt.NDArray[np.float32]
@@ -33,31 +35,28 @@ def response(weighting: str, frequencies_hz: Floats) -> npt.NDArray[np.complex12
 
     Parameters
     ----------
-    weighting : {"A", "C", "Z"}
-        Z is 1 everywhere.
+    weighting : {"A", "C"}
     frequencies_hz : np.ndarray
         Any shape.
     """
-    if weighting == "Z":
-        return np.ones(np.shape(frequencies_hz), np.complex128)
-    network = NETWORKS[weighting]
-    weighted: npt.NDArray[np.complex128] = network(frequencies_hz) / _gain_at_reference(weighting)
-    return weighted
+    return NETWORKS[weighting](frequencies_hz) / _gain_at_reference(weighting)
 
 
 def _a_network(f: Floats) -> npt.NDArray[np.complex128]:
     s = 1j * f
     low, second, third, high = POLES_HZ
-    return s**4 / ((s + low) ** 2 * (s + second) * (s + third) * (s + high) ** 2) * high**2
+    network: npt.NDArray[np.complex128] = s**4 / ((s + low) ** 2 * (s + second) * (s + third) * (s + high) ** 2)
+    return network * high**2
 
 
 def _c_network(f: Floats) -> npt.NDArray[np.complex128]:
     s = 1j * f
     low, _, _, high = POLES_HZ
-    return s**2 / ((s + low) ** 2 * (s + high) ** 2) * high**2
+    network: npt.NDArray[np.complex128] = s**2 / ((s + low) ** 2 * (s + high) ** 2)
+    return network * high**2
 
 
-NETWORKS = {"A": _a_network, "C": _c_network}
+NETWORKS: dict[str, Callable[[Floats], npt.NDArray[np.complex128]]] = {"A": _a_network, "C": _c_network}
 
 
 def _gain_at_reference(weighting: str) -> float:
