@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
-from sonyc_ml.base.records import dataclass
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup
@@ -34,6 +34,7 @@ from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
 
 METADATA_KEY = "sonyc_ml"
+LEVELS, LEVEL_HEAD = "levels", "level_head"  # see sonyc_ml.outputs.levels.parquet
 FORMAT_VERSION = 1
 GROUP_BYTES = 8 << 20  # of a row group, in memory: what is held while a part is written
 
@@ -54,11 +55,14 @@ class PartDescription:
         Of the scores; empty where they have none.
     label_numbers : tuple of int
         Where the scores of all classes are not kept, which class each label is of.
+    level_heads : mapping
+        Of recordings, by name and time, what of their sound levels is of the whole; empty where there are none.
     """
 
     recordings: tuple[tuple[Provenance, int], ...]
     labels: tuple[str, ...]
     label_numbers: tuple[int, ...] = ()
+    level_heads: Mapping[tuple[str, int], Any] = field(default_factory=dict)
 
 
 def check_installed() -> None:
@@ -181,11 +185,17 @@ def _table(output: Output) -> Any:
         columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
     if output.detections is not None:
         columns[COLUMN] = to_column(arrow, output)
+    recorded: dict[str, Any] = asdict(provenance)
+    if output.levels is not None:
+        from sonyc_ml.outputs.levels import parquet as levels  # noqa: PLC0415  most outputs have none
+
+        columns[levels.COLUMN] = levels.to_column(arrow, output.levels, output.timestamps)
+        recorded[levels.HEAD] = json.dumps(levels.head_of(output.levels))
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
         "common": {},
-        "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in asdict(provenance).items()}},
+        "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in recorded.items()}},
     }
     if output.label_numbers:
         metadata["label_numbers"] = output.label_numbers
@@ -251,15 +261,24 @@ def _description(schema: Any) -> PartDescription:
     def provenance(row: int) -> Provenance:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
-    rows = enumerate(columns["n_windows"])
+    rows = list(enumerate(columns["n_windows"]))
     labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
-    return PartDescription(tuple((provenance(row), n) for row, n in rows), labels, numbers)
+    recordings = tuple((provenance(row), n) for row, n in rows)
+    heads = columns.get(LEVEL_HEAD) or [common[LEVEL_HEAD]] * len(rows) if LEVEL_HEAD in names else []
+    keys = [(found.recording, found.recording_mtime_ns) for found, _ in recordings]
+    return PartDescription(recordings, labels, numbers, dict(zip(keys, heads, strict=False)))
 
 
 def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:
     labels, numbers = description.labels, description.label_numbers
     kinds: dict[str, Any] = {name: _matrix(table, name) for name in KINDS if name in table.column_names}
     detections = from_column(table[COLUMN], labels, numbers) if COLUMN in table.column_names else None
+    levels = None
+    if LEVELS in table.column_names:
+        from sonyc_ml.outputs.levels.parquet import from_column as levels_of  # noqa: PLC0415
+
+        head = description.level_heads[provenance.recording, provenance.recording_mtime_ns]
+        levels = levels_of(table[LEVELS], json.loads(head))
     if numbers:  # those that occur in this output, of those of the part
         labels, numbers = occurring(label_lookup(labels, numbers), kinds.get("top_classes"), detections)
     return Output(
@@ -267,6 +286,7 @@ def _output(table: Any, provenance: Provenance, description: PartDescription) ->
         labels=labels,
         label_numbers=numbers,
         detections=detections,
+        levels=levels,
         provenance=provenance,
         **kinds,
     )

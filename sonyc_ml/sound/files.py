@@ -29,8 +29,7 @@ from sonyc_ml.sound.unfinished import RawSound
 
 Floats = npt.NDArray[np.float32]
 
-BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
-HASH_BLOCK_SIZE = 1 << 18  # bytes
+BLOCK_LENGTH, HASH_BLOCK_SIZE = 1 << 16, 1 << 18  # samples of all channels together, and bytes: as much memory
 LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
 
 

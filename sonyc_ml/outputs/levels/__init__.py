@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sonyc_ml.outputs.output import Output
     from sonyc_ml.sound.levels.result import SoundLevels
 
 MADE = "level_made"  # the array, and the line of a csv, that is there where there are levels
+FOLDER_SUFFIX = ".levels"  # of the folder of a Parquet dataset's levels, behind the name of the dataset's
 
 
 def arrays_of(levels: SoundLevels | None) -> dict[str, Any]:
@@ -44,3 +47,15 @@ def levels_in_lines(lines: Sequence[tuple[str, str]]) -> SoundLevels | None:
     from sonyc_ml.outputs.levels.arrays import from_lines  # noqa: PLC0415
 
     return from_lines(lines)
+
+
+def table_folder(dataset: Path) -> Path:
+    """Where the table of a Parquet dataset's levels lies: beside it, where nobody reads it for windows."""
+    return dataset.with_name(f"{dataset.name}{FOLDER_SUFFIX}")
+
+
+def write_level_table(path: Path, outputs: Iterable[Output]) -> None:
+    """Write the table of some outputs' levels; see :func:`sonyc_ml.outputs.levels.parquet.write_table`."""
+    from sonyc_ml.outputs.levels.parquet import write_table  # noqa: PLC0415
+
+    write_table(path, outputs)

@@ -9,6 +9,7 @@ from sonyc_ml.base.records import dataclass
 
 BANDS = ("third-octave", "octave", "none")
 FULL_SCALE, PASCAL = "dBFS", "dB re 20 µPa"  # what 0 dB is
+REFERENCE_HZ = 1000.0  # where weightings are 1, and microphones are calibrated
 SINE_DB = 10 * math.log10(2)  # a sine that just reaches full scale has this much less than full scale
 
 RECORDED = ("period_s", "sensitivity_db", "calibrated", "calibrator", "microphone", "response_sha256", "noise_floor_db")

@@ -17,13 +17,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass
+from sonyc_ml.sound.levels.settings import REFERENCE_HZ
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Samples: TypeAlias = npt.NDArray[np.float32]
 
 # Poles of the networks (in Hz), Annex E of IEC 61672-1:2013; the first and the last are double.
 POLES_HZ = (20.598997, 107.65265, 737.86223, 12194.217)
-REFERENCE_HZ = 1000.0
 N_GROUPED = 32  # rows, whose sums are made in one go
 LEAD_LENGTH = 16  # samples before a response's beginning: what of it is not causal, for the rate is finite
 UNIT_LENGTH = 3 << 14  # samples of one product, which are always as many: its bits depend on its shape
