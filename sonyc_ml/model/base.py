@@ -231,7 +231,6 @@ class Model:
         Parameters
         ----------
         recording : Recording
-            See :class:`sonyc_ml.sound.recording.Recording`.
         hop_size : float > 0, optional
             Distance between windows (in seconds).
         name : str, optional
@@ -261,8 +260,7 @@ class Model:
                 timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
             made_by = (name or recording.name, times, progress, self.bundle, self._versions)
             provenance = make_provenance(recording, *made_by, self._settings(hop_size, times))
-            fields = heard.fields(timestamps, outputs, provenance)
-            return Output(provenance=provenance, **fields, levels=measured())
+            return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance), levels=measured())
 
     def embed_file(
         self,

@@ -114,7 +114,7 @@ class FileRecording:
 
     @property
     def timestamp(self) -> str:
-        """When GUANO says that the sound begins; see :func:`sonyc_ml.sound.start_time.metadata.read_timestamp`."""
+        """When GUANO says that the sound begins."""
         return read_timestamp(self._descriptor, self.n_bytes)
 
     @property

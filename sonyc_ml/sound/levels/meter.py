@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.sound.levels.bands import bands_of
-from sonyc_ml.sound.levels.evening import Evening
+from sonyc_ml.sound.levels.filters.bands import bands_of
+from sonyc_ml.sound.levels.filters.evening import Evening
 from sonyc_ml.sound.levels.measured import Measured
 from sonyc_ml.sound.levels.periods import Timeline
 from sonyc_ml.sound.levels.report import make_levels

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.sound.levels.bands import OCTAVE, middle_hz, nominal_hz
+from sonyc_ml.sound.levels.filters.bands import OCTAVE, middle_hz, nominal_hz
 from sonyc_ml.sound.levels.measured import Measured, decibels
 from sonyc_ml.sound.levels.periods import Timeline
 from sonyc_ml.sound.levels.result import QUANTITIES, SoundLevels, no_levels
@@ -52,8 +52,6 @@ def make_levels(
     values = _values(sums) + offset_db
     band_hz, energies = _chosen(numbers, measured.bands.rows(n_periods), settings.bands)
     n_samples = sums[:, Measured.N]
-    bands = _levels(energies, n_samples[:, None]) + offset_db
-    band_total = _levels(energies.sum(axis=0), n_samples.sum()) + offset_db
     floor_db = -np.inf if settings.noise_floor_db is None else settings.noise_floor_db
     return SoundLevels(
         start_s=np.array([timeline.edge(number) for number in range(n_periods)]) / sample_rate,
@@ -61,8 +59,8 @@ def make_levels(
         values=values.astype(np.float32),
         total=(_total(measured, sums) + offset_db).astype(np.float32),
         band_hz=band_hz,
-        bands=bands.astype(np.float32),
-        band_total=band_total.astype(np.float32),
+        bands=(_levels(energies, n_samples[:, None]) + offset_db).astype(np.float32),
+        band_total=(_levels(energies.sum(axis=0), n_samples.sum()) + offset_db).astype(np.float32),
         n_clipped=measured.n_clipped.rows(n_periods)[:, 0].astype(np.int32),
         near_floor=values[:, 0] <= floor_db + NEAR_DB,
         made=json.dumps(made, ensure_ascii=False),

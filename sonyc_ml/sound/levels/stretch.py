@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.sound.levels.filters.pyramid import Pyramid
+from sonyc_ml.sound.levels.filters.time_weighting import FAST_S, SLOW_S, TimeWeighting
+from sonyc_ml.sound.levels.filters.weighting import LEAD_LENGTH, UNIT_LENGTH, Weightings
 from sonyc_ml.sound.levels.measured import Measured
 from sonyc_ml.sound.levels.periods import Timeline
-from sonyc_ml.sound.levels.pyramid import Pyramid
-from sonyc_ml.sound.levels.time_weighting import FAST_S, SLOW_S, TimeWeighting
-from sonyc_ml.sound.levels.weighting import LEAD_LENGTH, UNIT_LENGTH, Weightings
 
 Floats = npt.NDArray[np.float32]
 

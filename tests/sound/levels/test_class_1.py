@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from sonyc_ml.sound.levels.bands import EDGE, bands_of, middle_hz, nominal_hz
-from sonyc_ml.sound.levels.weighting import UNIT_LENGTH, Weightings
+from sonyc_ml.sound.levels.filters.bands import EDGE, bands_of, middle_hz, nominal_hz
+from sonyc_ml.sound.levels.filters.weighting import UNIT_LENGTH, Weightings
 from tests.support.iec import TABLE_3, TABLE_4_F, TABLE_4_S, TABLE_5, exact_hz, limits_db
 from tests.support.levels import Samples, measure, tone
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.sound.levels.bands import REACH, bands_of, fade_angle, magnitude, middle_hz
+from sonyc_ml.sound.levels.filters.bands import REACH, bands_of, fade_angle, magnitude, middle_hz
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Spectra: TypeAlias = npt.NDArray[np.complex64]
