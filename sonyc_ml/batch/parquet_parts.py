@@ -104,7 +104,7 @@ class Parts:
         """Of the recording of an output; empty where the output is damaged."""
         with suppress(parquet.DamagedPartError, OSError):
             if row.is_waiting:
-                return parquet.read_waiting(self.path(row.name)).provenance.recording_sha256
+                return parquet.read_waiting(self.path(row.name), ("start_s",)).provenance.recording_sha256
             if self._hashes[0] != row.path:  # the recordings of a part follow one another
                 recordings = parquet.read_description(self._folder / row.path).recordings
                 self._hashes = row.path, {found.recording: found.recording_sha256 for found, _ in recordings}
@@ -208,14 +208,14 @@ class Parts:
 
     def _write_tables(self, path: str, waiting: Sequence[Path]) -> None:
         """Write the tables of a part's detections and levels, where its outputs were asked for any."""
-        first = parquet.read_waiting(waiting[0])
+        write = {"detections": parquet_detections.write_table, "levels": write_level_table}
         for kind, folder in self._table_folders.items():
-            if getattr(first, kind) is None:
+            columns = ("start_s", kind)
+            if getattr(parquet.read_waiting(waiting[0], columns), kind) is None:
                 continue
             if not self._is_inside(path, folder):
                 raise StoreError(f"{folder / path} leads elsewhere by a symbolic link; remove the link")
-            write_table = parquet_detections.write_table if kind == "detections" else write_level_table
-            write_table(folder / path, map(parquet.read_waiting, waiting))
+            write[kind](folder / path, (parquet.read_waiting(one, columns) for one in waiting))
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""
@@ -235,7 +235,7 @@ class Parts:
         if state is None:
             return None
         with suppress(parquet.DamagedPartError, OSError):
-            row = self._waiting_row(parquet.read_waiting(self.path(name)).provenance, state)
+            row = self._waiting_row(parquet.read_waiting(self.path(name), ("start_s",)).provenance, state)
             if row.name == name:
                 self._ledger.put(row)
                 return row

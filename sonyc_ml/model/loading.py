@@ -59,6 +59,7 @@ def load_model(
     cache_bytes: int | None = None,
     reads: str | Path | None = None,
     levels: LevelSettings | None = None,
+    features: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is; a BundleError where it cannot be used.
@@ -79,13 +80,13 @@ def load_model(
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's.
     levels : LevelSettings, optional
         What sound levels are measured of recordings.
-    **parameters
+    features, **parameters
         Of the class that the model is of; they win over the manifest's.
     """
     _check_choices(input_kind, golden)
     keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
     guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
-    model = _load_checked(path, input_kind, golden, guards, parameters)
+    model = _load_checked(path, input_kind, golden, guards, {**(features or {}), **parameters})
     model.cache, model.levels = make_cache(cache, cache_bytes), levels
     model.extractor = _reading(model.extractor, reads, golden, guards)
     return model
@@ -319,7 +320,8 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
     if shape != log_mel:
         raise BundleError(
             f"{source} reads {tensor}, and nothing says what that is: give --input-kind log_mel with the parameters of "
-            "the features (--n-mels, --n-fft, --mel-hop-len, --duration, --target-sr), or --input-kind pcm for samples"
+            "the features (bundle make --n-mels N …; embed and watch --feature n_mels=N,…), or --input-kind pcm for "
+            "samples"
         )
     return "log_mel"
 

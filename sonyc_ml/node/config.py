@@ -35,6 +35,7 @@ class ModelConfig:
     duration: float | None = None
     hop_size: float | None = None
     target_sr: int | None = None
+    features: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, int | str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     activation: str | None = None
@@ -238,7 +239,7 @@ class Config:
     levels: LevelsTable = field(default_factory=LevelsTable)
 
     def __post_init__(self) -> None:
-        DetectionRules(**self.detections.given())
+        DetectionRules(**self.detections.rules())
         if self.levels.is_asked_for:
             self.levels.check()
         if not self.model and not self.levels.is_asked_for:
@@ -327,6 +328,7 @@ def _with_detections(config: Config) -> Config:
     models = []
     for model in config.model:
         given = common | (model.detections.given() if model.detections else {})
-        DetectionRules(**given)
-        models.append(dataclasses.replace(model, detections=Detections(**given) if given else None))
+        detections = Detections(**given)
+        DetectionRules(**detections.rules())
+        models.append(dataclasses.replace(model, detections=detections if given else None))
     return dataclasses.replace(config, model=tuple(models))

@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,16 @@ from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup
 from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.levels import LEVEL_HEAD, LEVELS, level_column, level_head, levels_in_column
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
+from sonyc_ml.outputs.rows import forget
 
 METADATA_KEY = "sonyc_ml"
-LEVELS, LEVEL_HEAD = "levels", "level_head"  # see sonyc_ml.outputs.levels.parquet
 FORMAT_VERSION = 1
-GROUP_BYTES = 8 << 20  # of a row group, in memory: what is held while a part is written
+GROUP_BYTES = 8 << 20  # of a row group, in memory, or a little more: it ends where a recording does
+MAX_GROUP_BYTES = 2 * GROUP_BYTES  # of one that ends within a recording, as one of many hours is in several
+BATCH_BYTES = 1 << 20  # that are written and read at once
 
 
 class DamagedPartError(ValueError):
@@ -62,16 +66,11 @@ class PartDescription:
     recordings: tuple[tuple[Provenance, int], ...]
     labels: tuple[str, ...]
     label_numbers: tuple[int, ...] = ()
-    level_heads: Mapping[tuple[str, int], Any] = field(default_factory=dict)
+    level_heads: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def check_installed() -> None:
-    """See that pyarrow is there.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """See that pyarrow is there; a ConfigError where it is not."""
     arrow_modules()
 
 
@@ -84,21 +83,25 @@ def write_waiting(output: Output, path: Path) -> None:
         Nothing was published, and nothing half-written is left.
     """
     arrow, _ = arrow_modules()
-    table = _table(output)
-    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+    tables = _tables(output)
+    first = next(tables)
+    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
 
 
-def read_waiting(path: Path) -> Output:
-    """Read an output that waits for its part.
+def read_waiting(path: Path, columns: Sequence[str] | None = None) -> Output:
+    """Read an output that waits for its part; of the columns that are named alone, with ``start_s`` among them.
 
     Raises
     ------
     DamagedPartError, OSError
     """
+    arrow, _ = arrow_modules()
     with _checked(path):
-        table = _waiting_table(path)
-        description = _description(table.schema)
+        schema = _waiting_schema(path)
+        description, kept = _description(schema), [name for name in columns or schema.names if name in schema.names]
+        table = arrow.concat_tables(_batches(path, kept))
         ((provenance, _),) = description.recordings
         return _output(table, provenance, description)
 
@@ -110,7 +113,7 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
     ----------
     path : Path
     waiting : sequence of Path
-        Outputs of one way of embedding, as :func:`write_waiting` wrote them. They are read twice, one at a time.
+        Outputs of one way of embedding, as :func:`write_waiting` wrote them. They are read twice, a part at a time.
 
     Raises
     ------
@@ -137,18 +140,25 @@ def read_part(path: Path) -> Iterator[Output]:
     OSError
         It cannot be read.
     """
-    _, parquet = arrow_modules()
+    arrow, parquet = arrow_modules()
     description = read_description(path)
     recordings = iter(description.recordings)
     with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        held: list[Any] = []  # of a recording that goes on in the next group
+        provenance, n_missing = next(recordings, (None, 0))
         for number in range(file.num_row_groups):
             group, start = file.read_row_group(number), 0
-            while start < group.num_rows:  # a group holds whole recordings
-                provenance, n_windows = next(recordings, (None, 0))
-                if provenance is None or n_windows < 1:
+            while start < group.num_rows:
+                if provenance is None or n_missing < 1:
                     raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata says")
-                yield _output(group.slice(start, n_windows), provenance, description)
-                start += n_windows
+                held.append(group.slice(start, n_missing))
+                start, n_missing = start + held[-1].num_rows, n_missing - held[-1].num_rows
+                if n_missing == 0:
+                    yield _output(arrow.concat_tables(held), provenance, description)
+                    held = []
+                    provenance, n_missing = next(recordings, (None, 0))
+        if provenance is not None:
+            raise DamagedPartError(f"{path} is damaged: it has fewer rows than its metadata says")
 
 
 def read_description(path: Path) -> PartDescription:
@@ -169,37 +179,43 @@ def read_description(path: Path) -> PartDescription:
 # To Arrow
 
 
-def _table(output: Output) -> Any:
-    """An output as a table with its provenance."""
+def _tables(output: Output) -> Iterator[Any]:
+    """An output as tables with its provenance, so many windows at a time; one at least."""
     arrow, _ = arrow_modules()
-    n_windows, provenance = len(output.timestamps), output.provenance
-    name = provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
-    columns = {
-        "recording": arrow.array([name] * n_windows, arrow.string()),
-        "start_s": arrow.array(output.timestamps),
-        "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
-    }
-    for kind, values in output.by_kind().items():
-        wide = values.astype(np.float32) if values.dtype == np.float16 else values  # few who read Parquet know float16
-        flat = arrow.array(np.ascontiguousarray(wide).reshape(-1))
-        columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    if output.detections is not None:
-        columns[COLUMN] = to_column(arrow, output)
-    recorded: dict[str, Any] = asdict(provenance)
-    if output.levels is not None:
-        from sonyc_ml.outputs.levels import parquet as levels  # noqa: PLC0415  most outputs have none
+    kinds, times, n_windows = output.by_kind(), output.times(), len(output.timestamps)
+    lists = {} if output.detections is None else {COLUMN: to_column(arrow, output)}
+    lists |= {} if output.levels is None else {LEVELS: level_column(arrow, output)}
+    name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
+    metadata = {METADATA_KEY: json.dumps(_metadata(output))}
+    n_rows = max(1, BATCH_BYTES // (16 + sum(array[:1].nbytes for array in kinds.values())))
+    for start in range(0, max(1, n_windows), n_rows):
+        rows = slice(start, start + n_rows)
+        columns = {
+            "recording": arrow.repeat(arrow.scalar(name, arrow.string()), len(times[rows])),
+            "start_s": arrow.array(output.timestamps[rows]),
+            "time": arrow.array(times[rows], arrow.timestamp("us", "UTC")),
+            **{kind: _lists(arrow, values[rows]) for kind, values in kinds.items()},
+        }
+        columns |= {name: column.slice(start, n_rows) for name, column in lists.items()}
+        yield arrow.table(columns, metadata=metadata)
+        for values in kinds.values():
+            forget(values)
 
-        columns[levels.COLUMN] = levels.to_column(arrow, output.levels, output.timestamps)
-        recorded[levels.HEAD] = json.dumps(levels.head_of(output.levels))
+
+def _lists(arrow: Any, values: npt.NDArray[Any]) -> Any:
+    wide = values.astype(np.float32) if values.dtype == np.float16 else values  # few who read Parquet know float16
+    return arrow.FixedSizeListArray.from_arrays(arrow.array(np.ascontiguousarray(wide).reshape(-1)), values.shape[1])
+
+
+def _metadata(output: Output) -> dict[str, Any]:
+    columns = {name: [value] for name, value in (asdict(output.provenance) | level_head(output)).items()}
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
         "common": {},
-        "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in recorded.items()}},
+        "recordings": {"n_windows": [len(output.timestamps)], **columns},
     }
-    if output.label_numbers:
-        metadata["label_numbers"] = output.label_numbers
-    return arrow.table(columns, metadata={METADATA_KEY: json.dumps(metadata)})
+    return metadata | ({"label_numbers": output.label_numbers} if output.label_numbers else {})
 
 
 def _joined(schemas: Iterable[Any]) -> dict[str, str]:
@@ -223,17 +239,20 @@ def _joined(schemas: Iterable[Any]) -> dict[str, str]:
 
 
 def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
-    """Tables of whole outputs, each large enough for a row group."""
+    """Tables of whole outputs, each large enough for a row group; a long output in several."""
     arrow, _ = arrow_modules()
     held: list[Any] = []
     n_bytes = 0
     for path in waiting:
-        held.append(_waiting_table(path).replace_schema_metadata(None))
-        n_bytes += held[-1].nbytes
+        for batch in _batches(path):
+            if n_bytes >= MAX_GROUP_BYTES:
+                yield arrow.concat_tables(held).combine_chunks()
+                held, n_bytes = [], 0
+            held.append(batch.replace_schema_metadata(None))
+            n_bytes += batch.nbytes
         if n_bytes >= GROUP_BYTES:
             yield arrow.concat_tables(held).combine_chunks()
-            held.clear()
-            n_bytes = 0
+            held, n_bytes = [], 0
     if held:
         yield arrow.concat_tables(held).combine_chunks()
 
@@ -244,10 +263,15 @@ def _waiting_schema(path: Path) -> Any:
         return arrow.ipc.open_file(file).schema
 
 
-def _waiting_table(path: Path) -> Any:
+def _batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """What waits, so many windows at a time, as tables of some columns."""
     arrow, _ = arrow_modules()
     with _checked(path), arrow.OSFile(str(path)) as file:
-        return arrow.ipc.open_file(file).read_all()
+        schema = arrow.ipc.open_file(file).schema
+        fields = None if columns is None else [schema.get_field_index(name) for name in columns]
+        reader = arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=fields))
+        for number in range(reader.num_record_batches):
+            yield arrow.Table.from_batches([reader.get_batch(number)])
 
 
 # From Arrow
@@ -261,12 +285,11 @@ def _description(schema: Any) -> PartDescription:
     def provenance(row: int) -> Provenance:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
-    rows = list(enumerate(columns["n_windows"]))
+    recordings = tuple((provenance(row), n) for row, n in enumerate(columns["n_windows"]))
     labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
-    recordings = tuple((provenance(row), n) for row, n in rows)
-    heads = columns.get(LEVEL_HEAD) or [common[LEVEL_HEAD]] * len(rows) if LEVEL_HEAD in names else []
+    heads = columns.get(LEVEL_HEAD) or [common.get(LEVEL_HEAD, "")] * len(recordings)
     keys = [(found.recording, found.recording_mtime_ns) for found, _ in recordings]
-    return PartDescription(recordings, labels, numbers, dict(zip(keys, heads, strict=False)))
+    return PartDescription(recordings, labels, numbers, dict(zip(keys, heads, strict=True)))
 
 
 def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:
@@ -275,10 +298,9 @@ def _output(table: Any, provenance: Provenance, description: PartDescription) ->
     detections = from_column(table[COLUMN], labels, numbers) if COLUMN in table.column_names else None
     levels = None
     if LEVELS in table.column_names:
-        from sonyc_ml.outputs.levels.parquet import from_column as levels_of  # noqa: PLC0415
-
-        head = description.level_heads[provenance.recording, provenance.recording_mtime_ns]
-        levels = levels_of(table[LEVELS], json.loads(head))
+        levels = levels_in_column(
+            table[LEVELS], description.level_heads[provenance.recording, provenance.recording_mtime_ns]
+        )
     if numbers:  # those that occur in this output, of those of the part
         labels, numbers = occurring(label_lookup(labels, numbers), kinds.get("top_classes"), detections)
     return Output(
@@ -313,13 +335,7 @@ def _checked(path: Path) -> Iterator[None]:
 
 
 def arrow_modules() -> tuple[Any, Any]:
-    """Import pyarrow and its Parquet, where they are used.
-
-    Raises
-    ------
-    ConfigError
-        There is no pyarrow.
-    """
+    """Import pyarrow and its Parquet, where they are used; a ConfigError where there is none."""
     try:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  an extra
         from pyarrow import parquet  # noqa: PLC0415

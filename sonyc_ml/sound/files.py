@@ -20,6 +20,7 @@ from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels.microphone import Levels, largest_of
+from sonyc_ml.sound.ogg import SEVERAL
 from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
 from sonyc_ml.sound.recording import FrameListener
 from sonyc_ml.sound.start_time import StartTime, StartTimes
@@ -75,6 +76,7 @@ class FileRecording:
     n_elapsed: int
     levels: Levels = field(repr=False, compare=False)
     _n_spanned: int = field(repr=False)
+    _n_unread: Callable[[], int] = field(repr=False)
     _sound: Sound = field(repr=False)
     _descriptor: int = field(repr=False)
     _listeners: list[FrameListener] = field(default_factory=list, repr=False, compare=False)
@@ -185,6 +187,9 @@ class FileRecording:
             for listener in self._listeners:
                 listener.frames(frames)
             yield formed
+        n_unread = self._n_unread() if n_before + n_read == self.n_samples else 0
+        if n_unread > 0:
+            raise UnreadableRecordingError(f"{self.path}: {SEVERAL.format(self.n_bytes - n_unread, self.n_bytes)}")
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:
         """When it begins, as the name, the metadata or the file's time says."""
@@ -193,12 +198,8 @@ class FileRecording:
     def sha256(self, progress: Callable[[], None] | None = None) -> str:
         """SHA-256 of the file's bytes, in hexadecimal; `progress` is called as the work goes on.
 
-        Raises
-        ------
-        UnfinishedRecordingError
-            The file has changed since it was opened.
-        UnavailableRecordingError
-            The disk fails.
+        An UnfinishedRecordingError says that the file has changed since it was opened, an UnavailableRecordingError
+        that the disk fails.
         """
         digest, position = hashlib.sha256(), 0
         try:
@@ -260,13 +261,13 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
     Parameters
     ----------
     path : str or Path
-        WAV of every common kind, RF64, Wave64, FLAC, Ogg or AIFF, at any sample rate.
+        WAV of every common kind, RF64, Wave64, FLAC, Ogg, AIFF or MP3, at any sample rate.
     channel : int >= 0, optional
         Which channel to read; the mean of all where not given.
     salvage : bool
         Whether to read what there is of a file that is truncated, was never finished, or holds more than its header
         says: the whole samples of a WAV, RF64, Wave64 or AIFF file of PCM, float, mu-law or A-law, the whole frames of
-        FLAC, the whole pages of Ogg. Only for a file that nobody writes any more.
+        FLAC and MP3, the whole pages of Ogg. Only for a file that nobody writes any more.
 
     Raises
     ------
@@ -322,21 +323,14 @@ def _recording_of(
         n_elapsed=opened.n_elapsed,
         levels=Levels(largest_of(sound.subtype, sound.bits if isinstance(sound, RawSound) else 0)),
         _n_spanned=opened.n_spanned,
+        _n_unread=opened.n_unread,
         _sound=sound,
         _descriptor=descriptor,
     )
 
 
 def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats, int]:
-    """Read a whole recording.
-
-    Returns
-    -------
-    y : np.ndarray [shape=(n_samples,), dtype=float32]
-        With silence for what a triggered recorder left out.
-    sr : int
-        In Hz.
-    """
+    """Read a whole recording: samples, `(n_samples,)`, with silence in a triggered one's gaps, and their rate (in Hz)."""
     with open_recording(path, channel) as recording:
         if recording.n_elapsed == recording.n_samples:
             blocks = list(recording.blocks())

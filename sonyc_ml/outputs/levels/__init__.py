@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from sonyc_ml.sound.levels.result import SoundLevels
 
 MADE = "level_made"  # the array, and the line of a csv, that is there where there are levels
+LEVELS, LEVEL_HEAD = "levels", "level_head"  # the column of a Parquet part, and what is of a whole recording
 FOLDER_SUFFIX = ".levels"  # of the folder of a Parquet dataset's levels, behind the name of the dataset's
 
 
@@ -59,3 +61,27 @@ def write_level_table(path: Path, outputs: Iterable[Output]) -> None:
     from sonyc_ml.outputs.levels.parquet import write_table  # noqa: PLC0415
 
     write_table(path, outputs)
+
+
+def level_column(arrow: Any, output: Output) -> Any:
+    """The levels of an output as a column of its windows; see :mod:`sonyc_ml.outputs.levels.parquet`."""
+    from sonyc_ml.outputs.levels.parquet import to_column  # noqa: PLC0415
+
+    assert output.levels is not None
+    return to_column(arrow, output.levels, output.timestamps)
+
+
+def level_head(output: Output) -> dict[str, str]:
+    """What of an output's levels is of the whole recording, as JSON by its name; nothing where there are none."""
+    if output.levels is None:
+        return {}
+    from sonyc_ml.outputs.levels.parquet import head_of  # noqa: PLC0415
+
+    return {LEVEL_HEAD: json.dumps(head_of(output.levels))}
+
+
+def levels_in_column(column: Any, head: str) -> SoundLevels:
+    """The levels of an output, by what was made of them in a part."""
+    from sonyc_ml.outputs.levels.parquet import from_column  # noqa: PLC0415
+
+    return from_column(column, json.loads(head))

@@ -20,8 +20,6 @@ from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.levels.result import QUANTITIES, SoundLevels
 
-COLUMN = "levels"
-HEAD = "level_head"  # of a recording, in the metadata
 BY_PERIOD = ("start_s", "measured_s", "n_clipped", "near_floor")
 
 

@@ -79,25 +79,19 @@ def calibrate(
     channel: int = 0,
     start_s: float = 0.0,
     duration_s: float | None = None,
-    calibrator: str = "",
-    microphone: str = "",
+    **serials: str,
 ) -> ToneCalibration:
     """Find a microphone's sensitivity from a recording of a calibrator's tone.
 
     Parameters
     ----------
     path : str or Path
-        The recording; the tone is to fill the part that is used.
-    level_db : float
-        Of the tone (in dB re 20 µPa), as 94 or 114.
-    frequency_hz : float
-        Of the tone.
-    channel : int
-        From 0.
-    start_s, duration_s : float
-        Which part of the recording is used (in seconds); all of it where not given.
-    calibrator, microphone : str
-        Serial numbers.
+    level_db, frequency_hz : float
+        Of the tone (in dB re 20 µPa, and in Hz), as 94 and 1000.
+    channel, start_s, duration_s
+        Which channel, from 0, and which part of it (in seconds) is used.
+    **serials
+        Serial numbers: ``calibrator`` and ``microphone``.
 
     Raises
     ------
@@ -117,8 +111,7 @@ def calibrate(
         above_db=tone_db - _decibels(rests.mean()),
         duration_s=len(parts) * PART_S,
         calibrated=calibrated,
-        calibrator=calibrator,
-        microphone=microphone,
+        **serials,
     )
     _refuse(path, found.frequency_hz, frequency_hz, found.drift_db, found.above_db)
     return found
