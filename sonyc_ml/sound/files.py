@@ -330,7 +330,7 @@ def _recording_of(
 
 
 def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats, int]:
-    """Read a whole recording: samples, `(n_samples,)`, with silence in a triggered one's gaps, and their rate (in Hz)."""
+    """Read a whole recording: `(n_samples,)`, with silence in a triggered one's gaps, and its sample rate (in Hz)."""
     with open_recording(path, channel) as recording:
         if recording.n_elapsed == recording.n_samples:
             blocks = list(recording.blocks())
