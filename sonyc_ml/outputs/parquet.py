@@ -80,7 +80,7 @@ def write_waiting(output: Output, path: Path) -> None:
         Nothing was published, and nothing half-written is left.
     """
     arrow, _ = arrow_modules()
-    table = _table(output)
+    table = output_table(output)
     with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table)
 
@@ -165,8 +165,14 @@ def read_description(path: Path) -> PartDescription:
 # To Arrow
 
 
-def _table(output: Output) -> Any:
-    """An output as a table with its provenance."""
+def output_table(output: Output) -> Any:
+    """An output as a ``pyarrow.Table``, one row per window, with its provenance.
+
+    Raises
+    ------
+    ConfigError
+        There is no pyarrow.
+    """
     arrow, _ = arrow_modules()
     n_windows, provenance = len(output.timestamps), output.provenance
     name = provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
