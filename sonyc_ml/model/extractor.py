@@ -96,13 +96,34 @@ def run_segments(
     for segment, blocks in segments:
         network.reset()
         framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
-        counted = exactly(blocks, segment.n_samples)
+        n_outside, counted = _edges(framing, segment.n_samples / sr), exactly(blocks, segment.n_samples)
         for features in extractor.stream(counted, sr, segment.n_samples, hop_size):
-            n_windows += len(features)
+            first, n_windows = n_windows, n_windows + len(features)
+            if n_outside:
+                features = features[max(0, 1 - first) : framing.n_windows - 1 - first]  # noqa: PLW2901
             for first in range(0, len(features), n_at_once):
                 yield True, dict(network(features[first : first + n_at_once]))
         for starts in window_starts(framing, n_windows):
+            if n_outside:
+                starts = starts[(starts >= 0) & (starts < (n_windows - 1) * framing.hop_length - framing.lead)]  # noqa: PLW2901
             yield False, {"timestamps": starts / (extractor.sample_rate or sr) + segment.start / sr}
+
+
+def _edges(framing: Framing, duration_s: float) -> int:
+    """How many windows at either end hold none of the sound: one, or none.
+
+    Windows that are far apart, laid over the middle of the sound, may begin and end outside of it.
+
+    Raises
+    ------
+    ValueError
+        No window holds any of it.
+    """
+    if framing.lead < framing.window_length or framing.n_windows == 1:
+        return 0
+    if framing.n_windows == 2:
+        raise ValueError(f"the hop is so long that no window would hold any of {duration_s:.1f} s of sound; shorten it")
+    return 1
 
 
 def describe_windows(extractor: Extractor) -> str:

@@ -13,7 +13,7 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config_file import read_tables
+from sonyc_ml.node.config_file import overridden, read_tables
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.outputs.rules import DetectionRules
 from sonyc_ml.sound.start_time import StartTimes
@@ -47,6 +47,7 @@ class ModelConfig:
     duration: float | None = None
     hop_size: float | None = None
     target_sr: int | None = None
+    features: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, int | str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     activation: str | None = None
@@ -249,7 +250,7 @@ class Config:
     detections: Detections = field(default_factory=Detections)
 
     def __post_init__(self) -> None:
-        DetectionRules(**self.detections.given())
+        DetectionRules(**self.detections.rules())
         if not self.model:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
         names = [refuse_address(model.path).stem for model in self.model]
@@ -313,7 +314,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     if path is not None:
         _resolve_paths(tables, path.parent)
     for name, values in overrides.items():
-        tables[name] = _overridden(name, tables.get(name, {}), values)
+        tables[name] = overridden(name, tables.get(name, {}), values)
     try:
         return _with_detections(build(Config, tables))
     except ValueError as error:
@@ -326,20 +327,10 @@ def _with_detections(config: Config) -> Config:
     models = []
     for model in config.model:
         given = common | (model.detections.given() if model.detections else {})
-        DetectionRules(**given)
-        models.append(dataclasses.replace(model, detections=Detections(**given) if given else None))
+        detections = Detections(**given)
+        DetectionRules(**detections.rules())
+        models.append(dataclasses.replace(model, detections=detections if given else None))
     return dataclasses.replace(config, model=tuple(models))
-
-
-def _overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
-    """A table with what the command line says; of several bundles it can say nothing."""
-    if not isinstance(table, list):
-        return {**table, **values} if isinstance(table, dict) else table
-    if len(table) == 1 and isinstance(table[0], dict):
-        return [{**table[0], **values}]
-    if values:
-        raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
-    return table
 
 
 def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:

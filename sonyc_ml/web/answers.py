@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.outputs.parquet import arrow_modules, output_table
+from sonyc_ml.outputs.parquet import arrow_modules, output_tables
 from sonyc_ml.web.requests import KINDS, Parameters
 
 JSON, NPZ, ARROW = "application/json", "application/x-npz", "application/vnd.apache.arrow.stream"
@@ -44,7 +44,7 @@ def arrow_stream(outputs: Sequence[Output]) -> bytes:
         There is no pyarrow.
     """
     arrow, _ = arrow_modules()
-    tables = [output_table(output) for output in outputs]
+    tables = [table for output in outputs for table in output_tables(output)]
     table = arrow.concat_tables([one.replace_schema_metadata(None) for one in tables])
     schema = table.schema.with_metadata({"labels": json.dumps(outputs[0].labels)})
     with io.BytesIO() as file:
