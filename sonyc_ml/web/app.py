@@ -22,6 +22,7 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.web import answers, inference
+from sonyc_ml.web.metrics import CONTENT_TYPE, Measured, ServeMetrics
 from sonyc_ml.web.pool import BusyError, DroppedError, Job, Models, Pool
 from sonyc_ml.web.requests import (
     Request,
@@ -56,12 +57,15 @@ class Service:
 
     def __init__(self, settings: ServeSettings, pool: Pool) -> None:
         self._settings, self._pool = settings, pool
+        self._metrics = ServeMetrics(lambda: pool.n_waiting, lambda: pool.n_running)
+        pool.observe = self._metrics.observe_stage
 
     def app(self) -> Starlette:
         """Return what a server runs."""
         routes = [
             Route(self._settings.predict_route, self._predict, methods=["POST"]),
             Route(self._settings.health_route, self._health),
+            Route("/metrics", self._expose),
             Route("/openapi.json", _describe_interface),
             Route("/v2", _describe_server),
             Route("/v2/health/live", _is_live),
@@ -72,7 +76,10 @@ class Service:
         hosts = ["*"] if self._settings.host == EVERYWHERE else list(HOSTS)
         return Starlette(
             routes=routes,
-            middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+            middleware=[
+                Middleware(Measured, metrics=self._metrics),
+                Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            ],
             exception_handlers={RequestError: _refusal, HTTPException: _http_refusal},
             lifespan=self._lifespan,
         )
@@ -93,6 +100,9 @@ class Service:
             return JSONResponse({"status": "ready", "ready": True, **facts})
         return JSONResponse({"status": "not ready", "ready": False, **facts}, 503)
 
+    async def _expose(self, _: HttpRequest) -> Response:
+        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
+
     def _model_routes(self) -> tuple[tuple[str, Callable[[HttpRequest], Awaitable[Response]]], ...]:
         return ("", self._describe_model), ("/ready", self._describe_model)
 
@@ -107,7 +117,7 @@ class Service:
         def work(models: Models, progress: Callable[[], None]) -> Response:
             model = _model_of(request, models)
             asked = inference.read_inference(body, json_length)
-            (output,) = run(asked.request, {model.bundle.name: model}, self._settings, progress)
+            (output,) = self._run(asked.request, {model.bundle.name: model}, progress)
             content, length = inference.answer(output, asked, model)
             if length == len(content):
                 return Response(content, media_type=answers.JSON)
@@ -128,9 +138,14 @@ class Service:
                 asked = request_of_file(body, read_parameters(_read_query(query)))
             else:
                 asked = read_request(body, settings)
-            return answered(run(asked, models, settings, progress), asked, accepted)
+            return answered(self._run(asked, models, progress), asked, accepted)
 
         return await self._done(work, request)
+
+    def _run(self, request: Request, models: Models, progress: Callable[[], None]) -> list[Output]:
+        outputs = run(request, models, self._settings, progress)
+        self._metrics.embedded(outputs)
+        return outputs
 
     async def _done(self, work: Callable[[Models, Callable[[], None]], Response], request: HttpRequest) -> Response:
         """Let a worker do it, for as long as the client waits."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeAlias, TypeVar
 
@@ -36,6 +37,7 @@ class Job(Generic[T]):
 
     def __init__(self, work: Callable[[Models, Callable[[], None]], T]) -> None:
         self._work, self._is_dropped = work, threading.Event()
+        self.submitted_s = time.monotonic()
         self._loop = asyncio.get_running_loop()
         self._future: asyncio.Future[T] = self._loop.create_future()
 
@@ -86,6 +88,8 @@ class Pool:
         Of the worker that was ready first: to be looked at, not to be used.
     n_running : int
         Jobs that workers do now.
+    observe : callable
+        Called, in a worker, with ``waiting`` or ``working`` and how long that took (in seconds).
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Pool:
         self._first_is_loaded, self._lock = threading.Event(), threading.Lock()
         self._n_loaded = 0
         self.n_running = 0
+        self.observe: Callable[[str, float], None] = lambda *_: None
         self._is_stopped = False
         self._threads = [
             threading.Thread(target=self._run, args=(i == 0,), name=f"worker-{i}") for i in range(n_workers)
@@ -157,8 +162,18 @@ class Pool:
                 logger.info("ready: %s; %d requests at once", ", ".join(models), len(self._threads))
         self._first_is_loaded.set()
         while (job := self._jobs.get()) is not None:
-            self._count(1)
-            job.run(models, done=lambda: self._count(-1))
+            self._do(job, models)
+
+    def _do(self, job: Job[Any], models: Models) -> None:
+        begun_s = time.monotonic()
+        self.observe("waiting", begun_s - job.submitted_s)
+        self._count(1)
+
+        def done() -> None:
+            self._count(-1)
+            self.observe("working", time.monotonic() - begun_s)
+
+        job.run(models, done)
 
     def _count(self, by: int) -> None:
         with self._lock:

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, examples, needs
 from tests.support.serving import Served, served
 
-pytestmark = [needs("starlette"), needs("uvicorn")]
+pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 
 DOCUMENT: dict[str, Any] = json.loads((ROOT / "sonyc_ml" / "web" / "openapi.json").read_text())
 OPERATIONS = [
@@ -46,7 +46,8 @@ def test_examples_work(service: Served, method: str, path: str, operation: dict[
     for example in body["content"]["application/json"]["examples"].values():
         reply = service.ask(method.upper(), filled, example["value"])
         assert reply.status == 200, reply.body
-        check(operation, 200, reply.json())
+        if reply.headers["content-type"] == "application/json":
+            check(operation, 200, reply.json())
 
 
 def test_it_is_served(service: Served) -> None:

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import ROOT, needs, write_recording
 from tests.support.serving import array_of, served
 
-pytestmark = [needs("starlette"), needs("uvicorn")]
+pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 
 PAGE = (ROOT / "docs" / "serve.md").read_text()
 

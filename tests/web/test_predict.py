@@ -20,7 +20,7 @@ from sonyc_ml.model import Model
 from tests.conftest import ROOT, needs
 from tests.support.serving import Reply, Served, array_of, served
 
-pytestmark = [needs("starlette"), needs("uvicorn")]
+pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 
 DEFAULT = ROOT / "models" / "quantized_default_int8.tflite"
 ARROW = "application/vnd.apache.arrow.stream"

@@ -16,7 +16,7 @@ import soundfile
 from tests.conftest import needs
 from tests.support.serving import Served, served
 
-pytestmark = [needs("starlette"), needs("uvicorn")]
+pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 
 
 @pytest.fixture(scope="module")

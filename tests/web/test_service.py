@@ -16,7 +16,7 @@ from tests.conftest import needs
 from tests.support.bundles import make_fragile
 from tests.support.serving import Reply, Served, served, until
 
-pytestmark = [needs("starlette"), needs("uvicorn")]
+pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 
 LONG: dict[str, Any] = {
     "instances": [{"samples": [0.0, 0.1] * 400_000, "sample_rate": 8000}],
@@ -104,6 +104,28 @@ def test_it_is_healthy_when_it_can_answer(tmp_path: Path) -> None:
     with Served("--model", bundle, "--port", 0) as service:
         assert service.process.wait(30) == 2
     assert service.lines[-1].startswith("sonyc-ml: error: ")
+
+
+def test_metrics(tiny_bundle: Path) -> None:
+    """Counts and times by route; what is not there makes no series of its own; one line per request with --verbose."""
+    with served("--model", tiny_bundle, "--port", 0, "--workers", 1, "--verbose") as service:
+        for _ in range(3):
+            assert service.ask("POST", "/predict", SHORT).status == 200
+        service.ask("POST", "/predict", {"instances": [7]})
+        service.ask("GET", "/nowhere/1")
+        service.ask("GET", "/nowhere/2")
+        text = service.ask("GET", "/metrics").body.decode()
+        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        total = 'sonyc_ml_serve_requests_total{method="POST",route="/predict",status="%d"}'
+        assert (values[total % 200], values[total % 400]) == ("3.0", "1.0")
+        assert values['sonyc_ml_serve_requests_total{method="other",route="other",status="404"}'] == "2.0"
+        assert "nowhere" not in text
+        assert values['sonyc_ml_serve_stage_seconds_count{stage="working"}'] == "4.0"
+        assert values["sonyc_ml_serve_sound_seconds_total"] == "3.0"
+        assert 0 < float(values["sonyc_ml_serve_windows_total"]) < 100
+        assert (values["sonyc_ml_serve_waiting"], values["sonyc_ml_serve_running"]) == ("0.0", "0.0")
+        assert float(values["process_resident_memory_bytes"]) > 2e7
+        service.said(r"DEBUG POST /predict 200 \d+ ms")
 
 
 def test_a_port_that_is_taken(tiny_bundle: Path) -> None:
