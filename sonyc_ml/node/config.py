@@ -247,6 +247,7 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     detections: Detections = field(default_factory=Detections)
+    listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.given())

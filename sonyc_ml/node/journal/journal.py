@@ -305,7 +305,8 @@ class Journal(JournalView):
     ) -> None:
         self._change(
             identity,
-            "state = ?, reason = ?, detail = ?, start_s = ?, duration_s = ?, n_attempts = 0, changed_s = ?",
+            "state = ?, reason = ?, detail = ?, start_s = coalesce(?, start_s), duration_s = coalesce(?, duration_s), "
+            "n_attempts = 0, changed_s = ?",
             state,
             reason,
             _utf8(detail),

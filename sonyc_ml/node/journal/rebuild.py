@@ -90,6 +90,13 @@ def _outputs_of(identity: Identity, bundle_folders: Sequence[Path], output_forma
     return there if len(there) == len(paths) else []
 
 
+def find_summary(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> OutputSummary | None:
+    """What the journal keeps of the outputs of a recording; None where a bundle's is not there."""
+    outputs = _outputs_of(identity, bundle_folders, output_format)
+    provenance = read_provenance(outputs[0]) if outputs else None
+    return None if provenance is None else summary_of(provenance, map(read_heard, outputs))
+
+
 def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | None] = ()) -> OutputSummary:
     """What the journal keeps of an output, by where that comes from, and of the detections of every bundle."""
     return OutputSummary(
