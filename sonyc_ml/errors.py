@@ -18,6 +18,7 @@
     │   └── VanishedRecordingError   it is gone; a FileNotFoundError too
     ├── StoreError                   keep the recording, back off, try again
     │   └── JournalDamagedError      make it again from the folder and the outputs
+    ├── ProtocolError                end this connection; the others go on
     ├── ClusterError                 end; what is finished stays
     └── CrashError                   exit 70: to start again would be to crash again
 
@@ -143,6 +144,10 @@ class StoreError(SonycMLError):
 
 class JournalDamagedError(StoreError):
     """A journal that cannot be read, or is not one."""
+
+
+class ProtocolError(SonycMLError):
+    """What another program sent over a connection is not what both agreed on."""
 
 
 class ClusterError(SonycMLError):

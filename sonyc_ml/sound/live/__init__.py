@@ -1,0 +1,1 @@
+"""Sound that comes over a pipe or a socket, and never from a disk."""
