@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import time
 from collections import Counter
@@ -23,8 +22,8 @@ from sonyc_ml.errors import (
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
 from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore
-from sonyc_ml.node.journal.journal import Entry, Journal, OutputSummary
-from sonyc_ml.node.journal.rebuild import adopt_outputs, find_summary, summary_of
+from sonyc_ml.node.journal.journal import Entry, Journal
+from sonyc_ml.node.journal.rebuild import adopt_outputs, find_summary, of_stream, summary_of
 from sonyc_ml.node.journal.touched import is_touched
 from sonyc_ml.node.journal.view import LIVE
 from sonyc_ml.node.journal.work_time import WorkTime
@@ -124,10 +123,18 @@ class Worker:
         if summary is None:
             self._shed(entry, *LOST)
         else:
-            self._journal.finish(entry.identity, _of_stream(summary, entry))
+            self._journal.finish(entry.identity, of_stream(summary, entry))
 
-    def step(self, found: Iterable[Identity] = ()) -> bool:
+    def step(self, found: Iterable[Identity] = (), *, live_only: bool = False) -> bool:
         """Take up what was found and embed the next recording; False where nothing is due.
+
+        Those of streams come first: what waits for them is in memory, where there is not much room.
+
+        Parameters
+        ----------
+        found : iterable of Identity
+        live_only : bool
+            Whether recordings of the folder wait.
 
         Raises
         ------
@@ -137,12 +144,15 @@ class Worker:
         if self._unwritten is not None:
             self._unwritten()
             self._unwritten = None
+        newest_first, live = self._overload.newest_first, self._live
         with self._journal.transaction():
             self._journal.add(found)
-            news = self._live.take_up(self._journal, self._clock()) if self._live else []
-            entry = self._journal.take(newest_first=self._overload.newest_first)
-        if self._live:
-            self._live.buffer.known(news)
+            news = live.take_up(self._journal, self._clock()) if live else []
+            entry = live.take(self._journal, newest_first=newest_first) if live else None
+            if entry is None and not live_only:
+                entry = self._journal.take(newest_first=newest_first)
+        if live:
+            live.buffer.known(news)
         self._emit_overwritten()
         if entry is not None:
             try:
@@ -172,9 +182,7 @@ class Worker:
             return
         is_abandoned = self._clock() >= self._abandoned_at_s(entry)
         try:
-            if entry.fate == LIVE:
-                self._embed_live(entry)
-            elif not is_abandoned and self._is_being_written(identity.name):
+            if not is_abandoned and entry.fate != LIVE and self._is_being_written(identity.name):
                 self._postpone(entry, "growing", "somebody has it open for writing")
             else:
                 self._embed(entry, salvage=is_abandoned and recordings.unfinished == "salvage")
@@ -208,6 +216,9 @@ class Worker:
             self._quarantine(entry.identity, "killed the process", died)
 
     def _embed(self, entry: Entry, *, salvage: bool) -> None:
+        if entry.fate == LIVE:
+            self._embed_live(entry)
+            return
         identity = entry.identity
         folders = [bundle.output_folder for bundle in self._bundles]
         if self._is_replaced(entry) or is_touched(self._journal, identity, self._folder, folders, self._output.format):
@@ -216,10 +227,10 @@ class Worker:
 
     def _embed_live(self, entry: Entry) -> None:
         """Embed a recording of a stream, from memory; it may have been given up meanwhile."""
-        waiting = self._live.find(entry) if self._live else None
+        waiting = self._live.begin(entry) if self._live else None
         if waiting is None:
             self._shed(entry, *LOST)
-        elif not self._live.buffer.begin(waiting):
+        elif waiting.reason:
             self._shed(entry, waiting.reason, waiting.detail)
         else:
             self._publish(entry, live=waiting)
@@ -230,7 +241,7 @@ class Worker:
         provenance = outputs[0][0]
         embedded = summary_of(provenance, [found for _, found in outputs])
         if live is not None:  # windows may run on into the next
-            embedded = _of_stream(embedded, entry)
+            embedded = of_stream(embedded, entry)
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
@@ -333,9 +344,3 @@ class Worker:
 def _died(n_attempts: int) -> str:
     times = "once" if n_attempts == 1 else f"{n_attempts} times"
     return f"the process was killed {times} while it embedded this recording"
-
-
-def _of_stream(summary: OutputSummary, entry: Entry) -> OutputSummary:
-    """How long a recording of a stream is to where the next begins: its windows may run on into that."""
-    duration_s = summary.duration_s if entry.duration_s is None else entry.duration_s
-    return dataclasses.replace(summary, start_s=entry.start_s, duration_s=duration_s)

@@ -96,7 +96,8 @@ def to_mono(frames: Floats, channel: int | None) -> Floats:
     if channel is not None:
         return np.ascontiguousarray(frames[:, channel])
     with np.errstate(invalid="ignore", over="ignore"):  # who checks the samples says it better
-        return frames.mean(axis=1, dtype=np.float32)
+        mean: Floats = frames.mean(axis=1, dtype=np.float32)
+    return mean
 
 
 def check_samples(samples: Floats, source: str) -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from sonyc_ml.base.human import span
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.sound.live.segment import LiveSegment
 
 if TYPE_CHECKING:
-    from sonyc_ml.node.events import OutputPublished
+    from sonyc_ml.node.events import OutputPublished, RecordingEnded
     from sonyc_ml.outputs.output import Output
 
 BUFFER_FULL = "buffer full"
 
-Answer: TypeAlias = Callable[["OutputPublished", "Output"], None]
 
+class Peer(Protocol):
+    """Whoever sent the sound of a recording, and hears what became of it; called by the worker."""
 
-def no_answer(_event: OutputPublished, _output: Output) -> None:
-    """Nobody waits for one."""
+    def published(self, event: OutputPublished, output: Output) -> None:
+        """An output is on the disk."""
+        ...
+
+    def ended(self, event: RecordingEnded) -> None:
+        """The recording has come to its end."""
+        ...
 
 
 @dataclass(slots=True, eq=False)
@@ -31,8 +37,8 @@ class Waiting:
     Attributes
     ----------
     segment : LiveSegment
-    answer : callable
-        Sends an output back to whoever sent the sound; what cannot be sent is dropped.
+    peer : Peer or None
+        Who hears what becomes of it.
     identity : Identity or None
         In the journal, once it is there.
     is_begun : bool
@@ -42,7 +48,7 @@ class Waiting:
     """
 
     segment: LiveSegment
-    answer: Answer = no_answer
+    peer: Peer | None = None
     identity: Identity | None = None
     is_begun: bool = False
     reason: str = ""
@@ -86,7 +92,7 @@ class Buffer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _news: list[News] = field(default_factory=list)  # what the journal does not know yet
     _held: dict[str, list[Waiting]] = field(default_factory=dict)  # of each source, the oldest first
-    _by_identity: dict[Identity, Waiting] = field(default_factory=dict)
+    _known: dict[str, Waiting] = field(default_factory=dict)  # by their names in the journal
 
     # For the reader
 
@@ -136,41 +142,57 @@ class Buffer:
             for one in news:
                 self._news.remove(one)
                 if isinstance(one, Waiting) and one.identity is not None:
-                    self._by_identity[one.identity] = one
+                    self._known[one.identity.name] = one
 
     def unknown(self) -> None:
         """The journal is another one, which knows none of them."""
         with self._lock:
-            self._news[:0] = self._by_identity.values()
-            self._by_identity.clear()
+            self._news[:0] = self._known.values()
+            self._known.clear()
 
     def find(self, identity: Identity) -> Waiting | None:
         """A recording that the journal knows; None where it is not in here."""
-        return self._by_identity.get(identity)
+        waiting = self._known.get(identity.name)
+        return waiting if waiting is not None and waiting.identity == identity else None
 
-    def begin(self, waiting: Waiting) -> bool:
-        """Keep its sound until it is released; False where that was given up."""
+    def begin(self, waiting: Waiting) -> None:
+        """Keep its sound until it is released, unless it was given up."""
         with self._lock:
             waiting.is_begun = not waiting.reason
-            return waiting.is_begun
 
     def given_up(self) -> list[Waiting]:
         """Recordings that the journal knows as pending and whose sound was given up."""
         with self._lock:
-            return [waiting for waiting in self._by_identity.values() if waiting.reason]
+            return [waiting for waiting in self._known.values() if waiting.reason]
 
-    def release(self, identity: Identity) -> None:
+    def release(self, event: RecordingEnded) -> None:
         """A recording has come to its end."""
         with self._lock:
-            waiting = self._by_identity.pop(identity, None)
+            waiting = self._known.pop(event.recording, None)
             held = self._held.get(waiting.segment.source, []) if waiting else []
             if waiting in held:
                 held.remove(waiting)
+        if waiting is not None and waiting.peer is not None:
+            waiting.peer.ended(event)
+
+    def in_order(self, *, newest_first: bool) -> list[Identity]:
+        """What has a name in the journal and its sound in here, in the order in which it is embedded."""
+        with self._lock:
+            waiting = [one for held in self._held.values() for one in held if not one.reason]
+        waiting.sort(key=lambda one: one.segment.end_s, reverse=newest_first)
+        return [one.identity for one in waiting if one.identity is not None]
+
+    def give_up_all(self, reason: str, detail: str) -> None:
+        """Let go of the sound of everything that waits."""
+        with self._lock:
+            for one in (*self._known.values(), *self._news):
+                if isinstance(one, Waiting) and not one.reason:
+                    one.give_up(reason, detail)
 
     def is_empty(self) -> bool:
         """Whether nothing waits."""
         with self._lock:
-            return not self._news and not self._by_identity
+            return not self._news and not self._known
 
     def held_s(self) -> dict[str, float]:
         """How much of each source is in here (in seconds)."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.strict import build
 from sonyc_ml.sound.live.formats import raw_layout
 
+SPOOL = "spool"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,63}")
 NO_NAME = re.compile(r"[^A-Za-z0-9.-]+")
 
@@ -81,21 +83,34 @@ class ListenConfig:
             raise ValueError("gapless: files are embedded one by one; windows cannot run on from one to the next")
 
 
-def build_listen(table: Any, folder: Path | None) -> ListenConfig:
-    """Make the configuration of a table; paths are relative to the file's folder.
+def use_listen(tables: dict[str, Any], folder: Path | None) -> None:
+    """Make the configuration of the table ``listen`` among some tables, in its place.
+
+    A node that only listens need not have a folder of recordings: it gets one of its own beside the journal, for sound
+    that is to be spooled.
+
+    Parameters
+    ----------
+    tables : dict
+    folder : Path or None
+        What paths are relative to.
 
     Raises
     ------
     ValueError
         Names the key.
     """
+    table = tables["listen"]
     if not isinstance(table, Mapping):
         raise ValueError(f"listen must be a table, not {table!r}")
     config = build(ListenConfig, table, "listen.")
-    if folder is None:
-        return config
-    sources = (replace(source, socket=folder / source.socket) if source.socket else source for source in config.source)
-    return replace(config, source=tuple(sources))
+    if folder is not None:
+        sources = (replace(one, socket=folder / one.socket) if one.socket else one for one in config.source)
+        config = replace(config, source=tuple(sources))
+    tables["listen"] = config
+    spool, output, state = (tables.setdefault(name, {}) for name in ("spool", "output", "state"))
+    if all(isinstance(one, dict) for one in (spool, output, state)) and "folder" in output:
+        spool.setdefault("folder", str(Path(state.get("folder") or Path(output["folder"], STATE_FOLDER), SPOOL)))
 
 
 def plain_name(name: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.events import NodeEvent, RecordingEnded
 from sonyc_ml.node.intake.buffer import Buffer, News, SourceStopped, Waiting
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.live import Heard, add_live, write_end
@@ -32,9 +33,28 @@ class LiveDesk:
                 _take_up(journal, one, now_s)
         return news
 
+    def take(self, journal: Journal, *, newest_first: bool) -> Entry | None:
+        """Begin the next recording of a stream that is due: before those of a folder, which do not get lost."""
+        for identity in self.buffer.in_order(newest_first=newest_first):
+            if entry := journal.begin(identity):
+                return entry
+        return None
+
     def find(self, entry: Entry) -> Waiting | None:
         """The recording of an entry, where it is in memory."""
         return self.buffer.find(entry.identity)
+
+    def begin(self, entry: Entry) -> Waiting | None:
+        """The same, and its sound stays there until the recording has come to its end, unless it was given up."""
+        waiting = self.find(entry)
+        if waiting is not None:
+            self.buffer.begin(waiting)
+        return waiting
+
+    def on_event(self, event: NodeEvent) -> None:
+        """Let go of what has come to its end."""
+        if isinstance(event, RecordingEnded):
+            self.buffer.release(event)
 
     def excess(self, journal: Journal) -> Iterator[tuple[Entry, str, str]]:
         """Yield what there was no room for: the entry, a word or two why, and a sentence."""
@@ -43,7 +63,6 @@ class LiveDesk:
             entries = [one for one in journal.find(waiting.identity.name) if one.identity == waiting.identity]
             if entries and entries[0].state == "pending":
                 yield entries[0], waiting.reason, waiting.detail
-            self.buffer.release(waiting.identity)
 
 
 def name_of(journal: Journal, source: str, start_s: float) -> str:

@@ -102,7 +102,7 @@ CREATE TABLE sources (                      -- of live sound
     reason TEXT NOT NULL,                   -- why there are none after that; empty while it goes on
     detail TEXT NOT NULL
 ) WITHOUT ROWID;
-CREATE TABLE gaps (                         -- between two recordings of a source; of less than no length where they overlap
+CREATE TABLE gaps (                         -- between recordings of a source; negative where they overlap
     source TEXT NOT NULL,
     start_s REAL NOT NULL,
     end_s REAL NOT NULL,

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 TOLERANCE_S = 0.25  # a count that is off by less is left alone
 MAX_EARLY_S = 2.0  # what is early by more does not come from a microphone, but from a file
-FAST_SHARE = 0.05  # what gains more of its own length within a recording, too
+FAST_SHARE = 0.01  # what gains more of its own length within a recording, neither
+PROVEN_S = 5.0  # what has come in its own time for so long is live
 AHEAD_S = 1.0  # what is ahead of its time by more can wait
 DRIFT_SHARE = 5e-4  # no quartz is off by more: what is, was lost
 CLOCK_STEP_S = 0.1  # of the machine's clock, against the one that only grows
@@ -71,8 +72,7 @@ class StreamClock:
         self._offset_s = began_s - self._anchor_s  # from the timer to the clock
         self._machine_offset_s = moment.clock_s - moment.timer_s
         self._lag_s = 0.0
-        self._least_lag_s, self._first_lag_s = math.inf, 0.0
-        self._has_arrived = False
+        self.begin()
 
     @property
     def is_ahead(self) -> bool:
@@ -85,14 +85,12 @@ class StreamClock:
 
     def begin(self) -> None:
         """Another recording begins."""
-        self._least_lag_s, self._has_arrived = math.inf, False
+        self._least_lag_s, self._lag_before_s = math.inf, self._lag_s
 
     def arrived(self, n_total: int, timer_s: float) -> None:
         """Samples have come, so many in all since the first."""
         self._lag_s = timer_s - (self._anchor_s + n_total / self._sample_rate)
         self._least_lag_s = min(self._least_lag_s, self._lag_s)
-        if not self._has_arrived:
-            self._first_lag_s, self._has_arrived = self._lag_s, True
 
     def place(self, n_before: int, n_samples: int, moment: Moment) -> Placement:
         """Say when a recording began that ends now; the count goes on from there.
@@ -104,7 +102,8 @@ class StreamClock:
         moment : Moment
         """
         jump_s = self._follow_clock(moment)
-        off_s, elapsed_s = self._off_s(n_samples), moment.timer_s - self._anchored_s
+        elapsed_s = moment.timer_s - self._anchored_s
+        off_s = self._off_s(n_samples, elapsed_s)
         self._anchor_s += off_s
         self._lag_s -= off_s
         start_s = self.time_of(n_before)
@@ -128,13 +127,13 @@ class StreamClock:
             return Placement(start_s, "skipped", f"{off_s:.2f} s of sound did not come; the recorder may have overrun")
         return Placement(start_s, "drift", f"the sound came {-off_s:.2f} s earlier than counted")
 
-    def _off_s(self, n_samples: int) -> float:
+    def _off_s(self, n_samples: int, elapsed_s: float) -> float:
         """What the count is wrong by; 0 where that is little, or the sound does not come in its own time."""
         off_s = self._least_lag_s
         if not math.isfinite(off_s) or abs(off_s) < TOLERANCE_S or off_s < -MAX_EARLY_S:
             return 0.0
-        is_fast = self._first_lag_s - self._lag_s > FAST_SHARE * n_samples / self._sample_rate
-        return 0.0 if off_s < 0 and is_fast else off_s
+        is_fast = self._lag_before_s - self._lag_s > FAST_SHARE * n_samples / self._sample_rate
+        return 0.0 if off_s < 0 and (is_fast or elapsed_s < PROVEN_S) else off_s
 
     def _follow_clock(self, moment: Moment) -> float:
         """How far the machine's clock was set since the last recording (in seconds)."""

@@ -70,7 +70,7 @@ class Cutter:
         if self._rest or len(content) % frame_size:
             self._rest += content
             n_whole = len(self._rest) // frame_size * frame_size
-            content, self._rest = self._rest[:n_whole], self._rest[n_whole:]
+            content, self._rest = bytes(self._rest[:n_whole]), self._rest[n_whole:]
         if not content:
             return []
         n_held = len(self._held) // frame_size

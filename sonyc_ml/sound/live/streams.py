@@ -113,14 +113,16 @@ class WavStream:
 
     def __init__(self) -> None:
         self._header = WavHeader()
+        self._has_begun = False
 
     def feed(self, content: bytes) -> Iterator[Item]:
         """Yield the beginning, samples, and the end where the header says when that is."""
         rest = content
-        if self._header.layout is None:
+        if not self._has_begun:
             rest = self._header.feed(content)
             if self._header.layout is None:
                 return
+            self._has_begun = True
             yield Begins(self._header.layout)
         n_left = self._header.n_left
         if n_left is None:
@@ -133,7 +135,7 @@ class WavStream:
                 yield Ends()
         rest = rest[n_left:]
         if rest[:4] in MAGIC:  # several files, one after another
-            self._header = WavHeader()
+            self._header, self._has_begun = WavHeader(), False
             yield from self.feed(rest)
 
 
@@ -186,11 +188,17 @@ class WyomingStream:
 
 
 class AnyStream:
-    """Finds out by the first bytes what a connection sends."""
+    """Finds out by the first bytes what a connection sends.
+
+    Attributes
+    ----------
+    stream : Stream or None
+        What reads it; None until that is known.
+    """
 
     def __init__(self) -> None:
         self._received = b""
-        self._stream: Stream | None = None
+        self.stream: Stream | None = None
 
     def feed(self, content: bytes) -> Iterator[Item]:
         """Yield what the bytes say.
@@ -200,13 +208,13 @@ class AnyStream:
         ProtocolError
             It is nothing that is known; says what was seen.
         """
-        if self._stream is None:
+        if self.stream is None:
             self._received += content
             if len(self._received) < N_SNIFFED:
                 return
             content, self._received = self._received, b""
-            self._stream = _stream_of(content)
-        yield from self._stream.feed(content)
+            self.stream = _stream_of(content)
+        yield from self.stream.feed(content)
 
 
 def stream_for(layout: Layout | None) -> Stream:
