@@ -120,7 +120,9 @@ class Worker:
     def _settle_left(self, entry: Entry, folders: Sequence[Path]) -> None:
         """Settle a recording of a stream that a process before this one had in memory: it may have published it."""
         summary = find_summary(entry.identity, folders, self._output.format)
-        if summary is None:
+        if (self._folder / f"{entry.identity.name}.wav").exists():  # spooled
+            self._journal.drop(entry.identity)
+        elif summary is None:
             self._shed(entry, *LOST)
         else:
             self._journal.finish(entry.identity, of_stream(summary, entry))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sonyc_ml.node.events import OutputPublished, RecordingEnded
     from sonyc_ml.outputs.output import Output
 
-BUFFER_FULL = "buffer full"
+BUFFER_FULL, NOT_STORED, SPOOLED = "buffer full", "not stored", "spooled"
 
 
 class Peer(Protocol):
@@ -84,11 +84,14 @@ class Buffer:
         Called where there is something for the worker.
     take_away : callable, optional
         Where a recording goes that there is no room for; returns whether it was taken. It is given up where it was not.
+    takes_all : bool
+        Whether every recording goes there.
     """
 
     max_buffer_s: float
     wake: Callable[[], None]
     take_away: Callable[[Waiting], bool] = lambda _waiting: False
+    takes_all: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _news: list[News] = field(default_factory=list)  # what the journal does not know yet
     _held: dict[str, list[Waiting]] = field(default_factory=dict)  # of each source, the oldest first
@@ -100,7 +103,8 @@ class Buffer:
         """Hold a recording."""
         with self._lock:
             self._news.append(waiting)
-            self._held.setdefault(waiting.segment.source, []).append(waiting)
+            if not (self.takes_all and self.take_away(waiting)):
+                self._held.setdefault(waiting.segment.source, []).append(waiting)
         self.wake()
 
     def stopped(self, source: str, reason: str, detail: str) -> None:
@@ -118,7 +122,7 @@ class Buffer:
         """Give up recordings of a source, the oldest first, until there is no more of it than there may be."""
         with self._lock:
             while self._held_s(source) + open_s > self.max_buffer_s:
-                oldest = next((one for one in self._held[source] if not one.is_begun), None)
+                oldest = next((one for one in self._held.get(source, ()) if not one.is_begun), None)
                 if oldest is None:
                     return
                 self._held[source].remove(oldest)

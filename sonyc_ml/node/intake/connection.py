@@ -13,7 +13,7 @@ from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.errors import ProtocolError, RecordingError
-from sonyc_ml.node.intake.buffer import Buffer, Waiting
+from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
@@ -217,22 +217,23 @@ class Connection:
         """Whether answers wait to be sent."""
         return bool(self._unsent)
 
-    def send(self) -> None:
-        """Send what the other side takes; where it has hung up, nobody misses the rest."""
-        if self._unsent and self.answers is not None:
-            content = self._unsent.popleft()
-            try:
-                n_sent = os.write(self.answers, content[:PIPE_BUF])  # a pipe that is ready takes so much
-            except BlockingIOError:
-                n_sent = 0
-            except OSError:
-                self._unsent.clear()
-                self._n_unsent, self.answers = 0, None
-                return
-            self._n_unsent -= n_sent
-            if n_sent < len(content):
-                self._unsent.appendleft(content[n_sent:])
-            return
+    def send(self) -> bool:
+        """Send some of what waits; False where the other side takes nothing, or has hung up: nobody misses the rest."""
+        if not self._unsent or self.answers is None:
+            return False
+        content = self._unsent.popleft()
+        try:
+            n_sent = os.write(self.answers, content[:PIPE_BUF])  # a pipe that is ready takes so much
+        except BlockingIOError:
+            n_sent = 0
+        except OSError:
+            self._unsent.clear()
+            self._n_unsent, self.answers = 0, None
+            return False
+        self._n_unsent -= n_sent
+        if n_sent < len(content):
+            self._unsent.appendleft(content[n_sent:])
+        return n_sent > 0
 
     def _send(self, content: bytes) -> None:
         if self.answers is not None and self._n_unsent + len(content) <= MAX_UNSENT:
@@ -255,7 +256,10 @@ class Connection:
 
     def ended(self, event: RecordingEnded) -> None:
         """Answer where there is no output; called by the worker."""
-        if event.state != "done" and self.answers is not None:
+        if event.state == SPOOLED and self.answers is not None:
+            said: dict[str, Any] = {"recording": event.recording, "state": SPOOLED}
+            self._post(self, encode(SPOOLED, said) if self.is_wyoming else _line(said))
+        elif event.state != "done" and self.answers is not None:
             said = {"recording": event.recording, "state": event.state, "reason": event.reason}
             error = RecordingError(event.detail)
             self._post(self, encode_error(error, **said) if self.is_wyoming else _line({**said, "error": event.detail}))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
-from sonyc_ml.node.intake.buffer import Buffer, News, SourceStopped, Waiting
+from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, News, SourceStopped, Waiting
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.live import Heard, add_live, write_end
 
@@ -61,7 +61,10 @@ class LiveDesk:
         for waiting in self.buffer.given_up():
             assert waiting.identity is not None
             entries = [one for one in journal.find(waiting.identity.name) if one.identity == waiting.identity]
-            if entries and entries[0].state == "pending":
+            if waiting.reason == SPOOLED:  # the file is a recording of its own
+                journal.drop(waiting.identity)
+                self.buffer.release(RecordingEnded(waiting.identity.name, SPOOLED, SPOOLED, waiting.detail))
+            elif entries and entries[0].state == "pending":
                 yield entries[0], waiting.reason, waiting.detail
 
 

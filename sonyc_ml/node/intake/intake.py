@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Self
 
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
 from sonyc_ml.node.intake.desk import LiveDesk
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
+from sonyc_ml.node.intake.spooler import Spooler
 
 
 class Intake:
@@ -18,6 +20,8 @@ class Intake:
     Parameters
     ----------
     config : ListenConfig
+    folder : Path
+        Of the spool, for sound that may be written there.
     wake : callable
         Called where there is something for the worker.
 
@@ -26,8 +30,12 @@ class Intake:
     desk : LiveDesk
     """
 
-    def __init__(self, config: ListenConfig, wake: Callable[[], None]) -> None:
+    def __init__(self, config: ListenConfig, folder: Path, wake: Callable[[], None]) -> None:
         self._buffer = Buffer(config.max_buffer_s, wake)
+        self._spooler = Spooler(folder, config.max_buffer_s, wake) if config.spool != "never" else None
+        if self._spooler is not None:
+            self._buffer.take_away = self._spooler.take
+            self._buffer.takes_all = config.spool == "always"
         self._reader = Reader(config, self._buffer)
         self._house = ExitStack()
         self.desk = LiveDesk(self._buffer)
@@ -40,6 +48,9 @@ class Intake:
         ConfigError
             A socket or port cannot be had.
         """
+        if self._spooler is not None:
+            self._spooler.start()
+            self._house.callback(self._spooler.stop)
         self._house.enter_context(self._reader)
         return self
 
@@ -66,6 +77,8 @@ class Intake:
         is_time_up : callable
         """
         self._reader.stop()
+        if self._spooler is not None:
+            self._spooler.stop()
         while not self._buffer.is_empty() and not is_time_up():
             step()
         self._buffer.give_up_all("stopped", f"{DAEMON_STOPPED}, and there was no time to embed it")

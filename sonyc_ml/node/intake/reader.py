@@ -266,8 +266,8 @@ class Reader:
             connection, content = self._posted.popleft()
             connection.take_answer(content)
         for connection in list(self._connections):
-            while connection.has_unsent and connection.answers is not None:
-                connection.send()
+            while connection.send():
+                pass
             self._drop(connection)
         for command in self._commands:
             command.stop()

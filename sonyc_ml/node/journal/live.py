@@ -7,12 +7,14 @@ cut too.
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.journal.file import has_table, store_errors
-from sonyc_ml.node.journal.view import key
+from sonyc_ml.node.journal.view import LIVE, key
 
 if TYPE_CHECKING:
     from sonyc_ml.node.journal.journal import Journal
@@ -116,6 +118,20 @@ def find_gaps_of(journal: JournalView, since_s: float, until_s: float) -> list[G
         query = "SELECT * FROM gaps WHERE max(start_s, end_s) >= ? AND min(start_s, end_s) < ? ORDER BY start_s, source"
         rows = journal.connection.execute(query, (since_s, until_s)).fetchall()
     return [Gap(*row) for row in rows]
+
+
+def live_seconds(journal: JournalView, since_s: float, until_s: float) -> dict[str, Counter[str]]:
+    """How many seconds of each source are in each state, of recordings that began in a span."""
+    found: dict[str, Counter[str]] = {}
+    with store_errors(journal.path):
+        rows = journal.connection.execute(
+            "SELECT name, state, coalesce(duration_s, 0) FROM recordings WHERE fate = ? AND "
+            "start_s >= ? AND start_s < ?",
+            (LIVE, since_s, until_s),
+        ).fetchall()
+    for name, state, duration_s in rows:
+        found.setdefault(os.fsdecode(name).rpartition("_")[0], Counter())[state] += duration_s
+    return found
 
 
 def drop_gaps(journal: Journal, before_s: float) -> None:
