@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import count, zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from sonyc_ml.analysis.differences import PARTS, Difference, part_apart, spacing_apart, windows_apart
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.outputs.files import read_output
 from sonyc_ml.outputs.output import Output

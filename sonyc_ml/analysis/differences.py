@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 from sonyc_ml.outputs.output import Output
 

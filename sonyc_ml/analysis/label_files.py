@@ -61,15 +61,12 @@ def write_labels(
     Parameters
     ----------
     outputs : iterable of Output
-        One is held at a time.
     rules : Rules, mapping or None
         See :func:`~sonyc_ml.analysis.labels.label_output`.
     label_format : {"audacity", "raven", "birdnet", "csv", "kaleidoscope"}
     folder : Path
-        Made where it is not there.
     tell : callable, optional
-        Called with the reason for each recording that is left out, as its labels cannot have its name; without it the
-        first one ends the writing.
+        Called with the reason for each recording whose labels cannot have its name; without it the first ends all.
 
     Raises
     ------
@@ -80,23 +77,21 @@ def write_labels(
     StoreError
         A file cannot be written.
     """
-    n_recordings = n_labels = 0
     if label_format in OF_ALL:
         with atomic_file(folder / OF_ALL[label_format]) as file:
             return write_csv(outputs, rules, file, label_format)
-    names = _Names(SUFFIXES[label_format])
+    names, counts = _Names(SUFFIXES[label_format]), []
     for output in outputs:
         spans = label_output(output, rules)
         try:
             path = folder / names.free(output.provenance)
             write_atomically(path, _content(spans, output.provenance, label_format), folder)
+            counts.append(len(spans))
         except OutputNameError as error:
             if tell is None:
                 raise
             tell(str(error))
-            continue
-        n_recordings, n_labels = n_recordings + 1, n_labels + len(spans)
-    return Sum(n_recordings, n_labels)
+    return Sum(len(counts), sum(counts))
 
 
 def write_one(outputs: Iterable[Output], rules: Asked, label_format: str, stream: BinaryIO) -> Sum:

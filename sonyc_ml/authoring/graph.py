@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,6 +17,7 @@ import numpy as np
 from sonyc_ml.authoring.heads import FILE_IDENTIFIER, load_schema
 from sonyc_ml.authoring.network import describe_network
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.errors import BundleError, BundleMismatchError
 from sonyc_ml.model.tensors import find_tensor

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from sonyc_ml.authoring.hub_card import MARK, model_card
 from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.authoring.waveform import Recipe, make_waveform_bundle
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import EFFECT_TYPES, MAX_LONG, MAX_SHORT, Metadata
 from sonyc_ml.bundles.bundle import Bundle, read_bundle

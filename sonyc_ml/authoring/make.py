@@ -5,21 +5,21 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import warnings
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.authoring.choices import MakerChoices
 from sonyc_ml.authoring.graph import cut_file
 from sonyc_ml.authoring.proofs import check_repeats, golden_vector, verify
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle, Description, read_description
 from sonyc_ml.bundles.integrity import read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
-from sonyc_ml.bundles.waveform import State
+from sonyc_ml.bundles.sections import Golden, Input
 from sonyc_ml.errors import AssumedInputWarning, BundleError, OwnFunctionWarning, RawScoresWarning
 from sonyc_ml.features import with_preset
 from sonyc_ml.model import Model
@@ -31,71 +31,16 @@ from sonyc_ml.model.log_mel import usual_res_type
 __all__ = ["Trusted", "accept_files", "check_repeats", "make_bundle", "trust", "verify"]
 
 
-def make_bundle(
-    path: str | Path,
-    *,
-    version: str = "1.0.0",
-    description: str = "",
-    licence: str = "",
-    input_kind: str | None = None,
-    outputs: Mapping[str, int | str] | None = None,
-    stages: tuple[str, ...] = (),
-    head: str = "",
-    head_embeddings: int | None = None,
-    labels: tuple[str, ...] = (),
-    constants: Mapping[str, Any] | None = None,
-    state: Collection[tuple[int | str, int | str]] = (),
-    activation: str = "",
-    sensitivity: float | None = None,
-    tolerances: Mapping[str, float] | None = None,
-    detections: Mapping[str, Any] | None = None,
-    keep: Mapping[str, Any] | None = None,
-    **parameters: Any,
-) -> Manifest:
+def make_bundle(path: str | Path, **keywords: Any) -> Manifest:
     """Write ``NAME.json`` and the golden vector beside ``NAME.tflite``. **This runs the extractor.**
 
     Parameters
     ----------
     path : str or Path
         ``NAME.tflite``; ``NAME.pkl`` and the head lie in the same folder.
-    version, description, licence : str
-        For the manifest.
-    input_kind : {"pickled", "log_mel", "pcm"}, optional
-        What the network reads. Where not given: ``pickled`` if there is a ``NAME.pkl``, else what is recognised by its
-        input; see :func:`sonyc_ml.model.loading.recognised_kind`.
-    outputs : mapping, optional
-        Which output of the network is what; see :class:`~sonyc_ml.model.Model`. Where the embedding is a tensor inside
-        the network, that is written anew as ``NAME-embedding.tflite``, and the bundle is made of that; see
-        :func:`sonyc_ml.authoring.graph.cut_file`.
-    stages : tuple of str
-        File names of networks that follow the first in a chain: each reads the one output of the one before.
-    head : str
-        File name of the network that reads the embedding.
-    head_embeddings : int, optional
-        How many embeddings it reads, those of the windows before among them; one where not given.
-    labels : tuple of str
-        Of the scores.
-    constants : mapping of str to value, optional
-        What further inputs of the network hold, by name or number.
-    state : collection of (int or str, int or str)
-        Inputs of the network, each with the output that is fed back to it, by name or number; the windows then follow
-        each other without a gap where no `hop_size` is given.
-    activation : {"", "sigmoid", "softmax", "reconstruction_error", "none"}
-        What makes scores of the network's numbers; the third is of an autoencoder, whose output is named as scores.
-    sensitivity : float, optional
-        Of a sigmoid; see :func:`sonyc_ml.model.activation.activated`.
-    tolerances : mapping, optional
-        ``features_db``, ``cosine``, ``scores``; see :class:`~sonyc_ml.bundles.manifest.Golden`. Where not given, wide
-        enough for the runtime's two kinds of kernels.
-    detections, keep : mapping, optional
-        Which scores become detections, and what outputs keep of the numbers, by the names of
-        :class:`~sonyc_ml.outputs.rules.DetectionRules` and :class:`~sonyc_ml.outputs.rules.Kept`.
-    **parameters
-        Of the extractor: those of ``LogMel`` or ``PCMWindows``.
-
-    Returns
-    -------
-    Manifest
+    **keywords
+        Those of :class:`~sonyc_ml.authoring.choices.MakerChoices`, as ``labels`` or ``activation``. All others are
+        parameters of the extractor: those of ``LogMel`` or ``PCMWindows``.
 
     Warns
     -----
@@ -111,37 +56,31 @@ def make_bundle(
     BundleError
         The parts do not fit each other.
     """
-    path, outputs, rest = cut_file(_network_path(path), outputs or {})
-    head = head or rest
-    kind = input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
-    wiring = {"constants": constants, "feedback": state}
-    kind = kind or recognised_kind(read_plain(path), str(path), parameters, **wiring)
-    said: dict[str, Any] = {"version": version, "description": description, "licence": licence, "labels": labels}
-    said |= {"outputs": outputs, "constants": dict(constants or {}), "sensitivity": sensitivity}
-    said["state"] = tuple(State(source, target) for source, target in state)
-    said["activation"] = activation or "none"  # until its scores are known
-    said["detections"] = Detections(**detections) if detections else None
-    said["keep"] = Keep(**keep) if keep else None
-    said["stages"], said["head"] = stages, Head(head, head_embeddings) if head else None
-    bundle, draft = _drafted(path, Input(kind, _written_out(kind, parameters)), said)
+    choices = MakerChoices.of(keywords)
+    path, outputs, rest = cut_file(_network_path(path), choices.outputs or {})
+    choices = dataclasses.replace(choices, outputs=outputs, head=choices.head or rest)
+    bundle, draft = _drafted(path, choices)
     model = make_model(bundle)
     draft = _with_layout(draft, model)
     bundle = dataclasses.replace(bundle, manifest=draft)
-    if kind == "pcm" and not input_kind:
+    if draft.input.kind == "pcm" and not choices.input_kind:
         _warn_of_row(model)
     check_repeats(model)
     _warn_of_blocks(model)
-    draft = dataclasses.replace(draft, activation=activation or _unnamed_activation(model))
-    manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), tolerances or {})
+    draft = dataclasses.replace(draft, activation=choices.activation or _unnamed_activation(model))
+    manifest = _complete(draft, model, make_model(bundle, reference_kernels=True), choices.tolerances or {})
     write_atomically(path.with_suffix(".json"), manifest.text().encode())
     _accept(bundle)
     return manifest
 
 
-def _drafted(path: Path, read: Input, said: dict[str, Any]) -> tuple[Bundle, Manifest]:
-    """The bundle's files with a manifest that says what its maker has said, and nothing yet of what they make."""
-    extractors = [path.with_suffix(".pkl").name] if read.kind == "pickled" else []
-    others = (*said["stages"], *([said["head"].network] if said["head"] else []))
+def _drafted(path: Path, choices: MakerChoices) -> tuple[Bundle, Manifest]:
+    """The bundle's files with a manifest that says what its maker has chosen, and nothing yet of what they make."""
+    kind = choices.input_kind or ("pickled" if path.with_suffix(".pkl").exists() else "")
+    wiring = {"constants": choices.constants, "feedback": choices.state}
+    kind = kind or recognised_kind(read_plain(path), str(path), choices.parameters, **wiring)
+    extractors = [path.with_suffix(".pkl").name] if kind == "pickled" else []
+    others = (*choices.stages, *([choices.head] if choices.head else []))
     files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *others)}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
     draft = Manifest(
@@ -150,10 +89,10 @@ def _drafted(path: Path, read: Input, said: dict[str, Any]) -> tuple[Bundle, Man
         sample_rate=0,
         window_size_s=0,
         hop_size_s=0,
-        input=read,
+        input=Input(kind, _written_out(kind, choices.parameters)),
         files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
         pickle=_versions(extractor) if extractor else {},
-        **said,
+        **choices.in_manifest(),
     )
     bundle = Bundle(path.stem, path, draft, files, "")
     # It runs because its maker asks for it.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.model.interpreter import Tensor
 from sonyc_ml.model.runtime import construct, load_runtime, quiet_stderr
 

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from sonyc_ml.authoring.quantising.loss import MAX_LOSS, MIN_AGREEMENT, MIN_COSI
 from sonyc_ml.authoring.quantising.material import Choice, Material, Sounds, calibration_windows, find_material
 from sonyc_ml.authoring.quantising.recipes import CALIBRATED, RECIPES, quantised_network
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles.about import Quantisation
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.integrity import quoted, read_plain

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from sonyc_ml.authoring.network import describe_network
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.bundles import golden
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.integrity import read_plain

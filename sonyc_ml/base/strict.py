@@ -7,7 +7,6 @@ numbers and texts, and nothing that could be code.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 import types
 from collections.abc import Iterator, Mapping
@@ -50,6 +49,8 @@ def build(cls: type[T], table: Mapping[str, Any], prefix: str = "") -> T:
     entries = {entry.name.rstrip("_"): entry for entry in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in table:
         if key not in entries:
+            import difflib  # noqa: PLC0415  nothing is misspelt at most starts
+
             close = difflib.get_close_matches(key, entries, n=1)
             meant = f"did you mean {prefix}{close[0]}?" if close else f"known are {', '.join(entries)}"
             raise ValueError(f"{prefix}{key} is not a known key; {meant}")

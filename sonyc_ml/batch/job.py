@@ -5,11 +5,11 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.batch.events import Outcome, RecordingEmbedded, RecordingFailed
 from sonyc_ml.batch.remote import fetch
 from sonyc_ml.batch.sources import Source

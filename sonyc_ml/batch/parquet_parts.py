@@ -7,12 +7,12 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from sonyc_ml.base.identity import Identity, has_sha256, state_of
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.batch.destination import clear_up, new_row, row_of, touched
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name

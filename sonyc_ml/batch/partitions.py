@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import quote
 
 from sonyc_ml.base.human import date_of, seconds_of
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
 
 KEYS = ("day", "node")

@@ -13,12 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.base.lock import BATCH, STATE_FOLDER, Lock
+from sonyc_ml.base.records import dataclass, replace
 from sonyc_ml.batch.dask import Cluster
 from sonyc_ml.batch.destination import Destination, Files
 from sonyc_ml.batch.events import (

@@ -10,13 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.durable import remove_temporaries
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.lock import SEPARATION, STATE_FOLDER, Lock
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.batch.events import (
     BatchBegun,
     RecordingFailed,

@@ -6,11 +6,11 @@ import glob
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from sonyc_ml.base.folders import is_path_left_out, walk
 from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.batch import remote
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.sound.kinds import EXTENSIONS, skipped_kind

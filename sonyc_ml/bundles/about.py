@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+
+from sonyc_ml.base.records import dataclass
 
 DOMAINS = ("music", "speech", "environmental", "other")
 EFFECT_TYPES = ("waveform-to-labels", "waveform-to-waveform")

@@ -11,16 +11,16 @@ import os
 import pickle
 import platform
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.integrity import check_signature, owner_ids, quoted, read_guarded, read_plain
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest
-from sonyc_ml.bundles.own_extractor import is_own_extractor
+from sonyc_ml.bundles.own_extractor import is_own_extractor, own_extractor_of_today
 from sonyc_ml.errors import BundleError, BundleIntegrityError, BundleMismatchError, MissingBundleError
 
 # The last line of an exported pickle, behind the pickle's own end: readable without running anything.
@@ -308,7 +308,8 @@ def check_description(bundle: Bundle) -> None:
 
 def _unpickled(content: bytes, description: Description | None) -> Any:
     if description is not None and description.any_python:
-        return pickle.loads(content)  # noqa: S301  our own extractor: nothing in it is dill's
+        # Our own extractor: nothing in it is dill's.
+        return own_extractor_of_today(content) or pickle.loads(content)  # noqa: S301
     import dill  # noqa: PLC0415  costs 30 ms and 8 MB
 
     return dill.loads(content)  # noqa: S301

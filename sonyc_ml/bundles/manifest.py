@@ -6,9 +6,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
+from copy import copy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,11 +39,28 @@ def is_own_extractor(content: bytes) -> bool:
     content : bytes
         The pickle; what lies behind its end does not matter.
     """
+    return _read(content) is not None
+
+
+def own_extractor_of_today(content: bytes) -> features.LogMel | None:
+    """Build the extractor of a pickle that holds the very text of this release's features.py; None for any other.
+
+    That text is imported and compiled already; to compile what the pickle holds takes 6 ms here, and ten times that on
+    a node.
+    """
+    read = _read(content)
+    if read is None or _digest(read["source"]) not in _text_of_today():
+        return None
+    return features.LogMel(**read["parameters"])
+
+
+def _read(content: bytes) -> dict[str, Any] | None:
+    """Text and parameters of a pickle that does nothing but build this package's LogMel."""
     reader = _Reader(io.BytesIO(content))
     try:
-        return reader.load() is reader.built
+        return reader.names if reader.load() is reader.built else None
     except Exception:  # noqa: BLE001  a pickle of something else fails in every way there is
-        return False
+        return None
 
 
 class _Reader(pickle.Unpickler):
@@ -54,6 +72,7 @@ class _Reader(pickle.Unpickler):
     def __init__(self, file: io.BytesIO) -> None:
         super().__init__(file)
         self.built: object = None
+        self.names: dict[str, Any] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) != ("builtins", "eval"):
@@ -64,6 +83,7 @@ class _Reader(pickle.Unpickler):
         if self.built is not None or not _are_ours(arguments):
             raise pickle.UnpicklingError("it does something else")
         self.built = object()  # nothing can be done to it
+        self.names = {name: copy(value) for name, value in arguments[1].items()}
         return self.built
 
 
@@ -80,7 +100,11 @@ def _are_ours(arguments: tuple[Any, ...]) -> bool:
         check_numbers(parameters)
     except ValueError:
         return False
-    return hashlib.sha256(source.encode(errors="replace")).hexdigest() in EARLIER_TEXTS | _text_of_today()
+    return _digest(source) in EARLIER_TEXTS | _text_of_today()
+
+
+def _digest(source: str) -> str:
+    return hashlib.sha256(source.encode(errors="replace")).hexdigest()
 
 
 def _is_plain(parameters: Any) -> bool:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.bundles import waveform
 from sonyc_ml.bundles.bounds import check_numbers
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles.bounds import MAX_SAMPLES, MAX_SECONDS
 
 KIND = "waveform"  # of a manifest's input

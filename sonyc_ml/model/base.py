@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
-from sonyc_ml.errors import AssumedSampleRateWarning, RecordingError, UnreadableRecordingError
+from sonyc_ml.errors import AssumedSampleRateWarning
 from sonyc_ml.features import checked_sample_rate, checked_samples
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, run_segments
 from sonyc_ml.model.hearing import make_hearing
 from sonyc_ml.model.network import Network
-from sonyc_ml.model.provenance import make_provenance, make_settings
+from sonyc_ml.model.provenance import make_provenance, make_settings, naming
 from sonyc_ml.model.versions import versions
 from sonyc_ml.outputs.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.outputs.detections import Detection
@@ -237,11 +237,10 @@ class Model:
         name : str, optional
             What the output calls the recording: its path relative to the input folder; its own name where not given.
         start_times : StartTimes, optional
-            How the time at which a recording begins is found; with its own defaults where not given.
         progress : callable, optional
             Called after every few windows: the work goes on. What it raises ends the work.
         scratch : Path, optional
-            A folder for results that are too many for memory; they stay in memory where not given.
+            A folder for results that are too many for memory.
 
         Raises
         ------
@@ -251,22 +250,16 @@ class Model:
             `scratch` cannot hold the results.
         """
         if self.cache is not None:
-            identity = self._kernels + self.fingerprint(hop_size, start_times)
-            others = {"progress": progress, "scratch": scratch}
-            return output_of(self, self.cache, identity, recording, hop_size, name, start_times, **others)
-        sr = recording.sample_rate
+            key, others = self._kernels + self.fingerprint(hop_size, start_times), (progress, scratch)
+            return output_of(self, self.cache, key, recording, hop_size, name, start_times, *others)
+        sr, times = recording.sample_rate, start_times or StartTimes()
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         with self._hearing.begin(scratch) as heard:
-            try:
+            with naming(recording):
                 timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
-            except UnreadableRecordingError:
-                raise
-            except (RecordingError, ValueError) as error:  # the extractor's, which does not know what it was given
-                raise RecordingError(f"{recording.source}: {error}") from error
-            times = start_times or StartTimes()
-            made_by = (self.bundle, self._versions, self._settings(hop_size, times))
-            provenance = make_provenance(recording, name or recording.name, times, progress, *made_by)
+            made_by = (name or recording.name, times, progress, self.bundle, self._versions)
+            provenance = make_provenance(recording, *made_by, self._settings(hop_size, times))
             return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
 
     def embed_file(

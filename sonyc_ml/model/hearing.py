@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass, replace
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup

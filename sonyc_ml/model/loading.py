@@ -25,6 +25,7 @@ from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
+from sonyc_ml.model.extractor import Extractor
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
 from sonyc_ml.outputs.cache import OutputCache, make_cache
@@ -58,75 +59,91 @@ def load_model(
 ) -> Model:
     """Load a bundle as the kind of model it is.
 
-    The C library's allocator keeps what is freed for the next recording from then on, as in the commands: about 7 % of
-    the processor's time.
-
     Parameters
     ----------
     path : str or Path
-        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub; see
-        :func:`sonyc_ml.bundles.location.resolve_bundle_path`.
+        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
-        What the network reads. Where not given: what the manifest says; without one, what its input fits alone, see
-        :func:`recognised_kind`.
-    trusted_keys : str or Path, optional
-        Public keys; where given, only a bundle signed by one of them is loaded.
+        What the network reads. Where not given: what the manifest says, or :func:`recognised_kind` without one.
+    trusted_keys, trust_owners, accepted
+        By whom it is signed, whose files it has, which of its code may run: see :func:`read_bundle`.
     golden : {"once", "always", "never"}
-        When to check the golden vector: once for each bundle, runtime, Python and processor, or at every load.
-    trust_owners, accepted : collection of str
-        Whose files are taken, and which code may run, beside what is so anyway; see
-        :func:`sonyc_ml.bundles.bundle.read_bundle`.
+        When to check the golden vector; once is for each bundle, runtime, Python and processor.
     cache, cache_bytes : OutputCache or int, optional
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
     **parameters
-        Those of :class:`~sonyc_ml.model.AudioModel`, :class:`~sonyc_ml.model.SpecModel` or
-        :class:`~sonyc_ml.model.PCMModel`; they win over the manifest's.
-
-    Returns
-    -------
-    AudioModel, SpecModel, PCMModel or a class of the user's own
+        Of the class that the model is of, as :class:`~sonyc_ml.model.AudioModel`; they win over the manifest's.
 
     Raises
     ------
     BundleError
         It cannot be used; its branches say why.
     """
+    _check_choices(input_kind, golden)
+    keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
+    kept = make_cache(cache, cache_bytes)
+    guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
+    model = _load_checked(path, input_kind, golden, guards, parameters)
+    model.extractor = _reading(model.extractor, reads, golden, guards)
+    model.cache = kept
+    return model
+
+
+def _check_choices(input_kind: str | None, golden: str) -> None:
     for name, value, known in (("input_kind", input_kind, (None, *INPUT_KINDS)), ("golden", golden, GOLDEN_CHOICES)):
         if value not in known:
             raise ValueError(f"{name} {value!r} is not known; use one of {', '.join(k for k in known if k)}")
-    keep_freed_memory()  # as the commands do
-    kept = make_cache(cache, cache_bytes)
+
+
+def _reading(extractor: Extractor, reads: str | Path | None, golden: str, guards: Mapping[str, Any]) -> Extractor:
+    """The extractor, which hears a track of another bundle's instead of the sound where `reads` names one."""
+    if reads is None:
+        return extractor
+    from sonyc_ml.model.waveform.reading import read_through  # noqa: PLC0415  few bundles hear another's track
+
+    return read_through(extractor, str(reads), golden=golden, **guards)
+
+
+def _load_checked(
+    path: str | Path,
+    input_kind: str | None,
+    golden: str,
+    guards: Mapping[str, Any],
+    parameters: Mapping[str, Any],
+) -> Model:
+    """Read a bundle under its guards, build its model, prove it, and only then remember that it runs here."""
     state, path = MachineState(), resolve_bundle_path(path)
-    bundle = read_bundle(path, trusted_keys=trusted_keys, state=state, trust_owners=trust_owners, accepted=accepted)
+    bundle = read_bundle(path, state=state, **guards)
     model = make_described(bundle, input_kind=input_kind, **parameters)
     if input_kind is None and model.bundle.assumed_kind:
-        logger.warning(
-            "nothing says what %s reads; by its input, %s, it was taken for %s%s",
-            path,
-            model.interpreter.input,
-            model.bundle.assumed_kind,
-            doubt_of_row(model.interpreter.input) if model.bundle.assumed_kind == "pcm" else "",
-        )
-    is_as_made = input_kind is None and RUNNING.issuperset(parameters)
-    if golden != "never" and is_as_made and bundle.manifest is not None and bundle.manifest.golden is not None:
-        key = golden_key(model)
-        if golden == "always" or not state.was_golden(key):
-            check_golden(model)
-            state.remember_golden(key)
-    if trusted_keys is None and bundle.accepted and state.ran(bundle.sha256):
+        _tell_assumed(path, model)
+    if golden != "never" and input_kind is None and RUNNING.issuperset(parameters):
+        _prove(model, state, always=golden == "always")
+    is_signed = guards["trusted_keys"] is not None
+    if not is_signed and bundle.accepted and state.ran(bundle.sha256):
         _keep_accepted(bundle, state)
-    if trusted_keys is not None and bundle.manifest is not None:
+    if is_signed and bundle.manifest is not None:
         # Only now: a version that does not run here must not stand in the way of the one that did.
         state.remember_version(bundle.manifest.name, bundle.manifest.version)
-    if reads is not None:
-        from sonyc_ml.model.waveform.reading import read_through  # noqa: PLC0415  few bundles hear another's track
-
-        guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
-        model.extractor = read_through(model.extractor, str(reads), golden=golden, **guards)
-    model.cache = kept
     return model
+
+
+def _tell_assumed(path: Path, model: Model) -> None:
+    read, kind = model.interpreter.input, model.bundle.assumed_kind
+    doubt = doubt_of_row(read) if kind == "pcm" else ""
+    logger.warning("nothing says what %s reads; by its input, %s, it was taken for %s%s", path, read, kind, doubt)
+
+
+def _prove(model: Model, state: MachineState, *, always: bool) -> None:
+    """Check the golden vector, if there is one, and if it was not right here before."""
+    if model.bundle.manifest is None or model.bundle.manifest.golden is None:
+        return
+    key = golden_key(model)
+    if always or not state.was_golden(key):
+        check_golden(model)
+        state.remember_golden(key)
 
 
 def _keep_accepted(bundle: Bundle, state: MachineState) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.bundles.bundle import Bundle
+from sonyc_ml.errors import RecordingError, UnreadableRecordingError
 from sonyc_ml.model.extractor import Extractor
 from sonyc_ml.outputs.output import CLOCK_STATES, Provenance
 from sonyc_ml.sound.recording import Recording
@@ -38,6 +40,17 @@ def make_settings(extractor: Extractor, hop_size: float | None, given: Mapping[s
         "res_type": extractor.res_type,
         "parameters": json.dumps(recorded, sort_keys=True, default=str) if recorded else "",
     }
+
+
+@contextmanager
+def naming(recording: Recording) -> Iterator[None]:
+    """Name the recording in what an extractor says against it, which does not know what it was given."""
+    try:
+        yield
+    except UnreadableRecordingError:
+        raise
+    except (RecordingError, ValueError) as error:
+        raise RecordingError(f"{recording.source}: {error}") from error
 
 
 def make_provenance(

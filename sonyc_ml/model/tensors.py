@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import BundleMismatchError
 from sonyc_ml.outputs.kinds import COMPUTED
 

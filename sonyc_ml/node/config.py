@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.outputs.rules import Kept
 
 

@@ -123,9 +123,8 @@ class Daemon:
             RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
         )
         house.callback(self._spool.close)
-        self._reporter.started(self._bundles)
         self._spool.check()
-        self._reporter.folder_is(self._spool.state)
+        self._reporter.started(self._bundles, self._spool.state)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
         if self._intake is not None:
             house.enter_context(self._intake)

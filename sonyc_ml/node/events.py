@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.output import Highest, Output, Provenance
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeVar
+
+from sonyc_ml.base.records import dataclass, field
 
 T = TypeVar("T")
 

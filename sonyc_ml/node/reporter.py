@@ -94,8 +94,9 @@ class Reporter:
         if self._facts != Facts():
             self._publish()
 
-    def started(self, bundles: RunningBundles) -> None:
-        """The daemon runs."""
+    def started(self, bundles: RunningBundles, folder: FolderState) -> None:
+        """The daemon runs, on a folder that is in this state."""
+        self._log_folder(folder)
         before = self._facts_before()
         if before.daemon is not None and before.daemon.format != self._daemon.format:
             logger.warning(
@@ -107,6 +108,7 @@ class Reporter:
         described = tuple(_describe(bundle) for bundle in bundles)
         self._facts = Facts(
             daemon=replace(self._daemon, since=iso(self._started_s), bundles=described),
+            folder=FolderFacts(folder.word, folder.detail, self._now()),
             input=InputFacts(OK, self._now()),
             reload=before.reload,
             stopped=before.stopped,
@@ -126,8 +128,11 @@ class Reporter:
 
     def folder_is(self, state: FolderState) -> None:
         """How the spool folder is."""
-        if state == self._folder:
-            return
+        if state != self._folder:
+            self._log_folder(state)
+            self._change(folder=FolderFacts(state.word, state.detail, self._now()))
+
+    def _log_folder(self, state: FolderState) -> None:
         before, self._folder = self._folder, state
         folder = self._daemon.folder
         if not state.is_well:
@@ -136,7 +141,6 @@ class Reporter:
             logger.warning("%s is there again", folder)
         elif state.detail:
             logger.info("%s is %s", folder, state.detail)
-        self._change(folder=FolderFacts(state.word, state.detail, self._now()))
 
     def found(self, n_found: int) -> None:
         """So many recordings came in."""

@@ -6,10 +6,10 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model

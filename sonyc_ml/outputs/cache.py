@@ -8,6 +8,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -134,18 +135,21 @@ def output_of(
     hop_size: float | None,
     name: str | None,
     start_times: StartTimes | None,
-    **others: Any,
+    progress: Callable[[], None] | None,
+    scratch: Path | None,
 ) -> Output:
     """What :meth:`~sonyc_ml.model.base.Model.embed` gives for a recording, computed where it is not there yet.
 
     The provenance is that of the recording that was asked for now: its name, time and start.
     """
-    digest = recording.sha256(others.get("progress"))
+    digest = recording.sha256(progress)
     key = _key("recording", identity, digest, str(recording.n_samples), str(recording.salvaged))
     found: Output = _through(
         cache,
         key,
-        lambda: _without_cache(model).embed(recording, hop_size, name, start_times=start_times, **others),
+        lambda: _without_cache(model).embed(
+            recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch
+        ),
     )
     name = name or recording.name
     start = recording.start_time(name, start_times or StartTimes())

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.outputs.rules import DetectionRules
 

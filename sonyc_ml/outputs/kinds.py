@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.base.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

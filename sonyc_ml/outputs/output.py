@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.human import count, seconds_of
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import COMPUTED, KINDS

@@ -16,7 +16,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup

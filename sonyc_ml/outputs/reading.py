@@ -7,13 +7,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError, MissingOutputsError
 from sonyc_ml.outputs.detection_table import Detections, detections_of
 from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance

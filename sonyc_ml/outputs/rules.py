@@ -7,8 +7,9 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from sonyc_ml.base.records import dataclass, field
 
 MAX_RECORDED = 20  # classes that a record names one by one; of more it has how many, and a digest
 KEPT_SCORES = ("all", "top-k", "none")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import build
 from sonyc_ml.errors import RecordingError
 from sonyc_ml.outputs.output import Provenance

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,12 @@ import numpy.typing as npt
 import soundfile
 
 from sonyc_ml.base.identity import state_of
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels import Levels, largest_of
-from sonyc_ml.sound.opening import Sound, count_left, open_sound
+from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
 from sonyc_ml.sound.recording import check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.start_time.metadata import read_timestamp
@@ -258,42 +258,53 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
         The system does not let it be read, for now; VanishedRecordingError where it is gone.
     """
     path = Path(path)
+    with _open_file(path) as (descriptor, status), open_sound(path, descriptor, status, salvage=salvage) as opened:
+        n_channels = opened.sound.channels
+        if channel is not None and not 0 <= channel < n_channels:
+            raise UnreadableRecordingError(
+                f"{path}: there is no channel {channel}; it has {n_channels}, counted from 0"
+            )
+        yield _recording_of(path, opened, channel, descriptor, state_of(status))
+
+
+@contextmanager
+def _open_file(path: Path) -> Iterator[tuple[int, os.stat_result]]:
+    """Open a file, and look at its state before anything is read, so that no change goes unseen."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not hold us up
     except OSError as error:
         raise system_failure(path, error) from error
     try:
         try:
-            status = os.fstat(descriptor)  # before anything is read, so that no change goes unseen
+            status = os.fstat(descriptor)
         except OSError as error:
             raise system_failure(path, error) from error
-        with open_sound(path, descriptor, status, salvage=salvage) as opened:
-            sound = opened.sound
-            if channel is not None and not 0 <= channel < sound.channels:
-                raise UnreadableRecordingError(
-                    f"{path}: there is no channel {channel}; it has {sound.channels}, counted from 0"
-                )
-            levels = Levels(largest_of(sound.subtype, sound.bits if isinstance(sound, RawSound) else 0))
-            size, mtime_ns = state_of(status)
-            yield FileRecording(
-                path=path,
-                sample_rate=sound.samplerate,
-                n_samples=sum(segment.n_samples for segment in opened.segments),
-                n_channels=sound.channels,
-                n_bytes=size,
-                mtime_ns=mtime_ns,
-                channel=channel,
-                salvaged=opened.salvaged,
-                note=opened.note,
-                segments=opened.segments,
-                n_elapsed=opened.n_elapsed,
-                levels=levels,
-                _n_spanned=opened.n_spanned,
-                _sound=sound,
-                _descriptor=descriptor,
-            )
+        yield descriptor, status
     finally:
         os.close(descriptor)
+
+
+def _recording_of(
+    path: Path, opened: Opened, channel: int | None, descriptor: int, state: tuple[int, int]
+) -> FileRecording:
+    sound = opened.sound
+    return FileRecording(
+        path=path,
+        sample_rate=sound.samplerate,
+        n_samples=sum(segment.n_samples for segment in opened.segments),
+        n_channels=sound.channels,
+        n_bytes=state[0],
+        mtime_ns=state[1],
+        channel=channel,
+        salvaged=opened.salvaged,
+        note=opened.note,
+        segments=opened.segments,
+        n_elapsed=opened.n_elapsed,
+        levels=Levels(largest_of(sound.subtype, sound.bits if isinstance(sound, RawSound) else 0)),
+        _n_spanned=opened.n_spanned,
+        _sound=sound,
+        _descriptor=descriptor,
+    )
 
 
 def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats, int]:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, field
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import (
     EmptyRecordingError,
     RecordingError,

@@ -6,13 +6,13 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 import soundfile
 
 from sonyc_ml.base.identity import state_of
+from sonyc_ml.base.records import dataclass, replace
 from sonyc_ml.errors import EmptyRecordingError, UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound import flac, ogg
 from sonyc_ml.sound.chunks import container_of, find_end

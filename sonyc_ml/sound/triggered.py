@@ -87,28 +87,35 @@ def find_segments(descriptor: int, layout: Layout, name: str, comment: str) -> T
     blocks = list(_encoded_blocks(descriptor, layout))
     if not (blocks or is_told):
         return None
+    segments, pieces, n_elapsed = _between(_gaps(descriptor, layout, blocks), layout)
+    _check_duration(n_elapsed / max(1, layout.sample_rate))
+    if not segments:
+        raise EmptyRecordingError("it holds no sound: nothing was above its trigger's threshold")
+    n_recorded = sum(segment.n_samples for segment in segments)
+    return Triggered(tuple(segments), pieces, n_elapsed) if n_recorded < max(n_elapsed, layout.n_samples) else None
+
+
+def _between(gaps: list[tuple[int, int, int]], layout: Layout) -> tuple[list[Segment], list[tuple[int, int]], int]:
+    """The sound between gaps, as :class:`Triggered` has it: its segments, where they lie, and how long all takes."""
     segments: list[Segment] = []
     pieces: list[tuple[int, int]] = []
-    elapsed = 0
-    end = layout.position + layout.n_samples * SAMPLE_SIZE
-    place = layout.position
-    for position, length, n_left_out in [*_gaps(descriptor, layout, blocks), (end, 0, 0)]:
+    elapsed, place = 0, layout.position
+    for position, length, n_left_out in [*gaps, (layout.position + layout.n_samples * SAMPLE_SIZE, 0, 0)]:
         n_samples = (position - place) // SAMPLE_SIZE
         if n_samples > 0:
             segments.append(Segment(elapsed, n_samples))
             pieces.append((place, n_samples))
         elapsed += n_samples + n_left_out
         place = position + length
-    duration_s = elapsed / max(1, layout.sample_rate)
+    return segments, pieces, elapsed
+
+
+def _check_duration(duration_s: float) -> None:
     if duration_s > LONGEST_S:
         raise UnreadableRecordingError(
             f"it is damaged: it says that {duration_s:,.0f} s passed in it, most of them below its trigger's "
             "threshold; no recorder records for so long"
         )
-    if not segments:
-        raise EmptyRecordingError("it holds no sound: nothing was above its trigger's threshold")
-    n_recorded = sum(segment.n_samples for segment in segments)
-    return Triggered(tuple(segments), pieces, elapsed) if n_recorded < max(elapsed, layout.n_samples) else None
 
 
 def _gaps(descriptor: int, layout: Layout, blocks: list[tuple[int, int]]) -> list[tuple[int, int, int]]:

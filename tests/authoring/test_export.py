@@ -80,6 +80,14 @@ def test_an_exported_extractor_is_the_extractor(tmp_path: Path) -> None:
     assert repr(loaded) == repr(ours)
 
 
+def test_the_text_of_this_release_is_not_compiled_again(tmp_path: Path) -> None:
+    """An extractor of this release is the package's own class; that of another release keeps to its own text."""
+    exporter.export(tmp_path / "A.pkl", n_mels=40)
+    assert type(load_extractor(bundle_of(tmp_path / "A.pkl"))) is LogMel
+    shutil.copy(ROOT / "tests/support/data/version_0_1/log_mel.pkl", tmp_path / "B.pkl")
+    assert type(load_extractor(bundle_of(tmp_path / "B.pkl"))) is not LogMel
+
+
 def test_our_own_extractor_is_loaded_without_dill(tmp_path: Path) -> None:
     """What describes itself as source text is read by plain pickle: a node needs no dill for it."""
     exporter.export(tmp_path / "A.pkl")

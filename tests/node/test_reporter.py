@@ -80,7 +80,7 @@ def lines(caplog: pytest.LogCaptureFixture) -> Iterator[list[tuple[str, str]]]:
 def test_what_runs_is_told(reporter: Reporter, journal: Journal, config: Config, tmp_path: Path) -> None:
     """Who it is, since when, with what, from where to where."""
     bundles = RunningBundles(config.model, config.output)
-    reporter.started(bundles)
+    reporter.started(bundles, FolderState(WATCHED))
     daemon = journal.facts().daemon
     assert daemon is not None
     (bundle,) = daemon.bundles
@@ -112,7 +112,7 @@ def test_a_start_keeps_what_was_of_the_daemon_before(reporter: Reporter, journal
     reporter.publish_in(journal)
     assert journal.facts() == before
     assert reporter.facts == Facts()
-    reporter.started(RunningBundles(config.model, config.output))
+    reporter.started(RunningBundles(config.model, config.output), FolderState(WATCHED))
     facts = journal.facts()
     assert facts == reporter.facts
     assert (facts.is_of(os.getpid()), facts.trouble, facts.reload, facts.stopped) == (True, None, reload, NOON)
@@ -125,7 +125,7 @@ def test_another_format_is_reported(
     for before, warnings in (("npz", 0), ("csv", 1)):
         journal.write_facts(Facts(daemon=DaemonFacts(pid=1, since=NOON, format=before)))
         lines.clear()
-        reporter.started(RunningBundles(config.model, config.output))
+        reporter.started(RunningBundles(config.model, config.output), FolderState(WATCHED))
         found = [text for level, text in lines if level == "WARNING"]
         assert len(found) == warnings
         assert all(".npz now, and were as .csv" in text for text in found)
@@ -208,7 +208,7 @@ def test_trouble_is_told_until_it_has_passed(
 def test_a_reload_is_told(reporter: Reporter, journal: Journal, config: Config, lines: list[tuple[str, str]]) -> None:
     """What runs now, or why the old one runs on."""
     bundles = RunningBundles(config.model, config.output)
-    reporter.started(bundles)
+    reporter.started(bundles, FolderState(WATCHED))
     started = journal.facts().daemon
     (bundle,) = [loaded.model.bundle for loaded in bundles]
     reporter.reloaded(bundles, "; and a remark")

@@ -10,7 +10,6 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from sonyc_ml.analysis.plots.components import Floats, Indices, Numbers, Reservoir
 from sonyc_ml.base.human import FIRST_S, LAST_S, seconds_of
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.start_time.words import in_words
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.base.records import dataclass
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from sonyc_ml.base.records import dataclass
 
 Floats = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.float64]

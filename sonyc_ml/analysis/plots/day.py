@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import date, datetime, tzinfo
 from typing import Any
 
@@ -28,6 +27,7 @@ from sonyc_ml.analysis.plots.bins import (
 from sonyc_ml.analysis.plots.components import Floats, Numbers, on_unit_sphere, principal_components
 from sonyc_ml.analysis.plots.maps import draw_maps
 from sonyc_ml.base.human import count, span
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.output import Output, Provenance
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from sonyc_ml.analysis.plots import style as drawing
 from sonyc_ml.analysis.plots.columns import Floats, MelScale, Spectrogram, Timeline, envelope, shown_values
 from sonyc_ml.analysis.plots.components import order_of_likeness, varying
 from sonyc_ml.base.blas import one_blas_thread
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from sonyc_ml.authoring.quantising.material import (
     hop_without_overlap,
     spread,
 )
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.bundles.about import Quantisation
 from sonyc_ml.model import Model
 

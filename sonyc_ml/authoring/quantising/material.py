@@ -7,13 +7,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError
 from sonyc_ml.model import Model
 from sonyc_ml.sound.files import open_recording

@@ -6,7 +6,6 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,6 +14,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.records import dataclass, replace
 from sonyc_ml.bundles.waveform import REMAINDER
 from sonyc_ml.errors import RecordingError, UnreadableRecordingError
 from sonyc_ml.features import n_resampled

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from sonyc_ml.base.folders import file_system_of, is_remote
 from sonyc_ml.base.human import size
-from sonyc_ml.base.mounts import file_system_of, is_remote
 from sonyc_ml.node.config import Config
 from sonyc_ml.node.doctor.access import account, existing, may, name_of, quoted
 from sonyc_ml.node.doctor.machine import BAD, OK, SKIPPED, WARN, Finding

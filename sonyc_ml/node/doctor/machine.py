@@ -9,13 +9,13 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
 from sonyc_ml.base.human import size
 from sonyc_ml.base.process import is_clock_synchronised
+from sonyc_ml.base.records import dataclass
 
 OK, WARN, BAD, SKIPPED = VERDICTS = ("ok", "warn", "bad", "skipped")
 

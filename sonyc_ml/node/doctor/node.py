@@ -11,9 +11,9 @@ from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
+from sonyc_ml.base.folders import file_system_of, is_remote
 from sonyc_ml.base.human import count
 from sonyc_ml.base.lock import holder
-from sonyc_ml.base.mounts import file_system_of, is_remote
 from sonyc_ml.base.sqlite import VersionError
 from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.node.config import Config

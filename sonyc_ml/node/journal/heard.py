@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.journal.file import has_table, store_errors
 from sonyc_ml.outputs.names import split_label

@@ -6,12 +6,13 @@ import json
 import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import JournalDamagedError, OutputNameError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import store_errors

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.journal import Entry, Journal

@@ -14,12 +14,11 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from sonyc_ml.base.folders import is_left_out, is_path_left_out
+from sonyc_ml.base.folders import file_system_of, is_left_out, is_path_left_out, is_remote
 from sonyc_ml.base.identity import Identity, state_of
-from sonyc_ml.base.mounts import file_system_of, is_remote
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.config import SpoolConfig
 from sonyc_ml.node.spool.inotify import OVERFLOW, WAKE, Hint, Hints, Watch, reason
 from sonyc_ml.node.spool.leases import is_being_written

@@ -17,11 +17,11 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
 
 logger = logging.getLogger(__name__)

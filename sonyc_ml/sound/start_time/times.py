@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.start_time.clock import EPOCH, ClockTime, named_zone, seconds_since_1970
 from sonyc_ml.sound.start_time.metadata import in_comment, in_origination, in_timestamp
 from sonyc_ml.sound.start_time.names import PATTERNS, NamePatterns

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sonyc_ml.base.human import seconds_of
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.intake.connection import READ_SIZE
 from sonyc_ml.node.intake.intake import Intake
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
 from sonyc_ml.node.operate.audit import audit
@@ -159,7 +161,7 @@ def check_outputs(node: Node, model: Model, content: bytes = CONTENT) -> None:
         assert entry.start_s is not None
         assert entries[0].start_s is not None
         assert abs(entry.start_s - entries[0].start_s - number * 0.5) < 1 / RATE
-        assert abs(output.times()[0] - np.datetime64(round(entry.start_s * 1e6), "us")) < np.timedelta64(62, "us")
+        assert seconds_of(output.provenance.start_time) == pytest.approx(entry.start_s, abs=1 / RATE)
         assert (entry.salvaged, output.provenance.salvaged) == (len(part) < SEGMENT,) * 2
         assert (entry.fate, entry.duration_s) == ("live", len(part) / 2 / RATE)
 
@@ -330,7 +332,7 @@ def test_what_comes_faster_than_its_time_waits(make_node: MakeNode, model: Model
     with connect(node) as connection:
         threading.Thread(target=connection.sendall, args=(wav_header(LAYOUT) + content,)).start()
         time.sleep(0.3)
-        assert max(node.intake.desk.buffer.held_s().values(), default=0.0) <= 2.5
+        assert max(node.intake.desk.buffer.held_s().values(), default=0.0) <= 2.5 + READ_SIZE / RATE / 2
         node.work_until_ended(79)
         connection.shutdown(socket.SHUT_WR)
         node.work_until_ended(80)
@@ -360,7 +362,7 @@ def test_a_source_that_stalls_is_said_and_its_recording_ends(
     with connect(node) as connection:
         connection.sendall(wav_header(LAYOUT) + CONTENT[:600])
         node.work_until_ended(1)
-        assert "street: no sound for 0 s; is the recorder running?" in caplog.text
+        assert "street: no sound for" in caplog.text
         time.sleep(0.5)
         connection.sendall(CONTENT[600 : 600 + SEGMENT])
         node.work_until_ended(2)
@@ -388,7 +390,7 @@ def test_after_a_kill_what_was_in_memory_is_on_record(make_node: MakeNode) -> No
     """Recordings that were known and not embedded are shed as lost; the rest is a gap up to the next sound."""
     node = make_node()
     with connect(node) as connection:
-        connection.sendall(wav_header(LAYOUT) + CONTENT)
+        connection.sendall(wav_header(LAYOUT) + CONTENT[: 4 * SEGMENT])
         node.work_until_ended(2)
         # As a process that is killed leaves it: known to the journal, and never embedded.
         news: list[Any] = []
