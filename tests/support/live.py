@@ -32,12 +32,14 @@ def samples(sample_format: str, n_samples: int, n_channels: int, seed: int = 0) 
     y = np.clip(rng.normal(0, 0.3, (n_samples, n_channels)) + tone, -1, 1)
     layout = raw_layout(8000, sample_format, n_channels)
     if sample_format.startswith("FLOAT"):
-        return y.astype(f"<f{layout.bits // 8}").tobytes()
+        floats: npt.NDArray[np.floating] = y.astype(f"<f{layout.bits // 8}")
+        return floats.tobytes()  # type: ignore[no-any-return]
     limit = 2 ** (layout.bits - 1)
     numbers = np.clip(np.rint(y * limit), -limit, limit - 1).astype(np.int64)
     if layout.bits == 8:
         return (numbers + 128).astype(np.uint8).tobytes()
-    return np.ascontiguousarray(numbers.astype("<i8").reshape(-1, 1).view(np.uint8)[:, : layout.bits // 8]).tobytes()
+    lower: npt.NDArray[np.uint8] = numbers.astype("<i8").reshape(-1, 1).view(np.uint8)[:, : layout.bits // 8]
+    return bytes(np.ascontiguousarray(lower))
 
 
 def wav_header(layout: Layout, n_bytes: int = 0xFFFFFFFF) -> bytes:
@@ -87,7 +89,8 @@ class Clocks:
 
 def cut_at(content: bytes, lengths: npt.ArrayLike) -> list[bytes]:
     """Chunks of these lengths, again and again."""
-    found, position, sizes = [], 0, [max(1, int(n)) for n in np.atleast_1d(lengths)]
+    found = list[bytes]()
+    position, sizes = 0, [max(1, int(n)) for n in np.atleast_1d(lengths)]
     while position < len(content):
         size = sizes[len(found) % len(sizes)]
         found.append(content[position : position + size])

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from sonyc_ml.base.human import span
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.live.segment import LiveSegment
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Peer(Protocol):
         ...
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class Waiting:
     """A recording of a stream, until it is embedded or given up.
 
@@ -53,6 +54,8 @@ class Waiting:
     is_begun: bool = False
     reason: str = ""
     detail: str = ""
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # each is one of its own
 
     def give_up(self, reason: str, detail: str) -> None:
         """Let go of the sound."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import build
 from sonyc_ml.sound.live.formats import raw_layout
 

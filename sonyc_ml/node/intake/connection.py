@@ -103,7 +103,9 @@ class Connection:
     def must_wait(self) -> bool:
         """Whether the other side, who sends sound faster than it can be recorded, is to wait until there is room."""
         cutter = self._cutter
-        return cutter is not None and cutter.is_ahead and self._buffer.is_full(cutter.source, self._open_s())
+        if cutter is None or not self._buffer.is_full(cutter.source, self._open_s()):
+            return False
+        return cutter.is_ahead(self._now())
 
     # Reading
 
@@ -165,7 +167,7 @@ class Connection:
             self.is_stalled = False
             logger.warning("%s: sound comes again", self._cutter.source)
         self._put(self._cutter.feed(sound.content, now))
-        if not self._cutter.is_ahead:  # who can wait does
+        if not self._cutter.is_ahead(now):  # who can wait does
             self._buffer.make_room(self._cutter.source, self._open_s())
 
     def _put(self, segments: list[LiveSegment]) -> None:

@@ -83,5 +83,5 @@ def _take_up(journal: Journal, waiting: Waiting, now_s: float) -> None:
         name = name_of(journal, segment.source, segment.start_s)
         n_bytes = segment.n_own * segment.layout.frame_size if waiting.reason else len(segment.content)
         waiting.identity = Identity(name, n_bytes, segment.mtime_ns)
-    heard = Heard(segment.source, segment.start_s, segment.end_s, segment.reason, segment.detail)
+    heard = Heard(segment.source, segment.start_s, segment.duration_s, segment.reason, segment.detail)
     add_live(journal, waiting.identity, heard, now_s, salvaged=segment.salvaged)

@@ -51,13 +51,13 @@ def listen_at(source: SourceConfig) -> socket.socket:
 
 def _unix_socket(path: Path) -> socket.socket:
     """Listen at a path, for this user and group; a socket that a killed process left there is removed."""
-    found = socket.socket(socket.AF_UNIX)
     if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
         with suppress(ConnectionRefusedError), socket.socket(socket.AF_UNIX) as other:
             other.connect(os.fspath(path))
             raise OSError("another process listens there")
         path.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
+    found = socket.socket(socket.AF_UNIX)
     before = os.umask(0o777 & ~SOCKET_MODE)
     try:
         found.bind(os.fspath(path))

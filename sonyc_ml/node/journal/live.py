@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.identity import Identity
@@ -29,22 +28,22 @@ ADD = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(NamedTuple):
     """A stretch of a source that is on record.
 
     Attributes
     ----------
     source : str
-    start_s, end_s : float
+    start_s : float
         In seconds since 1970.
+    duration_s : float
     reason, detail : str
         Why it does not begin where the one before it ended, where that is known.
     """
 
     source: str
     start_s: float
-    end_s: float
+    duration_s: float
     reason: str = ""
     detail: str = ""
 
@@ -73,7 +72,7 @@ def add_live(journal: Journal, identity: Identity, heard: Heard, now_s: float, *
     with journal.transaction():
         journal.connection.execute(
             ADD,
-            (*key(identity), "pending", now_s, now_s, heard.start_s, heard.end_s - heard.start_s, salvaged, "", ""),
+            (*key(identity), "pending", now_s, now_s, heard.start_s, heard.duration_s, salvaged, "", ""),
         )
         journal.n_added += 1
         write_heard_until(journal, heard)
@@ -88,7 +87,7 @@ def write_heard_until(journal: Journal, heard: Heard) -> Gap | None:
             reason, detail = (heard.reason, heard.detail) if heard.reason else before[2:]
             gap = Gap(heard.source, before.until_s, heard.start_s, *((reason, detail) if reason else KILLED))
             journal.connection.execute("INSERT OR REPLACE INTO gaps VALUES (?, ?, ?, ?, ?)", gap)
-        row = (heard.source, heard.end_s, "", "")
+        row = (heard.source, heard.start_s + heard.duration_s, "", "")
         journal.connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?, ?)", row)
         return gap
 

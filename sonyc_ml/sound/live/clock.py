@@ -71,13 +71,15 @@ class StreamClock:
         began_s = moment.clock_s - n_first / sample_rate if start_s is None else start_s
         self._offset_s = began_s - self._anchor_s  # from the timer to the clock
         self._machine_offset_s = moment.clock_s - moment.timer_s
-        self._lag_s = 0.0
+        self._lag_s, self._first_s, self._last_s = 0.0, n_first / sample_rate, moment.timer_s
         self.begin()
 
-    @property
-    def is_ahead(self) -> bool:
-        """Whether the sound comes before it can have been recorded: whoever sends it can wait."""
-        return self._lag_s < -AHEAD_S
+    def is_ahead(self, timer_s: float) -> bool:
+        """Whether the sound came before it can have been recorded: whoever sends it can wait.
+
+        Whatever came with the first chunk may have come before it could be recorded, too.
+        """
+        return self._lag_s + timer_s - self._last_s - self._first_s < -AHEAD_S
 
     def time_of(self, n_before: int) -> float:
         """When a sample was taken, as far as is known now (in seconds since 1970)."""
@@ -89,6 +91,7 @@ class StreamClock:
 
     def arrived(self, n_total: int, timer_s: float) -> None:
         """Samples have come, so many in all since the first."""
+        self._last_s = timer_s
         self._lag_s = timer_s - (self._anchor_s + n_total / self._sample_rate)
         self._least_lag_s = min(self._least_lag_s, self._lag_s)
 

@@ -51,10 +51,9 @@ class Cutter:
         """Sound that is held, and in no recording yet."""
         return len(self._held)
 
-    @property
-    def is_ahead(self) -> bool:
+    def is_ahead(self, moment: Moment) -> bool:
         """Whether the sound comes faster than it can have been recorded."""
-        return self._clock is not None and self._clock.is_ahead
+        return self._clock is not None and self._clock.is_ahead(moment.timer_s)
 
     def feed(self, content: bytes | memoryview, moment: Moment) -> list[LiveSegment]:
         """Take a chunk in; return the recordings that it completes.
@@ -109,9 +108,7 @@ class Cutter:
         n_samples = min(n_own + self._n_overlap, len(self._held) // frame_size)
         content, kept = self._held[: n_samples * frame_size], self._held[n_own * frame_size :]
         placement = self._clock.place(self._n_before, n_own, moment)
-        reason, detail = (placement.reason, placement.detail) if placement.reason else self._why
-        if placement.reason and self._why[0]:
-            reason, detail = self._why[0], "; ".join(filter(None, (self._why[1], placement.detail)))
+        reason, detail = self._why if self._why[0] else placement[1:]
         is_short = n_own < self._n_segment
         segment = LiveSegment(
             self.source,

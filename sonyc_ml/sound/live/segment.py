@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.levels import Levels, largest_of
 from sonyc_ml.sound.live.formats import is_same_sound
@@ -25,7 +26,7 @@ BLOCK_LENGTH = 1 << 16  # samples of all channels together, as of files
 LIVE = "live"  # what an output names as the source of its start time
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True)
 class LiveSegment:
     """A stretch of a stream.
 

@@ -165,11 +165,12 @@ def test_a_clock_that_is_set_moves_what_comes_after() -> None:
 def test_sound_faster_than_its_time_is_counted_alone() -> None:
     """A file that is piped in at once has the times of its samples, and can wait."""
     clocks, cutter = Clocks(), Cutter("a", LAYOUT, 1.0)
-    assert not cutter.is_ahead
+    assert not cutter.is_ahead(clocks())
     found = feed(cutter, clocks, 30.0, speed=50.0)
     assert [segment.start_s - START_S for segment in found] == pytest.approx(list(range(30)), abs=0.13)
     assert {segment.reason for segment in found} == {""}
-    assert cutter.is_ahead
+    assert cutter.is_ahead(clocks())
+    assert not cutter.is_ahead(clocks.after(60.0))
 
 
 def test_an_interruption_ends_the_recording_there() -> None:
