@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import iso
+from sonyc_ml.base.lock import holder
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.journal.live import KILLED, Gap, SourceEnd, find_gaps_of, live_seconds, source_ends
 
 Answer: TypeAlias = dict[str, Any]
 
 
-def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float, *, is_running: bool) -> list[Answer]:
+def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float) -> list[Answer]:
     """Add up what is known of each live source in a span.
 
     Parameters
@@ -19,8 +20,6 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
     journal : Journal
     since_s, until_s, now_s : float
         The span, and now (in seconds since 1970).
-    is_running : bool
-        Whether a daemon runs.
 
     Returns
     -------
@@ -29,7 +28,7 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
         ``missing`` between them, and the ``gaps``: ``start``, ``end``, ``seconds``, ``reason``, ``detail``, and whether
         it is ``open`` still. A gap where recordings overlap, as after a clock was set back, has fewer than 0 seconds.
     """
-    gaps = find_gaps_of(journal, since_s, until_s)
+    gaps, is_running = find_gaps_of(journal, since_s, until_s), holder(journal.path.parent) is not None
     seconds, ends = live_seconds(journal, since_s, until_s), source_ends(journal)
     answers = []
     for source in sorted({*seconds, *(gap.source for gap in gaps)}):

@@ -79,6 +79,7 @@ class Node:
             assert time.monotonic() < end_s, f"it takes too long: {self.ended()}"
             self.worker.shed_excess()
             if not self.worker.step():
+                self.worker.work_ahead()
                 self._come.wait(0.02)
                 self._come.clear()
 
