@@ -19,6 +19,7 @@
     ├── StoreError                   keep the recording, back off, try again
     │   └── JournalDamagedError      make it again from the folder and the outputs
     ├── ProtocolError                end this connection; the others go on
+    ├── LostModelError               its process has ended: call again, or give up
     ├── ClusterError                 end; what is finished stays
     └── CrashError                   exit 70: to start again would be to crash again
 
@@ -27,7 +28,8 @@
         ├── AssumedSampleRateWarning
         ├── AssumedInputWarning
         ├── OwnFunctionWarning
-        └── RawScoresWarning
+        ├── RawScoresWarning
+        └── RestartedModelWarning
 
 A mistake in a call (a negative hop, a string for a number) stays a ``ValueError`` or ``TypeError``. Where the call is
 what a user asked for, :class:`UserMistakes` makes a ``ConfigError`` of it.
@@ -150,6 +152,10 @@ class ProtocolError(SonycMLError):
     """What another program sent over a connection is not what both agreed on."""
 
 
+class LostModelError(SonycMLError):
+    """A model in another process that has ended, or does not answer."""
+
+
 class ClusterError(SonycMLError):
     """A cluster that cannot be reached, or has been lost."""
 
@@ -176,6 +182,10 @@ class OwnFunctionWarning(SonycMLWarning):
 
 class RawScoresWarning(SonycMLWarning):
     """What a network gives as scores lies outside [0, 1]."""
+
+
+class RestartedModelWarning(SonycMLWarning):
+    """The process of a model has ended, and was started again."""
 
 
 # What a recording is refused for, in a word or two to count by; the first that fits.

@@ -44,6 +44,7 @@ USUAL_START_S = 0.3  # of Python with numpy and the commands
 SHARED_DATA = ROOT.parent / "shared" / "data"
 # What ``--quick`` leaves out as a whole: the long way round, the originals, pictures, and what needs a service.
 SLOW = {
+    "client",
     "journeys",
     "parity",
     "analysis/test_plots.py",

@@ -52,7 +52,7 @@ def test_no_module_imports_a_test_module() -> None:
 
 def test_folders_are_small() -> None:
     """The package has few entries, and no folder of package or scripts more modules than can be looked over."""
-    ignored = {"__pycache__", "py.typed"}
+    ignored = {"__pycache__", "__init__.py", "__main__.py", "py.typed"}
     assert len([path for path in (ROOT / "sonyc_ml").iterdir() if path.name not in ignored]) <= MAX_ENTRIES
     modules = Counter(path.parent for _, path, _ in files_of("sonyc_ml", "scripts") if path.name != "__init__.py")
     assert {folder.as_posix(): n for folder, n in modules.items() if n > MAX_MODULES} == {}

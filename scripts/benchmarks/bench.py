@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import latency, loading_time, machine, resamplers
+from scripts.benchmarks import latency, loading_time, machine, other_process, resamplers
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
@@ -25,6 +25,7 @@ COMMANDS = {
     "load": loading_time.measure,
     "batch": batches.measure,
     "resample": resamplers.measure,
+    "client": other_process.measure,
 }
 DEFAULT = "road"
 
@@ -62,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_load(commands)
     _add_batch(commands)
     _add_resample(commands)
+    _add_client(commands)
     return parser
 
 
@@ -118,6 +120,17 @@ def _add_resample(commands: Any) -> None:
         description="Resample sines and noise between usual rates: distance from the ideal, and processor time.",
     )
     _add_common(parser, repeats=7, what="times each resampler is run, of which the fastest counts")
+
+
+def _add_client(commands: Any) -> None:
+    parser = commands.add_parser(
+        "client",
+        help="a model in a process of its own, beside the same in this one",
+        description="Time calls of sonyc_ml.client beside calls in this process, in turn; kill the other process at "
+        "100 random moments; import sonyc_ml.client.",
+    )
+    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
+    _add_common(parser, repeats=1000, what="calls of 10 s of sound in each of the two")
 
 
 def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:

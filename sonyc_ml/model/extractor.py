@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.errors import RecordingError
 from sonyc_ml.features import BLOCK_S, MAX_WINDOWS_AT_ONCE, Framing
 
 if TYPE_CHECKING:
@@ -53,6 +54,24 @@ def window_starts(framing: Framing, n_windows: int) -> Iterator[npt.NDArray[np.i
         yield numbers * framing.hop_length - lead
 
 
+def exactly(blocks: Iterable[Floats], n_samples: int) -> Iterator[Floats]:
+    """Yield blocks of samples; an extractor fills up with silence what is missing of the samples that it was promised.
+
+    Raises
+    ------
+    RecordingError
+        There are fewer than `n_samples` samples in them, or more.
+    """
+    n_seen = 0
+    for block in blocks:
+        n_seen += len(block)
+        if n_seen > n_samples:
+            raise RecordingError(f"it goes on after its {n_samples:,} samples")
+        yield block
+    if n_seen < n_samples:
+        raise RecordingError(f"it ends after {n_seen:,} of {n_samples:,} samples")
+
+
 def run_segments(
     segments: Iterable[tuple[Segment, Iterable[Floats]]],
     sr: int,
@@ -70,17 +89,27 @@ def run_segments(
     is_computed : bool
         Whether the rows are the network's outputs, by their kind; else they are ``timestamps``.
     rows : dict of str to np.ndarray [shape=(n_windows, …)]
+
+    Raises
+    ------
+    RecordingError
+        A segment has fewer samples than it says, or more.
     """
     for segment, blocks in segments:
         network.reset()
         framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
-        asked = (blocks, sr, segment.n_samples, hop_size)
+        n_outside, counted = _edges(framing, segment.n_samples / sr), exactly(blocks, segment.n_samples)
+        asked = (counted, sr, segment.n_samples, hop_size)
         is_open = getattr(blocks, "is_open", False)
         for features in stream_as_it_comes(extractor, *asked) if is_open else extractor.stream(*asked):
-            n_windows += len(features)
+            first, n_windows = n_windows, n_windows + len(features)
+            if n_outside:
+                features = features[max(0, 1 - first) : framing.n_windows - 1 - first]  # noqa: PLW2901
             for first in range(0, len(features), n_at_once):
                 yield True, dict(network(features[first : first + n_at_once]))
         for starts in window_starts(framing, n_windows):
+            if n_outside:
+                starts = starts[(starts >= 0) & (starts < (n_windows - 1) * framing.hop_length - framing.lead)]  # noqa: PLW2901
             yield False, {"timestamps": starts / (extractor.sample_rate or sr) + segment.start / sr}
 
 
@@ -126,6 +155,23 @@ def _at_least(held: Floats, length: int, coming: Iterator[Floats]) -> Floats:
         parts.append(np.zeros(length - n_held, np.float32) if block is None else block)
         n_held += len(parts[-1])
     return np.concatenate(parts)
+
+
+def _edges(framing: Framing, duration_s: float) -> int:
+    """How many windows at either end hold none of the sound: one, or none.
+
+    Windows that are far apart, laid over the middle of the sound, may begin and end outside of it.
+
+    Raises
+    ------
+    ValueError
+        No window holds any of it.
+    """
+    if framing.lead < framing.window_length or framing.n_windows == 1:
+        return 0
+    if framing.n_windows == 2:
+        raise ValueError(f"the hop is so long that no window would hold any of {duration_s:.1f} s of sound; shorten it")
+    return 1
 
 
 def describe_windows(extractor: Extractor) -> str:

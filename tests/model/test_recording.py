@@ -17,6 +17,7 @@ import soundfile
 from sonyc_ml.errors import RecordingError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
+from sonyc_ml.node.retention.proof import covers_recording
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
@@ -119,6 +120,20 @@ def test_what_fails_is_named_by_its_source(model: Model) -> None:
         model.embed(loud)
 
 
+def test_windows_with_a_hop_between_them_that_is_longer_than_they_are(model: Model) -> None:
+    """Windows far apart hold sound, each of them; where none would hold any, the recording is refused."""
+    duration_s, window_s = len(PCM) / SAMPLE_RATE, model.extractor.window_size_s
+    for hop_size in (0.45 * duration_s, 0.3 * duration_s):
+        output = model.embed(Stretch(PCM), hop_size)
+        assert len(output.timestamps) == len(output.by_kind()["embedding"]) > 0
+        assert (output.timestamps > -window_s).all()
+        assert (output.timestamps < duration_s).all()
+        assert covers_recording(output)
+    for hop_size in (3 * duration_s, 1e9):
+        with pytest.raises(RecordingError, match="no window would hold any"):
+            model.embed(Stretch(PCM), hop_size)
+
+
 def test_a_file_is_a_recording(wav: Path) -> None:
     """An open file has everything that is asked of one."""
     with open_recording(wav) as opened:
@@ -127,3 +142,22 @@ def test_a_file_is_a_recording(wav: Path) -> None:
         assert recording.start_time("20260921_123000.wav", StartTimes()).source == "name"
         ((segment, blocks),) = recording.segment_blocks()
         assert sum(map(len, blocks)) == segment.n_samples == recording.n_samples == len(PCM)
+
+
+@pytest.mark.parametrize(
+    ("n_promised", "reason"),
+    [
+        (len(PCM) + 1, "it ends after 30,001 of 30,002 samples"),
+        (441_000, "it ends after 30,001 of 441,000 samples"),
+        (len(PCM) - 1, "it goes on after its 30,000 samples"),
+    ],
+)
+@pytest.mark.parametrize("sample_rate", [SAMPLE_RATE, 44100])
+def test_a_stream_of_another_length_than_it_says_is_refused(
+    model: Model, n_promised: int, reason: str, sample_rate: int
+) -> None:
+    """What is missing is never filled up with silence, and what is too much never left out, without a word."""
+    stretch = Stretch(PCM, sample_rate=sample_rate)
+    stretch.segment_blocks = lambda: iter([(Segment(0, n_promised), stretch.blocks())])  # type: ignore[method-assign]
+    with pytest.raises(RecordingError, match=f"^microphone 1: {reason}$"):
+        model.embed(stretch)

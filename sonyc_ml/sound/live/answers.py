@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
 
 from sonyc_ml import errors
 from sonyc_ml.errors import ProtocolError
 from sonyc_ml.sound.live.wyoming import ERROR, Event, encode
 
+TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     import numpy.typing as npt
 
 OUTPUTS = "outputs"  # timestamps, and each of embedding and scores that there is, of one recording

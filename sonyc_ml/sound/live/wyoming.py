@@ -19,10 +19,13 @@ the line goes before it. A reader leaves out what it does not know.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
 
 from sonyc_ml.errors import ProtocolError
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
 
 DESCRIBE, INFO, ERROR = "describe", "info", "error"
 AUDIO_START, AUDIO_CHUNK, AUDIO_STOP = "audio-start", "audio-chunk", "audio-stop"
@@ -34,7 +37,7 @@ MAX_PAYLOAD_LENGTH = 1 << 24
 SHOWN_LENGTH = 40  # of what was seen, in a message
 
 
-class Event(NamedTuple):
+class Event:
     """One event.
 
     Attributes
@@ -47,9 +50,22 @@ class Event(NamedTuple):
         Empty where there is none.
     """
 
-    type: str
-    data: dict[str, Any]
-    payload: bytes = b""
+    __slots__ = ("data", "payload", "type")
+
+    def __init__(self, type: str, data: dict[str, Any], payload: bytes = b"") -> None:  # noqa: A002
+        self.type, self.data, self.payload = type, data, payload
+
+    def __repr__(self) -> str:
+        return f"Event({self.type!r}, {self.data!r}, {len(self.payload)} bytes)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Event) and (self.type, self.data, self.payload) == (
+            other.type,
+            other.data,
+            other.payload,
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # its data can change
 
 
 def encode(type: str, data: Mapping[str, Any] | None = None, payload_length: int = 0) -> bytes:  # noqa: A002

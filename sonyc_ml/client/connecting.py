@@ -1,0 +1,117 @@
+"""Where a model is found: a process that is started, or a daemon that runs."""
+
+from __future__ import annotations
+
+import os
+
+from sonyc_ml.client.child import ENDING_S, Child
+from sonyc_ml.client.link import Link
+from sonyc_ml.client.model import Peer, RemoteModel
+from sonyc_ml.errors import ConfigError, LostModelError
+from sonyc_ml.sound.live.wyoming import AUDIO_START, AUDIO_STOP, DESCRIBE, encode
+
+TYPE_CHECKING = False  # typing takes longer to import than all of this
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+LOAD = "load"
+LOADING_S = 300.0  # a golden vector on a slow node
+ANSWERING_S = 60.0
+CONNECTING_S = 10.0
+
+
+def spawn(path: str | Path, *, timeout_s: float = ANSWERING_S, **parameters: Any) -> RemoteModel:
+    """Load a model in a process of its own, which ends with this one, however that ends.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for :func:`sonyc_ml.load_model`.
+    timeout_s : float > 0
+        How long the process may give no sign of life while it computes (in seconds), beside ten times the length of
+        the sound.
+    **parameters
+        Those of :func:`sonyc_ml.load_model`, as far as JSON can hold them.
+
+    Raises
+    ------
+    BundleError, ValueError, TypeError
+        As load_model does.
+    LostModelError
+        The process ended while it loaded the model, twice.
+    """
+    held = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in parameters.items()}
+    load = encode(LOAD, {"path": os.fspath(path), "parameters": held})
+    return RemoteModel(lambda: SpawnedPeer(load), os.fspath(path), timeout_s)
+
+
+def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
+    """Use the model of a daemon that runs.
+
+    Parameters
+    ----------
+    address : str
+        ``unix:PATH``, a socket of ``[listen]``, or ``tcp:HOST:PORT``.
+    timeout_s : float > 0
+        As for :func:`spawn`.
+
+    Raises
+    ------
+    ConfigError
+        The address is of neither kind.
+    LostModelError
+        Nobody answers there.
+    """
+    kind, _, place = address.partition(":")
+    host, _, port = place.rpartition(":")
+    if kind == "unix" and place:
+        where: str | tuple[str, int] = place
+    elif kind == "tcp" and host and port.isascii() and port.isdigit():
+        where = (host, int(port))
+    else:
+        raise ConfigError(f"the address of a daemon is unix:PATH or tcp:HOST:PORT, not {address!r}")
+    return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s)
+
+
+class SpawnedPeer(Peer):
+    """A process of our own."""
+
+    def __init__(self, load: bytes) -> None:
+        self._child = Child()
+        super().__init__(Link(self._child.connection), load, LOADING_S)
+
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._child.pid
+
+    def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
+        """See :class:`Peer`; the samples go by way of memory that both see."""
+        self._child.samples.put(samples)
+        return [encode(AUDIO_START, {**said, "is_shared": True}), encode(AUDIO_STOP)]
+
+    def end(self, *, hangs: bool = False) -> str:
+        """See :class:`Peer`."""
+        return self._child.end(0.0 if hangs else ENDING_S)
+
+
+class DaemonPeer(Peer):
+    """A daemon that somebody else has started."""
+
+    def __init__(self, where: str | tuple[str, int], address: str) -> None:
+        import socket  # noqa: PLC0415  see Link
+
+        connection = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
+        connection.settimeout(CONNECTING_S)
+        try:
+            connection.connect(where)
+        except OSError as error:
+            connection.close()
+            raise LostModelError(f"{address}: nobody answers there: {error.strerror or error}") from error
+        super().__init__(Link(connection), encode(DESCRIBE), CONNECTING_S)
+
+    def end(self, *, hangs: bool = False) -> str:  # noqa: ARG002  it is not ours to end
+        """See :class:`Peer`."""
+        self.link.close()
+        return "has hung up"

@@ -1,0 +1,1 @@
+"""A model at the other end of a connection: what `sonyc_ml.client` speaks with."""
