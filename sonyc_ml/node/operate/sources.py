@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import iso
 from sonyc_ml.base.lock import holder
+from sonyc_ml.node.facts import OK
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.journal.live import KILLED, Gap, SourceEnd, find_gaps_of, live_seconds, source_ends
 
@@ -42,6 +44,30 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
                 "gaps": own + ([last] if last and until_s >= now_s else []),
             }
         )
+    return answers
+
+
+def status_of_sources(journal: Journal, expected: Iterable[str]) -> list[Answer]:
+    """How each live source is, whether it should always send sound or not; nothing where no daemon listens.
+
+    Returns
+    -------
+    list of dict
+        ``source``; ``word``: ``ok`` while sound comes, else why not; ``since``: up to when there are recordings;
+        ``text``, in words; ``expected``, whether it should send always.
+    """
+    wanted = tuple(expected)
+    ends = source_ends(journal) if wanted else {}
+    answers = []
+    for name in dict.fromkeys((*wanted, *ends)):
+        end, is_expected = ends.get(name), name in wanted
+        if end is None:
+            word, text = "waiting", "it has sent no sound yet"
+        else:
+            since = f"recorded up to {iso(end.until_s)}"
+            word, text = (end.reason, f"{since}: {end.reason}: {end.detail}") if end.reason else (OK, since)
+        until = None if end is None else iso(end.until_s)
+        answers.append({"source": name, "word": word, "since": until, "text": text, "expected": is_expected})
     return answers
 
 
