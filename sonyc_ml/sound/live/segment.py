@@ -101,12 +101,17 @@ class LiveRecording:
     """
 
     def __init__(self, segment: LiveSegment, name: str, channel: int | None = None) -> None:
-        self.name, self.source, self.channel = name, f"{segment.source} (live)", channel
+        self._name, self.source, self.channel = name, f"{segment.source} (live)", channel
         self._segment = segment
         self.sample_rate, self.n_samples = segment.layout.sample_rate, segment.n_samples
         self.n_channels = segment.layout.n_channels
         self._layout = placed(self._contents(), segment.layout)
         self.levels = Levels(largest_of("RAW", self._layout.valid_bits) if self._layout.tag == 1 else 1.0)
+
+    @property
+    def name(self) -> str:
+        """What an output calls it."""
+        return self._name
 
     @property
     def n_bytes(self) -> int:
@@ -187,7 +192,7 @@ class StreamCutError(Exception):
 class OpenRecording(LiveRecording):
     """A stretch of a stream that still comes: who reads it waits.
 
-    Its name is known when it is over: until then it is empty.
+    Its name is known when it is over.
 
     Parameters
     ----------
@@ -213,6 +218,17 @@ class OpenRecording(LiveRecording):
             Fewer came than should.
         """
         yield Stretch(0, self.n_samples), OpenBlocks(self._coming())
+
+    @property
+    def name(self) -> str:
+        """Its name; waits until it has one."""
+        while not self._name:
+            self._wait()
+        return self._name
+
+    def named(self, name: str) -> None:
+        """Give it a name."""
+        self._name = name
 
     def sha256(self, progress: Callable[[], None] | None = None) -> str:  # noqa: ARG002  it is known
         """SHA-256 of the bytes that were read."""
