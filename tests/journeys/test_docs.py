@@ -38,6 +38,7 @@ PICTURES = ROOT / "docs" / "pictures.md"
 QUANTISING = ROOT / "docs" / "quantising.md"
 HUB = ROOT / "docs" / "hub.md"
 SEPARATE = ROOT / "docs" / "separate.md"
+LISTEN = ROOT / "docs" / "listen.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
@@ -53,7 +54,7 @@ STUMBLING = re.compile(
     re.IGNORECASE,
 )
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["separate"], ["info"], ["plot"]),
+    *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare", "serve")),
     *(["features", "export"], ["bundle"]),
@@ -151,6 +152,19 @@ def test_labels_commands_run(workplace: Path) -> None:
         script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
         run_blocks([script], workplace)
     assert (workplace / "labels" / "a.wav.txt").exists()
+
+
+def test_listen_commands_run(workplace: Path) -> None:
+    """The command of docs/listen.md works as it stands, and its configuration is one."""
+    if shutil.which("sox") is None:
+        pytest.skip("sox is not installed: apt-get install sox")
+    maker.make_bundle(workplace / "models" / "NAME.tflite", input_kind="log_mel")
+    (script,) = blocks("bash", LISTEN)
+    run_blocks([script], workplace)
+    assert len(list((workplace / "embeddings").glob("street_*Z.npz"))) == 3
+    head = '[model]\npath = "models/NAME.tflite"\n[output]\nfolder = "embeddings"\n'
+    (workplace / "c.toml").write_text(head + blocks("toml", LISTEN)[0])
+    assert [source.name for source in load_config(workplace / "c.toml", {}).listen.source] == ["street", "yard", "hall"]
 
 
 def test_separate_commands_run(workplace: Path) -> None:
