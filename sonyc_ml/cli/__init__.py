@@ -33,10 +33,15 @@ COMMANDS = {
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
+    "levels": {
+        "calibrate": "find a microphone's sensitivity by the tone of a calibrator",
+        "levels": "write the sound levels in outputs as a table",
+    },
     "labels": {"labels": "write what was heard, and when, as labels"},
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
     "plot": {"plot": "draw a recording, an output, or a day of outputs"},
+    "serve": {"serve": "answer predictions over HTTP"},
 }
 FEATURES = {"features": "export feature extractors"}  # its module imports numpy, and parses its own arguments
 DESCRIPTION = "Turn the recordings of an acoustic sensor node into embeddings, on the node."

@@ -12,9 +12,11 @@ from typing import Any
 from sonyc_ml.cli.flags import (
     add_command,
     add_detection_flags,
+    add_level_flags,
     add_model_flags,
     detection_parameters,
     keep_parameters,
+    level_table,
     model_parameters,
 )
 
@@ -42,6 +44,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
     parser.add_argument("--verbose", action="store_true", help="print one line per recording, and details")
     add_detection_flags(parser)
+    add_level_flags(parser)
     add_model_flags(parser)
 
 
@@ -53,7 +56,7 @@ def _run(parsed: argparse.Namespace) -> int:
 
     from sonyc_ml.node.daemon import Daemon  # noqa: PLC0415  imports numpy
 
-    _log_to_stderr(verbose=parsed.verbose)
+    log_to_stderr(verbose=parsed.verbose)
     Daemon(config, reread=lambda: load_config(parsed.config, _overrides(parsed))).run()
     return OK
 
@@ -65,10 +68,14 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "output": {"folder": parsed.output, "format": parsed.format, **keep_parameters(parsed)},
         "detections": detection_parameters(parsed),
     }
+    levels = level_table(parsed)
+    if levels is not None:
+        tables["levels"] = levels
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def log_to_stderr(*, verbose: bool) -> None:
+    """Send log records to where whoever started this looks: the terminal, a file, or systemd's journal."""
     import logging  # noqa: PLC0415
 
     from sonyc_ml.node.systemd import OneLineFormatter, journal_handler  # noqa: PLC0415

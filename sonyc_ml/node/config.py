@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.records import dataclass, field
@@ -13,26 +13,14 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config_file import overridden, read_tables
+from sonyc_ml.node.config_file import overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.outputs.rules import DetectionRules
+from sonyc_ml.sound.levels.table import LevelsTable
 from sonyc_ml.sound.start_time import StartTimes
 
-PATHS = (
-    ("model", "path"),
-    ("model", "trusted_keys"),
-    ("model", "reads"),
-    ("spool", "folder"),
-    ("output", "folder"),
-    ("retention", "folder"),
-    ("state", "folder"),
-    ("metrics", "socket"),
-    ("metrics", "textfile"),
-    ("mqtt", "password_file"),
-    ("mqtt", "ca_file"),
-    ("mqtt", "cert_file"),
-    ("mqtt", "key_file"),
-)
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +236,13 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     detections: Detections = field(default_factory=Detections)
+    levels: LevelsTable = field(default_factory=LevelsTable)
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.rules())
-        if not self.model:
+        if self.levels.is_asked_for:
+            self.levels.check()
+        if not self.model and not self.levels.is_asked_for:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
         names = [refuse_address(model.path).stem for model in self.model]
         for name in names:
@@ -260,6 +251,14 @@ class Config:
         moved_to = self.retention.folder
         if moved_to is not None and moved_to.absolute().is_relative_to(self.spool.folder.absolute()):
             raise ValueError("retention.folder lies in spool.folder: what is moved there would be found as new")
+
+    def level_settings(self) -> LevelSettings | None:
+        """``[levels]``: what is measured of each recording; None where nothing is, and nothing is imported for it."""
+        if not self.levels.is_asked_for:
+            return None
+        from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
+
+        return read_settings(self.levels)
 
     @property
     def state_folder(self) -> Path:
@@ -274,7 +273,7 @@ class Config:
 
 def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
     """Where the outputs of each bundle go: into a folder of its own where there are several."""
-    return (output.folder,) if len(models) == 1 else tuple(output.folder / model.path.stem for model in models)
+    return (output.folder,) if len(models) <= 1 else tuple(output.folder / model.path.stem for model in models)
 
 
 def _check_choice(config: object, **known: tuple[str, ...]) -> None:
@@ -312,9 +311,11 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     """
     tables = read_tables(path) if path is not None else {}
     if path is not None:
-        _resolve_paths(tables, path.parent)
+        resolve_paths(tables, path.parent)
     for name, values in overrides.items():
         tables[name] = overridden(name, tables.get(name, {}), values)
+    if tables.get("levels") and not tables.get("model"):
+        tables["model"] = []  # levels alone
     try:
         return _with_detections(build(Config, tables))
     except ValueError as error:
@@ -331,11 +332,3 @@ def _with_detections(config: Config) -> Config:
         DetectionRules(**detections.rules())
         models.append(dataclasses.replace(model, detections=detections if given else None))
     return dataclasses.replace(config, model=tuple(models))
-
-
-def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    for name, key in PATHS:
-        entry = tables.get(name)
-        for table in entry if isinstance(entry, list) else [entry]:
-            if isinstance(table, dict) and isinstance(table.get(key), str):
-                table[key] = str(folder / table[key])

@@ -9,6 +9,24 @@ from typing import Any
 
 from sonyc_ml.errors import ConfigError
 
+PATHS = (
+    ("model", "path"),
+    ("model", "trusted_keys"),
+    ("model", "reads"),
+    ("spool", "folder"),
+    ("output", "folder"),
+    ("retention", "folder"),
+    ("state", "folder"),
+    ("metrics", "socket"),
+    ("metrics", "textfile"),
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
+    ("levels", "calibration"),
+    ("levels", "response"),
+)
+
 
 def usual_config(flags: str) -> Path:
     """The configuration of this machine's daemon.
@@ -66,3 +84,12 @@ def overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
     if values:
         raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
     return table
+
+
+def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a file's tables relative to the file's folder."""
+    for name, key in PATHS:
+        entry = tables.get(name)
+        for table in entry if isinstance(entry, list) else [entry]:
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = str(folder / table[key])

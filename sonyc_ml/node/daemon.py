@@ -101,7 +101,7 @@ class Daemon:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
         _live_modestly(config)
-        self._bundles = load_guarded(config.model, config.output, config.state_folder)
+        self._bundles = load_guarded(config.model, config.output, config.state_folder, config.level_settings())
         self._open_state(house)
         exporter = MetricsExporter(
             config.metrics,
