@@ -237,6 +237,7 @@ class Config:
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     detections: Detections = field(default_factory=Detections)
     levels: LevelsTable = field(default_factory=LevelsTable)
+    listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.rules())
@@ -317,6 +318,10 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     if tables.get("levels") and not tables.get("model"):
         tables["model"] = []  # levels alone
     try:
+        if "listen" in tables:
+            from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder
+
+            use_listen(tables, path.parent if path is not None else None)
         return _with_detections(build(Config, tables))
     except ValueError as error:
         raise ConfigError(f"{path or 'the command line'}: {error}") from error

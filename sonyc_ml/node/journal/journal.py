@@ -149,11 +149,18 @@ class Journal(JournalView):
             return n_new
 
     def take(self, *, newest_first: bool = False) -> Entry | None:
-        """Begin the next pending recording that is due: count an attempt, and return it."""
+        """Begin the next pending recording of the folder that is due: count an attempt, and return it."""
         order = "found_s DESC, mtime_ns DESC" if newest_first else "found_s, mtime_ns"
+        return self._begin(f"WHERE state = 'pending' AND fate <> 'live' AND due_s <= ? ORDER BY {order} LIMIT 1")
+
+    def begin(self, identity: Identity) -> Entry | None:
+        """Begin a recording, where it is pending and due: as :meth:`take`."""
+        return self._begin(f"{THIS} AND state = 'pending' AND due_s <= ?", *key(identity))
+
+    def _begin(self, where: str, *values: object) -> Entry | None:
         now = self._clock()
         with self.transaction():
-            entries = self._entries(f"WHERE state = 'pending' AND due_s <= ? ORDER BY {order} LIMIT 1", (now,))
+            entries = self._entries(where, (*values, now))
             if not entries:
                 return None
             begun = key(entries[0].identity)
@@ -305,7 +312,8 @@ class Journal(JournalView):
     ) -> None:
         self._change(
             identity,
-            "state = ?, reason = ?, detail = ?, start_s = ?, duration_s = ?, n_attempts = 0, changed_s = ?",
+            "state = ?, reason = ?, detail = ?, start_s = coalesce(?, start_s), duration_s = coalesce(?, duration_s), "
+            "n_attempts = 0, changed_s = ?",
             state,
             reason,
             _utf8(detail),
