@@ -10,11 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scripts.benchmarks import latency, loading_time, machine, other_process, peers, predictions, resamplers
+from scripts.benchmarks import (
+    latency,
+    loading_time,
+    machine,
+    other_process,
+    predictions,
+    resamplers,
+    sound_levels,
+)
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
-from scripts.benchmarks.path import road
+from scripts.benchmarks.path import peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
@@ -87,6 +95,13 @@ COMMANDS = {
         "Resample sines and noise between usual rates: distance from the ideal, and processor time.",
         7,
         "times each resampler is run, of which the fastest counts",
+    ),
+    "levels": Command(
+        sound_levels.measure,
+        "what sound levels cost, beside the embedding",
+        "Time the sound levels of ten seconds at usual rates, beside the embedding by the default bundle.",
+        15,
+        "times each is run, in turn",
     ),
     "client": Command(
         other_process.measure,
