@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -10,8 +10,10 @@ from typing import Self
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
 from sonyc_ml.node.intake.desk import LiveDesk
+from sonyc_ml.node.intake.gapless import overlap_s
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
 from sonyc_ml.node.intake.spooler import Spooler
+from sonyc_ml.node.running_bundles import LoadedBundle
 
 
 class Intake:
@@ -22,6 +24,8 @@ class Intake:
     config : ListenConfig
     folder : Path
         Of the spool, for sound that may be written there.
+    bundles : iterable of LoadedBundle
+        What it goes through.
     wake : callable
         Called where there is something for the worker.
 
@@ -30,13 +34,15 @@ class Intake:
     desk : LiveDesk
     """
 
-    def __init__(self, config: ListenConfig, folder: Path, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, config: ListenConfig, folder: Path, bundles: Iterable[LoadedBundle], wake: Callable[[], None]
+    ) -> None:
         self._buffer = Buffer(config.max_buffer_s, wake)
         self._spooler = Spooler(folder, config.max_buffer_s, wake) if config.spool != "never" else None
         if self._spooler is not None:
             self._buffer.take_away = self._spooler.take
             self._buffer.takes_all = config.spool == "always"
-        self._reader = Reader(config, self._buffer)
+        self._reader = Reader(config, self._buffer, overlap_s(bundles, config.segment_s) if config.gapless else 0.0)
         self._house = ExitStack()
         self.desk = LiveDesk(self._buffer)
 
