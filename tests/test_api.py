@@ -27,7 +27,7 @@ from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.model import Model, PCMModel, SpecModel
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.outputs.reading import Embeddings, read_embeddings
-from sonyc_ml.sound import files
+from sonyc_ml.sound import files, recording
 from tests.conftest import needs
 from tests.support import networks
 from tests.support.outputs import PROVENANCE, output_of
@@ -168,7 +168,7 @@ def test_samples_that_are_none_are_refused(
 
 def test_samples_are_as_loud_as_those_of_the_commands() -> None:
     """What is refused in a file is refused in an array, and nothing else."""
-    assert features.LOUDEST == files.LOUDEST
+    assert features.LOUDEST == recording.LOUDEST
     assert features.checked_samples(with_one(features.LOUDEST)).max() == features.LOUDEST
 
 

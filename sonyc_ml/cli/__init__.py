@@ -20,6 +20,7 @@ WOULD_CRASH = os.EX_SOFTWARE  # 70: the unit does not start it again
 # The commands that each module adds, and what they do, in the order in which --help lists them.
 COMMANDS = {
     "watch": {"watch": "embed each recording of a folder as it is finished"},
+    "listen": {"listen": "embed live sound, which is never written to a disk"},
     "embed": {"embed": "embed recordings, folders and archives of them"},
     "separate": {"separate": "turn recordings into tracks, as without noise or apart by source"},
     "info": {"info": "show what a model reads, writes and needs"},

@@ -11,6 +11,8 @@ Answer: TypeAlias = dict[str, Any]
 Rows: TypeAlias = list[tuple[str, str]]
 
 N_REASONS = 5
+N_GAPS = 20  # of a live source, the last ones
+STATE_WORDS = {"done": "embedded"}
 CLOCK = {True: "synchronised", False: "not synchronised: times may be wrong", None: "not known whether synchronised"}
 
 
@@ -119,9 +121,25 @@ def audit_text(answer: Answer) -> str:
     rows.append(("pending", _total(answer["pending"])))
     rows += _listed("days", _day_sentences(answer["days"]))
     rows += _listed("gaps", [_gap(gap) for gap in answer["gaps"]] or [f"none longer than {span(answer['gap_s'])}"])
+    for source in answer["sources"]:
+        rows += _listed(source["source"], _source_sentences(source))
     if not answer["running"]:
         rows.append(("", "the daemon is not running: what it has not found is not in here"))
     return table(rows)
+
+
+def _source_sentences(source: Answer) -> list[str]:
+    """What became of a live source's sound, and its last gaps."""
+    parts = [f"{span(seconds)} {STATE_WORDS.get(state, state)}" for state, seconds in source["seconds"].items()]
+    shown, n_more = source["gaps"][-N_GAPS:], max(0, len(source["gaps"]) - N_GAPS)
+    sentences = [f"live: {', '.join(parts) or 'nothing recorded'}; {span(source['missing'])} missing"]
+    if n_more:
+        sentences.append(f"{count(n_more, 'earlier gap')}: see --json")
+    for gap in shown:
+        still = ", up to now" if gap["open"] else ""
+        why = f"{gap['reason']}: {gap['detail']}" if gap["detail"] else gap["reason"]
+        sentences.append(f"{gap['start']} to {gap['end']}, {span(gap['seconds'])}{still}: {why}")
+    return sentences
 
 
 def _total(total: Answer) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import gc
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.cli.flags import (
     add_command,
@@ -17,6 +17,9 @@ from sonyc_ml.cli.flags import (
     keep_parameters,
     model_parameters,
 )
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.config import Config
 
 OK = 0
 
@@ -50,11 +53,24 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.node.config import load_config  # noqa: PLC0415
 
     config = load_config(parsed.config, _overrides(parsed))
+    return run_daemon(config, lambda: load_config(parsed.config, _overrides(parsed)), verbose=parsed.verbose)
 
+
+def run_daemon(config: Config, reread: Callable[[], Config], *, verbose: bool) -> int:
+    """Run the daemon until it ends; returns the exit status.
+
+    Parameters
+    ----------
+    config : Config
+    reread : callable
+        Reads the configuration again.
+    verbose : bool
+        Whether there is a line per recording.
+    """
     from sonyc_ml.node.daemon import Daemon  # noqa: PLC0415  imports numpy
 
-    _log_to_stderr(verbose=parsed.verbose)
-    Daemon(config, reread=lambda: load_config(parsed.config, _overrides(parsed))).run()
+    _log_to_stderr(verbose=verbose)
+    Daemon(config, reread=reread).run()
     return OK
 
 

@@ -13,7 +13,7 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config_file import read_tables
+from sonyc_ml.node.config_file import overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.outputs.rules import DetectionRules
 from sonyc_ml.sound.start_time import StartTimes
@@ -247,6 +247,7 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     detections: Detections = field(default_factory=Detections)
+    listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.given())
@@ -311,10 +312,14 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     """
     tables = read_tables(path) if path is not None else {}
     if path is not None:
-        _resolve_paths(tables, path.parent)
+        resolve_paths(tables, PATHS, path.parent)
     for name, values in overrides.items():
-        tables[name] = _overridden(name, tables.get(name, {}), values)
+        tables[name] = overridden(name, tables.get(name, {}), values)
     try:
+        if "listen" in tables:
+            from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder
+
+            use_listen(tables, path.parent if path is not None else None)
         return _with_detections(build(Config, tables))
     except ValueError as error:
         raise ConfigError(f"{path or 'the command line'}: {error}") from error
@@ -329,22 +334,3 @@ def _with_detections(config: Config) -> Config:
         DetectionRules(**given)
         models.append(dataclasses.replace(model, detections=Detections(**given) if given else None))
     return dataclasses.replace(config, model=tuple(models))
-
-
-def _overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
-    """A table with what the command line says; of several bundles it can say nothing."""
-    if not isinstance(table, list):
-        return {**table, **values} if isinstance(table, dict) else table
-    if len(table) == 1 and isinstance(table[0], dict):
-        return [{**table[0], **values}]
-    if values:
-        raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
-    return table
-
-
-def _resolve_paths(tables: dict[str, Any], folder: Path) -> None:
-    for name, key in PATHS:
-        entry = tables.get(name)
-        for table in entry if isinstance(entry, list) else [entry]:
-            if isinstance(table, dict) and isinstance(table.get(key), str):
-                table[key] = str(folder / table[key])

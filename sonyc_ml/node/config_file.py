@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,3 +55,23 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
+    """A table with what the command line says; of several bundles it can say nothing."""
+    if not isinstance(table, list):
+        return {**table, **values} if isinstance(table, dict) else table
+    if len(table) == 1 and isinstance(table[0], dict):
+        return [{**table[0], **values}]
+    if values:
+        raise ConfigError(f"the file has several [[{name}]]; change {' and '.join(values)} there, not by a flag")
+    return table
+
+
+def resolve_paths(tables: dict[str, Any], paths: Iterable[tuple[str, str]], folder: Path) -> None:
+    """Make paths absolute, or relative to the working directory, that are relative to a file's folder; in place."""
+    for name, key in paths:
+        entry = tables.get(name)
+        for table in entry if isinstance(entry, list) else [entry]:
+            if isinstance(table, dict) and isinstance(table.get(key), str):
+                table[key] = str(folder / table[key])

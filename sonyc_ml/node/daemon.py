@@ -6,41 +6,40 @@ import dataclasses
 import gc
 import logging
 import math
-import os
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from functools import partial
 from itertools import islice
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from sonyc_ml import __version__
-from sonyc_ml.base import process
-from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.lock import Lock
-from sonyc_ml.errors import ConfigError, JournalDamagedError, SonycMLError, StoreError
+from sonyc_ml.errors import JournalDamagedError, SonycMLError, StoreError
 from sonyc_ml.node.config import Config
 from sonyc_ml.node.events import Listener, NodeEvent
-from sonyc_ml.node.facts import DaemonFacts
 from sonyc_ml.node.journal.file import is_disk_trouble, set_aside
 from sonyc_ml.node.journal.journal import Journal, open_journal
 from sonyc_ml.node.reporter import Reporter
-from sonyc_ml.node.retention.proof import proof
 from sonyc_ml.node.retention.thread import RetentionThread
 from sonyc_ml.node.running_bundles import load_guarded
 from sonyc_ml.node.spool.spool import spool_of
+from sonyc_ml.node.starting import be_modest, facts_of, proof_of
 from sonyc_ml.node.systemd import Notifier
 from sonyc_ml.node.telemetry.exporter import MetricsExporter
 from sonyc_ml.node.telemetry.mqtt import MqttPublisher
 from sonyc_ml.node.worker import Worker, WorkStoppedError
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.intake import Intake
 
 logger = logging.getLogger(__name__)
 
 N_FOUND = 1000  # recordings that the journal takes up at a time
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 60.0
 CLOCK_JUMP_S = 10.0  # a clock that is disciplined drifts less
+DRAIN_S = 10.0  # and how long live sound, which is in memory only, is embedded for
 FINISH_S = 1.0  # how long a recording has to be finished in, once the daemon is to stop
 IDLE_S = 2.0  # how soon somebody else's change of the journal (a retry, say) is seen
 
@@ -71,6 +70,7 @@ class Daemon:
         )
         self._listeners: list[Listener] = [self._reporter.on_event]
         self._spool = spool_of(config.spool)
+        self._intake: Intake | None = None
         self._stopped = self._reload_wanted = False
         self._stop_at_s = math.inf
         self._due_s: float | None = 0.0  # when the next recording may be begun; None where none waits
@@ -95,13 +95,20 @@ class Daemon:
             self._startup(house)
             self._main_loop()
             self._notifier.stopping()
+            self._drain()
             self._reporter.stopped()
 
     def _startup(self, house: ExitStack) -> None:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
-        _live_modestly(config)
+        be_modest(config)
         self._bundles = load_guarded(config.model, config.output, config.state_folder)
+        if config.listen is not None:
+            config.spool.folder.mkdir(parents=True, exist_ok=True)
+            from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it
+
+            self._intake = Intake(config.listen, config.spool.folder, self._spool.wake)
+            self._listeners.append(self._intake.desk.on_event)
         self._open_state(house)
         exporter = MetricsExporter(
             config.metrics,
@@ -113,12 +120,15 @@ class Daemon:
         publisher = MqttPublisher(config.mqtt, config.state_folder)
         self._listeners += [house.enter_context(exporter).on_event, house.enter_context(publisher).on_event]
         self._retention = house.enter_context(
-            RetentionThread(config.retention, config.spool.folder, config.state_folder, _proof(config))
+            RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
         )
         house.callback(self._spool.close)
         self._spool.check()
         self._reporter.started(self._bundles, self._spool.state)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
+        if self._intake is not None:
+            house.enter_context(self._intake)
+            logger.info("listening to %s", ", ".join(source.name for source in config.listen.source))
         self._notifier.ready(f"watching {self._spool.folder}")
         gc.enable()
         logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
@@ -157,6 +167,7 @@ class Daemon:
             counts=self._counts,
             emit=self._emit,
             progress=self._progress,
+            live=self._intake.desk if self._intake else None,
         )
         try:
             self._worker.start()
@@ -211,7 +222,7 @@ class Daemon:
         self._reporter.folder_is(self._spool.state)
         self._reporter.left_out(self._spool.left_out)
         is_busy = False
-        if chunk or self._due_s is not None:
+        if chunk or self._due_s is not None or (self._intake is not None and self._intake.has_news):
             self._worker.shed_excess()
             is_busy = self._worker.step(chunk)
         self._due_s = 0.0 if is_busy else self._journal.next_due_s()
@@ -220,8 +231,23 @@ class Daemon:
             self._backoff_s = 0.0
             self._reporter.out_of_trouble()
 
+    def _is_over(self) -> bool:
+        """Whether standard input was all there was to listen to, and has ended."""
+        return self._intake is not None and self._due_s is None and self._intake.is_over
+
+    def _drain(self) -> None:
+        """Embed what there is of live sound, as far as there is time for that: nobody else has it."""
+        if self._intake is None:
+            return
+        self._stop_at_s = end_s = time.monotonic() + DRAIN_S
+        with suppress(StoreError):
+            self._intake.drain(lambda: self._worker.step(live_only=True), lambda: time.monotonic() >= end_s)
+            self._worker.step(live_only=True)
+            self._worker.shed_excess()
+
     def _look_after_itself(self) -> None:
         self._follow_clock()
+        self._stopped = self._stopped or self._is_over()
         if not self._journal.is_in_place():
             self._renew_journal(JournalDamagedError(f"the journal {self._journal.path} was removed"))
         if self._reload_wanted or self._bundles.were_replaced():
@@ -272,7 +298,7 @@ class Daemon:
         except SonycMLError as error:
             self._reporter.not_reloaded(error)
             return
-        self._retention.change_proof(_proof(config))
+        self._retention.change_proof(proof_of(config))
         self._reporter.reloaded(
             self._bundles, "; what changed beside [model] needs a restart" if wanted != config else ""
         )
@@ -303,41 +329,3 @@ class Daemon:
     def _on_reload(self, _number: int, _frame: FrameType | None) -> None:
         self._reload_wanted = True
         self._spool.wake()
-
-
-def facts_of(config: Config) -> DaemonFacts:
-    """What runs and how it is configured, but for its bundles."""
-    """What runs and how it is configured, but for its bundles."""
-    return DaemonFacts(
-        pid=os.getpid(),
-        version=__version__,
-        folder=str(config.spool.folder.absolute()),
-        extensions=config.spool.extensions,
-        recursive=config.spool.recursive,
-        output=str(config.output.folder.absolute()),
-        format=config.output.format,
-        overload=config.overload.policy,
-        retention=config.retention.policy,
-    )
-
-
-def _proof(config: Config) -> Callable[[Identity], str]:
-    return partial(
-        proof,
-        folder=config.spool.folder,
-        output_folders=config.output_folders,
-        output_format=config.output.format,
-    )
-
-
-def _live_modestly(config: Config) -> None:
-    if config.process.memory_mb is not None:
-        try:
-            process.limit_memory(config.process.memory_mb)
-        except (ValueError, OverflowError, OSError) as error:
-            raise ConfigError(f"process.memory_mb = {config.process.memory_mb} cannot be had: {error}") from error
-    if config.process.nice:
-        try:
-            process.be_nice(config.process.nice)
-        except OSError as error:
-            logger.warning("process.nice = %d: %s; use systemd's Nice= instead", config.process.nice, error.strerror)

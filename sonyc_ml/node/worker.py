@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sonyc_ml.base.durable import remove_temporaries
 from sonyc_ml.base.identity import Identity, state_of
 from sonyc_ml.errors import (
     BundleError,
@@ -21,22 +21,26 @@ from sonyc_ml.errors import (
     word_for,
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
-from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore, published
+from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore
 from sonyc_ml.node.journal.journal import Entry, Journal
-from sonyc_ml.node.journal.rebuild import adopt_outputs, summary_of
+from sonyc_ml.node.journal.rebuild import adopt_outputs, find_summary, of_stream, summary_of
 from sonyc_ml.node.journal.touched import is_touched
+from sonyc_ml.node.journal.view import LIVE
 from sonyc_ml.node.journal.work_time import WorkTime
 from sonyc_ml.node.overload import Overload
-from sonyc_ml.node.running_bundles import LoadedBundle, RunningBundles
-from sonyc_ml.outputs.detections import Detection
-from sonyc_ml.outputs.files import find_output, free_path, read_heard, read_provenance, write_output
-from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.node.publishing import Publisher
+from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import StartTimes
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.buffer import Waiting
+    from sonyc_ml.node.intake.desk import LiveDesk
 
 logger = logging.getLogger(__name__)
 
 BACKOFF_S, MAX_BACKOFF_S = 1.0, 300.0
+LOST = ("lost in memory", "the daemon was killed, or the machine went down, before it was embedded; there was no file")
 
 
 class WorkStoppedError(BaseException):
@@ -64,6 +68,8 @@ class Worker:
         Takes an event for each thing that happens to a recording.
     progress : callable, optional
         Called as the work goes on, within a long recording too.
+    live : LiveDesk, optional
+        Has recordings of streams.
     clock : callable
         Returns seconds since 1970.
     """
@@ -81,34 +87,56 @@ class Worker:
         counts: Counter[str] | None = None,
         emit: Listener = ignore,
         progress: Callable[[], None] | None = None,
+        live: LiveDesk | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._journal, self._bundles, self._clock = folder, journal, bundles, clock
         self._is_being_written = is_being_written
         self._output, self._recordings = output, recordings or RecordingsConfig()
-        self._emit, self._progress = emit, progress
+        self._emit, self._live = emit, live
         self._overload = Overload(overload or OverloadConfig(), journal, clock)
         self.work_time = WorkTime(journal, clock)  # nothing grows older while nobody works
         self._start_times = StartTimes(self._recordings.start_patterns, self._recordings.time_zone)
+        self._publisher = Publisher(folder, output.format, self._overload, self._start_times, emit, progress)
         self._unwritten: Callable[[], object] | None = None
-        self._clean: set[Path] = set()  # folders without anything that a killed process was writing
         self.counts: Counter[str] = Counter() if counts is None else counts
 
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
         self.work_time.resume()
         self._journal.begin_anew()
+        folders, clear_up = [bundle.output_folder for bundle in self._bundles], self._publisher.clear_up
         if not self._journal.is_complete():
-            folders = [bundle.output_folder for bundle in self._bundles]
-            adopt_outputs(self._journal, self._output.folder, folders, self._output.format, visit=self._clear_up)
+            adopt_outputs(self._journal, self._output.folder, folders, self._output.format, visit=clear_up)
             self._journal.mark_complete()  # if it is killed before, it begins again
         else:
             for entry in self._journal.begun():
-                for bundle in self._bundles:
-                    self._clear_up((bundle.output_folder / entry.identity.name).parent)
+                for folder in folders:
+                    clear_up((folder / entry.identity.name).parent)
+        for entry in self._journal.in_memory():
+            if self._live is None or self._live.find(entry) is None:
+                self._settle_left(entry, folders)
 
-    def step(self, found: Iterable[Identity] = ()) -> bool:
+    def _settle_left(self, entry: Entry, folders: Sequence[Path]) -> None:
+        """Settle a recording of a stream that a process before this one had in memory: it may have published it."""
+        summary = find_summary(entry.identity, folders, self._output.format)
+        if (self._folder / f"{entry.identity.name}.wav").exists():  # spooled
+            self._journal.drop(entry.identity)
+        elif summary is None:
+            self._shed(entry, *LOST)
+        else:
+            self._journal.finish(entry.identity, of_stream(summary, entry))
+
+    def step(self, found: Iterable[Identity] = (), *, live_only: bool = False) -> bool:
         """Take up what was found and embed the next recording; False where nothing is due.
+
+        Those of streams come first: what waits for them is in memory, where there is not much room.
+
+        Parameters
+        ----------
+        found : iterable of Identity
+        live_only : bool
+            Whether recordings of the folder wait.
 
         Raises
         ------
@@ -118,9 +146,15 @@ class Worker:
         if self._unwritten is not None:
             self._unwritten()
             self._unwritten = None
+        newest_first, live = self._overload.newest_first, self._live
         with self._journal.transaction():
             self._journal.add(found)
-            entry = self._journal.take(newest_first=self._overload.newest_first)
+            news = live.take_up(self._journal, self._clock()) if live else []
+            entry = live.take(self._journal, newest_first=newest_first) if live else None
+            if entry is None and not live_only:
+                entry = self._journal.take(newest_first=newest_first)
+        if live:
+            live.buffer.known(news)
         self._emit_overwritten()
         if entry is not None:
             try:
@@ -139,6 +173,8 @@ class Worker:
         self.work_time.mark()
         for entry, reason, detail in self._overload.excess():
             self._shed(entry, reason, detail)
+        for entry, reason, detail in self._live.excess(self._journal) if self._live else ():
+            self._shed(entry, reason, detail)
 
     def _settle(self, entry: Entry) -> None:
         """Bring a recording that was begun to its end, whatever that is."""
@@ -148,7 +184,7 @@ class Worker:
             return
         is_abandoned = self._clock() >= self._abandoned_at_s(entry)
         try:
-            if not is_abandoned and self._is_being_written(identity.name):
+            if not is_abandoned and entry.fate != LIVE and self._is_being_written(identity.name):
                 self._postpone(entry, "growing", "somebody has it open for writing")
             else:
                 self._embed(entry, salvage=is_abandoned and recordings.unfinished == "salvage")
@@ -182,52 +218,36 @@ class Worker:
             self._quarantine(entry.identity, "killed the process", died)
 
     def _embed(self, entry: Entry, *, salvage: bool) -> None:
+        if entry.fate == LIVE:
+            self._embed_live(entry)
+            return
         identity = entry.identity
         folders = [bundle.output_folder for bundle in self._bundles]
         if self._is_replaced(entry) or is_touched(self._journal, identity, self._folder, folders, self._output.format):
             return
-        outputs = [self._publish(identity, bundle, salvage=salvage) for bundle in self._bundles]
+        self._publish(entry, salvage=salvage)
+
+    def _embed_live(self, entry: Entry) -> None:
+        """Embed a recording of a stream, from memory; it may have been given up meanwhile."""
+        waiting = self._live.begin(entry) if self._live else None
+        if waiting is None:
+            self._shed(entry, *LOST)
+        elif waiting.reason:
+            self._shed(entry, waiting.reason, waiting.detail)
+        else:
+            self._publish(entry, live=waiting)
+
+    def _publish(self, entry: Entry, *, salvage: bool = False, live: Waiting | None = None) -> None:
+        identity = entry.identity
+        outputs = [self._publisher.publish(identity, bundle, salvage=salvage, live=live) for bundle in self._bundles]
         provenance = outputs[0][0]
         embedded = summary_of(provenance, [found for _, found in outputs])
+        if live is not None:  # windows may run on into the next
+            embedded = of_stream(embedded, entry)
         self._write_down(lambda: self._journal.finish(identity, embedded))
         self.counts.update(embedded=1, salvaged=embedded.salvaged, seconds=round(embedded.duration_s))
         lag_s = max(0.0, self._clock() - entry.found_s)
         self._emit(done(identity.name, provenance, lag_s))
-
-    def _publish(
-        self, identity: Identity, bundle: LoadedBundle, *, salvage: bool
-    ) -> tuple[Provenance, Sequence[Detection] | None]:
-        """Embed with one bundle and write the output, where there is none; return its origin, and what is heard."""
-        output_format = self._output.format
-        existing = find_output(identity, bundle.output_folder, output_format)
-        provenance = read_provenance(existing) if existing else None
-        if provenance is not None:
-            logger.debug("%s is embedded already", identity.name)
-            return provenance, read_heard(existing) if existing else None
-        start_s = time.perf_counter()
-        own_s = bundle.model.extractor.hop_size_s
-        hop_size_s = None if bundle.model.carries_state else self._overload.hop_size_s(own_s)
-        output = bundle.model.embed_file(
-            self._path(identity),
-            hop_size_s,
-            identity.name,
-            salvage=salvage,
-            start_times=self._start_times,
-            progress=self._progress,
-            scratch=bundle.output_folder,
-        )
-        embedded_s = time.perf_counter()
-        if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
-            raise UnfinishedRecordingError(
-                f"{identity.name}: it changed since it was found; something is still writing it"
-            )
-        path = free_path(identity, bundle.output_folder, output_format)
-        self._clear_up(path.parent)
-        write_output(output, path, self._progress)
-        stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
-        self._emit(published(output, path, stages_s))
-        _log_output(output, path, sum(stages_s.values()))
-        return output.provenance, output.detections
 
     def _is_replaced(self, entry: Entry) -> bool:
         """Whether the file has become another recording; that one is taken up, and this one comes to an end."""
@@ -286,7 +306,8 @@ class Worker:
             self._postpone(entry, "unavailable", detail)
 
     def _shed(self, entry: Entry, reason: str, detail: str) -> None:
-        start_s, duration_s = self._measure(entry.identity)
+        is_live = entry.fate == LIVE
+        start_s, duration_s = (entry.start_s, entry.duration_s) if is_live else self._measure(entry.identity)
         self._write_down(
             lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
         )
@@ -298,15 +319,6 @@ class Worker:
         self._emit(RecordingEnded(entry.identity.name, "shed", reason, detail, lag_s, duration_s))
         fields = {"RECORDING": entry.identity.name, "REASON": reason, "LAG_S": round(lag_s)}
         logger.warning("shed (%s): %s: %s", reason, entry.identity.name, detail, extra=fields)
-
-    def _clear_up(self, folder: Path) -> None:
-        """Remove what a killed process was writing in a folder; once, for this one leaves nothing.
-
-        Before the first output of a folder too: a journal that lost the end of its log has forgotten what was begun.
-        """
-        if folder not in self._clean:
-            remove_temporaries(folder)
-            self._clean.add(folder)
 
     def _write_down(self, change: Callable[[], object]) -> None:
         """Change the journal; where it cannot be, before the next recording is begun.
@@ -334,13 +346,3 @@ class Worker:
 def _died(n_attempts: int) -> str:
     times = "once" if n_attempts == 1 else f"{n_attempts} times"
     return f"the process was killed {times} while it embedded this recording"
-
-
-def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
-    if marks := output.provenance.marks:
-        detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
-        logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
-    likeliest = f"{output.describe_heard()}, " if output.describe_heard() else ""
-    name, n_windows = output.provenance.recording, len(output.timestamps)
-    fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
-    logger.debug("%s: %s%d windows in %.0f ms, %s", name, likeliest, n_windows, elapsed_s * 1e3, path, extra=fields)

@@ -41,7 +41,7 @@ class Provenance:
     start_time : str
         When the recording begins, ISO 8601 with its zone.
     start_time_source : str
-        Where that is from: ``name``, ``audiomoth``, ``guano``, ``bext`` or ``mtime``; see
+        Where that is from: ``name``, ``audiomoth``, ``guano``, ``bext``, ``mtime`` or ``live``; see
         :class:`sonyc_ml.sound.start_time.StartTime`.
     clock_synchronised : str
         Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
@@ -120,12 +120,17 @@ class Provenance:
         return (self.n_elapsed or self.n_samples) / self.sample_rate
 
     @property
+    def is_live(self) -> bool:
+        """Whether the sound came as a stream, and was never a file."""
+        return self.start_time_source == "live"
+
+    @property
     def marks(self) -> tuple[str, ...]:
         """What is out of the ordinary with the recording, in a word or two each to count by; empty for most."""
         marks = {
             "salvaged": self.salvaged,
             "triggered": bool(self.segments),
-            "with a wrong header": bool(self.note) and not (self.salvaged or self.segments),
+            "with a wrong header": bool(self.note) and not (self.salvaged or self.segments or self.is_live),
             "without sound": self.without_sound,
         }
         return tuple(mark for mark, holds in marks.items() if holds)

@@ -21,6 +21,7 @@ from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels import Levels, largest_of
 from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
+from sonyc_ml.sound.recording import check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.start_time.metadata import read_timestamp
 from sonyc_ml.sound.triggered import Segment
@@ -30,7 +31,6 @@ Floats = npt.NDArray[np.float32]
 
 BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
 HASH_BLOCK_SIZE = 1 << 18  # bytes
-LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,28 +220,17 @@ class FileRecording:
         return frames
 
     def _mono(self, frames: Floats) -> Floats:
-        if self.n_channels == 1:
-            samples = frames[:, 0]
-        elif self.channel is None:
-            with np.errstate(invalid="ignore", over="ignore"):  # the check below says it better
-                samples = frames.mean(axis=1, dtype=np.float32)
-        else:
-            samples = np.ascontiguousarray(frames[:, self.channel])
-        self._check(samples)
+        samples = to_mono(frames, self.channel)
+        check_samples(samples, self.source)
         self.levels.add(frames if self.channel is None else frames[:, self.channel], samples)
         return samples
 
     def _channels(self, frames: Floats) -> Floats:
         """The channels apart; levels are those of their mean, as of any recording."""
         channels = np.ascontiguousarray(frames.T if self.channel is None else frames[:, self.channel][None])
-        self._check(channels)
+        check_samples(channels, self.source)
         self._mono(frames)
         return channels
-
-    def _check(self, samples: Floats) -> None:
-        if not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):  # NaN is neither
-            kind = "samples as large as no sound is" if np.isfinite(samples).all() else "NaN or infinity"
-            raise UnreadableRecordingError(f"{self.path}: it holds {kind} among its samples")
 
 
 @contextmanager

@@ -177,9 +177,9 @@ def find_sound(descriptor: int, size: int) -> SoundLength | None:
         elif chunk.name == b"SSND" and container.kind == "AIFF":
             # It begins with 8 bytes on the alignment of the sound.
             position, present = chunk.position + 8, size - chunk.position - 8
-            return SoundLength(_promised(max(0, chunk.length - 8)), max(0, present), position)
+            return SoundLength(promised_length(max(0, chunk.length - 8)), max(0, present), position)
         elif chunk.name == b"data" and container.kind != "AIFF":
-            promised = _promised_large(chunk.length) if chunk.is_large else _promised(chunk.length)
+            promised = _promised_large(chunk.length) if chunk.is_large else promised_length(chunk.length)
             return SoundLength(promised, size - chunk.position, chunk.position)
     raise UnfinishedRecordingError("it holds no sound: the file ends, or is damaged, before the sound begins")
 
@@ -210,7 +210,7 @@ def find_layout(descriptor: int, size: int, *, trusts_header: bool = False) -> L
             elif chunk.name == (b"SSND" if container.kind == "AIFF" else b"data"):
                 position = chunk.position + 8 * (container.kind == "AIFF")
                 end = _end_of_sound(descriptor, size, container, chunk, trusts_header=trusts_header)
-                describe = _aiff_layout if container.kind == "AIFF" else _layout
+                describe = _aiff_layout if container.kind == "AIFF" else wav_layout
                 return describe(form, container.order, position, max(0, end - position))
     except RecordingError:
         return None
@@ -244,14 +244,14 @@ def read_origination(descriptor: int, size: int) -> str:
 
 
 def _end_of_sound(descriptor: int, size: int, container: Container, chunk: Chunk, *, trusts_header: bool) -> int:
-    promised = _promised_large(chunk.length) if chunk.is_large else _promised(chunk.length)
+    promised = _promised_large(chunk.length) if chunk.is_large else promised_length(chunk.length)
     if trusts_header and promised is not None:
         return min(size, chunk.position + promised)
     return find_tail(descriptor, size, container, chunk.position)
 
 
-def _layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout | None:
-    """The layout that a format chunk describes; None where a decoder is needed, or it is damaged."""
+def wav_layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout | None:
+    """The layout that a WAV file's format chunk describes; None where a decoder is needed, or it is damaged."""
     if len(form) < 16:
         return None
     tag, n_channels, sample_rate, frame_size, bits = struct.unpack(f"{order}HHI4xHH", form[:16])
@@ -288,7 +288,8 @@ def _promised_large(length: int) -> int | None:
     return None if length >= LARGE_STREAMING_SIZE else length
 
 
-def _promised(length: int) -> int | None:
+def promised_length(length: int) -> int | None:
+    """What a length of 32 bits promises (in bytes); None for what a recorder writes that does not know it yet."""
     if any(end - STREAMING_SLACK <= length <= end for end in STREAMING_SIZES):
         return None
     return length

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.errors import UnreadableRecordingError
 from sonyc_ml.sound.triggered import Segment
 
 if TYPE_CHECKING:
     from sonyc_ml.sound.start_time import StartTime, StartTimes
+
+Floats = npt.NDArray[np.float32]
+
+LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
 
 
 class Recording(Protocol):
@@ -75,3 +80,34 @@ class Recording(Protocol):
             How that is found in a name and in metadata; what knows its beginning does not need it.
         """
         ...
+
+
+def to_mono(frames: Floats, channel: int | None) -> Floats:
+    """What of the channels is embedded, `(n,)`: one of them, or the mean of all.
+
+    Parameters
+    ----------
+    frames : np.ndarray [shape=(n, n_channels), dtype=float32]
+    channel : int or None
+        None for the mean.
+    """
+    if frames.shape[1] == 1:
+        return frames[:, 0]
+    if channel is not None:
+        return np.ascontiguousarray(frames[:, channel])
+    with np.errstate(invalid="ignore", over="ignore"):  # who checks the samples says it better
+        mean: Floats = frames.mean(axis=1, dtype=np.float32)
+    return mean
+
+
+def check_samples(samples: Floats, source: str) -> None:
+    """Refuse samples that are no sound.
+
+    Raises
+    ------
+    UnreadableRecordingError
+        They are NaN, infinite, or larger than anything that a recorder writes.
+    """
+    if not (samples.min() >= -LOUDEST and samples.max() <= LOUDEST):  # NaN is neither
+        kind = "samples as large as no sound is" if np.isfinite(samples).all() else "NaN or infinity"
+        raise UnreadableRecordingError(f"{source}: it holds {kind} among its samples")

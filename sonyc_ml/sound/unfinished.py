@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -65,7 +65,7 @@ class RawSound:
         content = self._bytes.content(self._n_read * frame_size, length * frame_size)
         n_frames = len(content) // frame_size
         self._n_read += n_frames
-        return _decode(content[: n_frames * frame_size], layout).reshape(n_frames, layout.n_channels)
+        return decode(content[: n_frames * frame_size], layout).reshape(n_frames, layout.n_channels)
 
     def close(self) -> None:
         """The file is closed by who opened it."""
@@ -78,20 +78,32 @@ class RawSound:
 
 
 def in_place(descriptor: int, layout: Layout) -> Layout:
+    """Tell in which bits of their place the samples of a file lie; see :func:`placed`."""
+    step = BLOCK_SIZE // layout.frame_size * layout.frame_size
+    n_bytes = layout.n_samples * layout.frame_size
+    starts = range(0, n_bytes, step)
+    contents = (os.pread(descriptor, min(step, n_bytes - start), layout.position + start) for start in starts)
+    return placed((content[: len(content) // layout.frame_size * layout.frame_size] for content in contents), layout)
+
+
+def placed(contents: Iterable[bytes | memoryview], layout: Layout) -> Layout:
     """Tell in which bits of their place samples lie that do not fill it; `valid_bits` is `bits` where on top.
 
     On top is where they belong (Microsoft's WAVEFORMATEXTENSIBLE), and where a decoder takes them to be: what lies at
     the bottom is read as if it were softer. At the bottom nothing stands above a sample but its sign, and something in
     the bits that would be left over.
+
+    Parameters
+    ----------
+    contents : iterable of bytes
+        The sound, in blocks of whole samples.
+    layout : Layout
     """
     n_over = layout.bits - layout.valid_bits
     if n_over <= 0:
         return layout
-    step = BLOCK_SIZE // layout.frame_size * layout.frame_size
-    for start in range(0, layout.n_samples * layout.frame_size, step):
-        length = min(step, layout.n_samples * layout.frame_size - start)
-        content = os.pread(descriptor, length, layout.position + start)
-        values = _integers(content[: len(content) // layout.frame_size * layout.frame_size], layout).astype(np.int64)
+    for content in contents:
+        values = integers(content, layout).astype(np.int64)
         if (values & (1 << n_over) - 1).any():
             limit = 1 << layout.valid_bits - 1
             is_below = bool(values.min() >= -limit and values.max() < limit)
@@ -99,19 +111,19 @@ def in_place(descriptor: int, layout: Layout) -> Layout:
     return replace(layout, valid_bits=layout.bits)
 
 
-def _decode(content: bytes, layout: Layout) -> Floats:
-    """Bytes to float32 in [-1, 1), each the number that libsndfile gives."""
+def decode(content: bytes | memoryview, layout: Layout) -> Floats:
+    """Bytes of whole samples to float32 in [-1, 1), `(n,)`, each the number that libsndfile gives."""
     if layout.tag in (MULAW, ALAW):
         return np.take(_mulaw() if layout.tag == MULAW else _alaw(), np.frombuffer(content, np.uint8))
     if layout.tag == FLOAT:
         with np.errstate(over="ignore", invalid="ignore"):  # infinity and NaN are refused in words
             return np.frombuffer(content, f"{layout.order}f{layout.bits // 8}").astype(np.float32)
     scale = np.float32(2.0 ** (1 - (layout.valid_bits or layout.bits) - 8 * (layout.bits == 24)))
-    samples: Floats = np.multiply(_integers(content, layout), scale, dtype=np.float32)
+    samples: Floats = np.multiply(integers(content, layout), scale, dtype=np.float32)
     return samples
 
 
-def _integers(content: bytes, layout: Layout) -> npt.NDArray[Any]:
+def integers(content: bytes | memoryview, layout: Layout) -> npt.NDArray[Any]:
     """Bytes to whole numbers; those of 24 bits are 256 times as large."""
     size = layout.bits // 8
     values: npt.NDArray[Any] = np.frombuffer(content, np.uint8)

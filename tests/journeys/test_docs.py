@@ -51,7 +51,7 @@ STUMBLING = re.compile(
     re.IGNORECASE,
 )
 HELPS: tuple[list[str], ...] = (
-    *([], ["watch"], ["embed"], ["separate"], ["info"], ["plot"]),
+    *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
     *([command] for command in ("labels", "compare")),
     *(["features", "export"], ["bundle"]),

@@ -15,13 +15,13 @@ from sonyc_ml import __version__
 from sonyc_ml.base.human import iso
 from sonyc_ml.errors import BundleError, StoreError
 from sonyc_ml.node.config import Config
-from sonyc_ml.node.daemon import facts_of
 from sonyc_ml.node.events import RecordingEnded
 from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, ReloadFacts, SoundFacts, TroubleFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.reporter import Reporter, summary
 from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.spool.spool import MISSING, POLLED, WATCHED, FolderState
+from sonyc_ml.node.starting import facts_of
 from tests.support.bundles import configure
 from tests.support.journals import NOON_S, Clock
 

@@ -95,11 +95,27 @@ CREATE TRIGGER touched_pauses AFTER UPDATE OF mtime_ns ON recordings BEGIN
         WHERE name = old.name AND mtime_ns = old.mtime_ns AND n_bytes = old.n_bytes;
 END;
 """,
+    """
+CREATE TABLE sources (                      -- of live sound
+    source TEXT PRIMARY KEY,
+    until_s REAL NOT NULL,                  -- up to when there are recordings of it
+    reason TEXT NOT NULL,                   -- why there are none after that; empty while it goes on
+    detail TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE gaps (                         -- between recordings of a source; negative where they overlap
+    source TEXT NOT NULL,
+    start_s REAL NOT NULL,
+    end_s REAL NOT NULL,
+    reason TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    PRIMARY KEY (source, start_s, end_s)
+) WITHOUT ROWID;
+""",
 )
 VERSION = len(STEPS)
 OLDEST_READ = 1  # by those who only ask: what later versions have, they ask for where it is there
 
-TABLES = ("recordings", "days", "facts", "heard", "pauses")
+TABLES = ("recordings", "days", "facts", "heard", "pauses", "sources", "gaps")
 # Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
 DOUBTFUL = (
     "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "

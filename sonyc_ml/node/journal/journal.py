@@ -149,11 +149,18 @@ class Journal(JournalView):
             return n_new
 
     def take(self, *, newest_first: bool = False) -> Entry | None:
-        """Begin the next pending recording that is due: count an attempt, and return it."""
+        """Begin the next pending recording of a folder that is due: count an attempt, and return it."""
         order = "found_s DESC, mtime_ns DESC" if newest_first else "found_s, mtime_ns"
+        return self._begin(f"WHERE state = 'pending' AND fate <> 'live' AND due_s <= ? ORDER BY {order} LIMIT 1")
+
+    def begin(self, identity: Identity) -> Entry | None:
+        """Begin a recording, where it is pending and due: as :meth:`take`."""
+        return self._begin(f"{THIS} AND state = 'pending' AND due_s <= ?", *key(identity))
+
+    def _begin(self, where: str, *values: object) -> Entry | None:
         now = self._clock()
         with self.transaction():
-            entries = self._entries(f"WHERE state = 'pending' AND due_s <= ? ORDER BY {order} LIMIT 1", (now,))
+            entries = self._entries(where, (*values, now))
             if not entries:
                 return None
             begun = key(entries[0].identity)
@@ -223,6 +230,11 @@ class Journal(JournalView):
     def release(self, identity: Identity) -> None:
         """It stays pending as it was: the attempt was stopped, and nothing was wrong with it."""
         self._change(identity, "n_attempts = max(0, n_attempts - 1), changed_s = found_s")
+
+    def drop(self, identity: Identity) -> None:
+        """Forget a recording: it is another one now."""
+        with self.transaction():
+            self.connection.execute(f"DELETE FROM recordings {THIS}", key(identity))
 
     def retry(self, entries: Iterable[Entry]) -> int:
         """Make recordings pending again, whatever became of them; returns how many."""
@@ -305,7 +317,8 @@ class Journal(JournalView):
     ) -> None:
         self._change(
             identity,
-            "state = ?, reason = ?, detail = ?, start_s = ?, duration_s = ?, n_attempts = 0, changed_s = ?",
+            "state = ?, reason = ?, detail = ?, start_s = coalesce(?, start_s), duration_s = coalesce(?, duration_s), "
+            "n_attempts = 0, changed_s = ?",
             state,
             reason,
             _utf8(detail),

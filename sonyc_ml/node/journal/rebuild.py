@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import OutputNameError
 from sonyc_ml.node.journal.heard import best_heard
-from sonyc_ml.node.journal.journal import Journal, OutputSummary
+from sonyc_ml.node.journal.journal import Entry, Journal, OutputSummary
 from sonyc_ml.node.journal.pauses import pauses_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import find_output, read_heard, read_provenance
@@ -90,6 +91,13 @@ def _outputs_of(identity: Identity, bundle_folders: Sequence[Path], output_forma
     return there if len(there) == len(paths) else []
 
 
+def find_summary(identity: Identity, bundle_folders: Sequence[Path], output_format: str) -> OutputSummary | None:
+    """What the journal keeps of the outputs of a recording; None where a bundle's is not there."""
+    outputs = _outputs_of(identity, bundle_folders, output_format)
+    provenance = read_provenance(outputs[0]) if outputs else None
+    return None if provenance is None else summary_of(provenance, map(read_heard, outputs))
+
+
 def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | None] = ()) -> OutputSummary:
     """What the journal keeps of an output, by where that comes from, and of the detections of every bundle."""
     return OutputSummary(
@@ -100,6 +108,12 @@ def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | Non
         heard=best_heard(found),
         pauses=pauses_of(provenance),
     )
+
+
+def of_stream(summary: OutputSummary, entry: Entry) -> OutputSummary:
+    """How long a recording of a stream is to where the next begins: its windows may run on into that."""
+    duration_s = summary.duration_s if entry.duration_s is None else entry.duration_s
+    return dataclasses.replace(summary, start_s=entry.start_s, duration_s=duration_s)
 
 
 def _identity(provenance: Provenance) -> Identity:

@@ -26,6 +26,7 @@ REPLACED = (
     "state = 'quarantined' AND EXISTS (SELECT 1 FROM recordings AS other WHERE other.name = recordings.name "
     "AND other.state = 'done' AND other.found_s >= recordings.found_s)"
 )
+LIVE = "live"  # the fate of a file that there never was: of a recording of a stream
 THIS = "WHERE name = ? AND mtime_ns = ? AND n_bytes = ?"
 
 
@@ -51,7 +52,8 @@ class Entry:
     salvaged : bool
         It was never finished; its output holds what there was.
     fate : str
-        What became of the file since: ``moved`` or ``deleted`` by retention, ``gone`` or ``overwritten`` by others.
+        What became of the file since: ``moved`` or ``deleted`` by retention, ``gone`` or ``overwritten`` by others;
+        ``live`` where there never was one.
     """
 
     identity: Identity
@@ -133,6 +135,10 @@ class JournalView:
     def begun(self) -> list[Entry]:
         """Pending recordings with an attempt that has not ended: the current one, or one that killed the process."""
         return self._entries("WHERE state = 'pending' AND n_attempts > 0")
+
+    def in_memory(self) -> list[Entry]:
+        """Pending recordings of streams, whose sound is in the memory of a process and nowhere else."""
+        return self._entries("WHERE state = 'pending' AND fate = 'live'")
 
     def find(self, name: str) -> list[Entry]:
         """Every recording that had a name, the newest first."""

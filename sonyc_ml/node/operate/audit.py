@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of
 from sonyc_ml.base.lock import holder
 from sonyc_ml.node.journal.journal import STATES, Journal, Recorded
+from sonyc_ml.node.operate.sources import audit_sources
 
 Answer: TypeAlias = dict[str, Any]
 Span: TypeAlias = tuple[float, float]
@@ -43,7 +44,8 @@ def audit(
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
         ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
         ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
-        something out. A gap before the first recording is only listed where the history is ``whole``.
+        something out; ``sources`` of live sound (:mod:`sonyc_ml.node.operate.sources`). A gap before the first
+        recording is only listed where the history is ``whole``.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
@@ -52,15 +54,17 @@ def audit(
     first_s, first = _history(journal.begins_s(), days["first"])
     is_whole = first_s <= since_s
     gaps = find_gaps(covered, since_s if is_whole else None, until_s, gap_s)
+    is_running = holder(journal.path.parent) is not None
     return {
         "since": iso(since_s),
         "until": iso(until_s),
-        "running": holder(journal.path.parent) is not None,
+        "running": is_running,
         "history_begins": first,
         "whole": is_whole,
         "gap_s": gap_s,
         **totals.answer(),
         "gaps": [_gap(gap, unmeasured, days["all"], gap_s, now_s) for gap in gaps],
+        "sources": audit_sources(journal, since_s, until_s, now_s, is_running=is_running),
         "days": {"counted": days["counted"], "cut": days["cut"]},
     }
 

@@ -36,9 +36,10 @@ class StartTime:
     ----------
     time : datetime
         With its zone.
-    source : {"name", "audiomoth", "guano", "bext", "mtime"}
+    source : {"name", "audiomoth", "guano", "bext", "mtime", "live"}
         What tells it: the file's name, AudioMoth's comment, GUANO metadata, the ``bext`` chunk of a Broadcast Wave
-        file, or the time at which the file was last written less the recording's length.
+        file, the time at which the file was last written less the recording's length; of a stream, its samples, counted
+        since the first one came.
     doubt : str
         Why it may be wrong, as in ``before 2000``; empty where nothing speaks against it.
     """
@@ -49,7 +50,9 @@ class StartTime:
 
     @property
     def text(self) -> str:
-        """ISO 8601 with its zone; with milliseconds where it is not a whole second."""
+        """ISO 8601 with its zone; with milliseconds where it is not a whole second, of a stream with microseconds."""
+        if self.source == "live" and self.time.microsecond % 1000:
+            return self.time.isoformat(timespec="microseconds")  # to the sample
         return self.time.isoformat(timespec="milliseconds" if self.time.microsecond else "seconds")
 
 

@@ -1,0 +1,303 @@
+"""One connection: its bytes to recordings in the buffer, and answers back; nothing in here blocks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from select import PIPE_BUF
+from typing import TYPE_CHECKING, Any
+
+from sonyc_ml.errors import ProtocolError, RecordingError
+from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
+from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.sound.header import Layout
+from sonyc_ml.sound.live.answers import encode_error, encode_outputs
+from sonyc_ml.sound.live.clock import Moment, this_moment
+from sonyc_ml.sound.live.cutting import Cutter
+from sonyc_ml.sound.live.formats import describe
+from sonyc_ml.sound.live.segment import LiveSegment
+from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Sound, WyomingStream, stream_for
+from sonyc_ml.sound.live.wyoming import INFO, encode
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.events import OutputPublished, RecordingEnded
+    from sonyc_ml.outputs.output import Output
+
+logger = logging.getLogger(__name__)
+
+READ_SIZE = 1 << 16  # bytes: what a pipe holds
+MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
+SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
+
+
+class Connection:
+    """A pipe or socket that sound comes from.
+
+    Parameters
+    ----------
+    name : str
+        Of its source.
+    descriptor : int
+        To read from; non-blocking, and closed by :meth:`close`.
+    config : ListenConfig
+    buffer : Buffer
+    layout : Layout, optional
+        Of raw PCM.
+    overlap_s : float
+        See :class:`~sonyc_ml.sound.live.cutting.Cutter`.
+    answers : int, optional
+        Where answers go; none where not given.
+    claim : callable
+        Takes the name that it would have, and returns one that no other connection has.
+    post : callable
+        Brings what the worker answers to the reader, who calls :meth:`take_answer`.
+    why : tuple of str
+        Reason and detail of the gap before its first sample.
+    now : callable
+        Returns a :class:`~sonyc_ml.sound.live.clock.Moment`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        descriptor: int,
+        config: ListenConfig,
+        buffer: Buffer,
+        *,
+        layout: Layout | None = None,
+        overlap_s: float = 0.0,
+        answers: int | None = None,
+        claim: Callable[[str], str] = str,
+        post: Callable[[Connection, bytes], None] = lambda connection, content: connection.take_answer(content),
+        why: tuple[str, str] = ("", ""),
+        now: Callable[[], Moment] = this_moment,
+    ) -> None:
+        self.name, self.descriptor, self.answers = name, descriptor, answers
+        self.last_s = now().timer_s  # when sound came last
+        self.is_stalled = False
+        self.n_waiting = 0  # recordings that are not at their end yet
+        self.problem = ""
+        self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
+        self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
+        self._cutter: Cutter | None = None
+        self._last_layout: Layout | None = None
+        self._unsent: deque[bytes] = deque()
+        self._n_unsent = 0
+
+    @property
+    def current(self) -> str:
+        """Name of the source whose sound comes now; empty where none does."""
+        return self._cutter.source if self._cutter else ""
+
+    @property
+    def is_wyoming(self) -> bool:
+        """Whether the other side speaks Wyoming's events."""
+        return isinstance(getattr(self._stream, "stream", self._stream), WyomingStream)
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether the other side, who sends sound faster than it can be recorded, is to wait until there is room."""
+        cutter = self._cutter
+        if cutter is None or not self._buffer.is_full(cutter.source, self._open_s()):
+            return False
+        return cutter.is_ahead(self._now())
+
+    # Reading
+
+    def read(self) -> bool:
+        """Read what is there; False where the other side has closed, or sent what cannot be understood."""
+        try:
+            content = os.read(self.descriptor, READ_SIZE)
+        except BlockingIOError:
+            return True
+        except OSError as error:
+            self.problem = error.strerror or str(error)
+            return False
+        if not content:
+            return False
+        try:
+            for item in self._stream.feed(content):
+                self._take(item)
+        except ProtocolError as error:
+            self.problem = str(error)
+            if self.is_wyoming:
+                self._send(encode_error(error))
+            return False
+        return True
+
+    def _take(self, item: Item) -> None:
+        now = self._now()
+        if isinstance(item, Sound):
+            self._take_sound(item, now)
+        elif isinstance(item, Begins):
+            self._begin(item)
+        elif isinstance(item, Missing):
+            logger.warning("%s: %s", self.name, item.detail)
+            self._interrupt(now, "skipped", item.detail, item.n_bytes)
+        elif isinstance(item, Ends):
+            self._finish(SOURCE_ENDED, "the stream ended")
+        elif isinstance(item, Asked):
+            self._send(encode(INFO, {"asr": [], "tts": [], "handle": [], "intent": [], "wake": []}))
+
+    def _begin(self, begins: Begins) -> None:
+        name = self._claim(plain_name(begins.source) or self.name)
+        before, self._last_layout = self._last_layout, begins.layout
+        what = describe(begins.layout)
+        if before is not None and before != begins.layout:
+            logger.warning("%s: it was %s, and is %s now", name, describe(before), what)
+            self._why = ("changed", f"it was {describe(before)}, and is {what} now")
+        else:
+            logger.info("%s: %s", name, what)
+        segment_s, (reason, detail) = self._config.segment_s, self._why
+        self._cutter = Cutter(
+            *(name, begins.layout, segment_s, self._overlap_s), start_s=begins.start_s, reason=reason, detail=detail
+        )
+        self._why = ("", "")
+
+    def _take_sound(self, sound: Sound, now: Moment) -> None:
+        if self._cutter is None:
+            return
+        self.last_s = now.timer_s
+        if self.is_stalled:
+            self.is_stalled = False
+            logger.warning("%s: sound comes again", self._cutter.source)
+        self._put(self._cutter.feed(sound.content, now))
+        if not self._cutter.is_ahead(now):  # who can wait does
+            self._buffer.make_room(self._cutter.source, self._open_s())
+
+    def _put(self, segments: list[LiveSegment]) -> None:
+        for segment in segments:
+            self.n_waiting += 1
+            self._buffer.put(Waiting(segment, self))
+
+    def _open_s(self) -> float:
+        cutter = self._cutter
+        return cutter.n_bytes / cutter.layout.frame_size / cutter.layout.sample_rate if cutter else 0.0
+
+    # Interruptions
+
+    def look_after(self, now: Moment) -> None:
+        """See whether sound still comes."""
+        silent_s = now.timer_s - self.last_s
+        if self._cutter is None or self.is_stalled or silent_s < self._config.stall_s or self.must_wait:
+            return
+        self.is_stalled = True
+        logger.warning("%s: no sound for %.0f s; is the recorder running?", self._cutter.source, silent_s)
+        self._interrupt(now, STALLED, "the source sent nothing")
+        self._buffer.stopped(self._cutter.source, STALLED, "the source sent nothing")
+
+    def _interrupt(self, now: Moment, reason: str, detail: str, n_missing_bytes: int = 0) -> None:
+        if self._cutter is not None:
+            self._put(self._cutter.interrupt(now, reason, detail, n_missing_bytes))
+
+    def _finish(self, reason: str, detail: str) -> None:
+        """The stream is over; what there is of its last recording is one."""
+        if self._cutter is None:
+            return
+        self._interrupt(self._now(), reason, detail)
+        self._buffer.stopped(self._cutter.source, reason, detail)
+        self._cutter, self._why = None, (reason, detail)
+
+    def end(self, reason: str = SOURCE_ENDED, detail: str = "") -> None:
+        """The connection is over."""
+        self._finish(reason, detail or self.problem or "the other side closed it")
+
+    def close(self) -> None:
+        """Let go of it."""
+        with suppress(OSError):
+            os.close(self.descriptor)
+
+    # Answers
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether answers wait to be sent."""
+        return bool(self._unsent)
+
+    def send(self) -> bool:
+        """Send some of what waits; False where the other side takes nothing, or has hung up: nobody misses the rest."""
+        if not self._unsent or self.answers is None:
+            return False
+        content = self._unsent.popleft()
+        try:
+            n_sent = os.write(self.answers, content[:PIPE_BUF])  # a pipe that is ready takes so much
+        except BlockingIOError:
+            n_sent = 0
+        except OSError:
+            self._unsent.clear()
+            self._n_unsent, self.answers = 0, None
+            return False
+        self._n_unsent -= n_sent
+        if n_sent < len(content):
+            self._unsent.appendleft(content[n_sent:])
+        return n_sent > 0
+
+    def _send(self, content: bytes) -> None:
+        if self.answers is not None and self._n_unsent + len(content) <= MAX_UNSENT:
+            self._unsent.append(content)
+            self._n_unsent += len(content)
+
+    def take_answer(self, content: bytes) -> None:
+        """Send what the worker answers; nothing of it means that a recording has come to its end."""
+        if content:
+            self._send(content)
+        else:
+            self.n_waiting -= 1
+
+    def published(self, event: OutputPublished, output: Output) -> None:
+        """Answer with an output; called by the worker."""
+        if self.answers is not None:
+            said = described(event)
+            arrays = {"timestamps": output.timestamps, **output.by_kind()}
+            self._post(self, encode_outputs(arrays, **said) if self.is_wyoming else _line(said))
+
+    def ended(self, event: RecordingEnded) -> None:
+        """Answer where there is no output; called by the worker."""
+        if event.state == SPOOLED and self.answers is not None:
+            said: dict[str, Any] = {"recording": event.recording, "state": SPOOLED}
+            self._post(self, encode(SPOOLED, said) if self.is_wyoming else _line(said))
+        elif event.state != "done" and self.answers is not None:
+            said = {"recording": event.recording, "state": event.state, "reason": event.reason}
+            error = RecordingError(event.detail)
+            self._post(self, encode_error(error, **said) if self.is_wyoming else _line({**said, "error": event.detail}))
+        self._post(self, b"")
+
+
+def _line(said: dict[str, Any]) -> bytes:
+    return json.dumps(said).encode() + b"\n"
+
+
+def described(event: OutputPublished) -> dict[str, Any]:
+    """What an answer says of an output, for JSON."""
+    said = {
+        "recording": event.recording,
+        "bundle": event.bundle,
+        "output": str(event.output),
+        "start_time": event.start_time,
+        "duration_s": event.duration_s,
+        "hop_size_s": event.hop_size_s,
+        "windows": event.n_windows,
+    }
+    if event.scores:
+        said["scores"] = {label: round(score, 4) for label, score in event.scores.items()}
+    if event.detections is not None:
+        said["detections"] = [
+            {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": round(one.score_max, 4)}
+            for one in event.detections
+        ]
+    return said
+
+
+def peer_of(connection: socket.socket) -> str:
+    """Who is at the other end of a Unix socket, in words: process, user and group; else its address."""
+    if connection.family == socket.AF_UNIX:
+        content = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        pid, uid, gid = (int.from_bytes(content[i : i + 4], "little", signed=True) for i in (0, 4, 8))
+        return f"process {pid}, user {uid}, group {gid}"
+    host, port = connection.getpeername()[:2]
+    return f"{host}:{port}"

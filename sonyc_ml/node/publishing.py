@@ -1,0 +1,135 @@
+"""A recording through one bundle: embedded, and its output written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sonyc_ml.base.durable import remove_temporaries
+from sonyc_ml.base.identity import Identity
+from sonyc_ml.errors import UnfinishedRecordingError
+from sonyc_ml.node.events import Listener, published
+from sonyc_ml.node.overload import Overload
+from sonyc_ml.node.running_bundles import LoadedBundle
+from sonyc_ml.outputs.detections import Detection
+from sonyc_ml.outputs.files import find_output, free_path, read_heard, read_provenance, write_output
+from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.sound.start_time import StartTimes
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.buffer import Waiting
+
+logger = logging.getLogger("sonyc_ml.node.worker")  # one line per recording, as one asks for
+
+
+class Publisher:
+    """Embeds recordings and writes their outputs.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the recordings lie.
+    output_format : {"npz", "csv"}
+    overload : Overload
+        Says how many windows there is time for.
+    start_times : StartTimes
+    emit : callable
+        Takes an event for each output.
+    progress : callable, optional
+        Called as the work goes on.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        output_format: str,
+        overload: Overload,
+        start_times: StartTimes,
+        emit: Listener,
+        progress: Callable[[], None] | None = None,
+    ) -> None:
+        self._folder, self._format, self._overload, self._start_times = folder, output_format, overload, start_times
+        self._emit, self._progress = emit, progress
+        self._clean: set[Path] = set()  # folders without anything that a killed process was writing
+
+    def publish(
+        self, identity: Identity, bundle: LoadedBundle, *, salvage: bool = False, live: Waiting | None = None
+    ) -> tuple[Provenance, Sequence[Detection] | None]:
+        """Embed with one bundle and write the output, where there is none; return its origin, and what is heard.
+
+        Parameters
+        ----------
+        identity : Identity
+        bundle : LoadedBundle
+        salvage : bool
+            Of a file, whether to embed what there is of it.
+        live : Waiting, optional
+            Of a stream, the recording itself.
+        """
+        existing = find_output(identity, bundle.output_folder, self._format)
+        provenance = read_provenance(existing) if existing else None
+        if provenance is not None:
+            logger.debug("%s is embedded already", identity.name)
+            return provenance, read_heard(existing) if existing else None
+        start_s = time.perf_counter()
+        output = self._embed(identity, bundle, live, salvage=salvage)
+        embedded_s = time.perf_counter()
+        if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
+            raise UnfinishedRecordingError(
+                f"{identity.name}: it changed since it was found; something is still writing it"
+            )
+        path = free_path(identity, bundle.output_folder, self._format)
+        self.clear_up(path.parent)
+        write_output(output, path, self._progress)
+        stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
+        event = published(output, path, stages_s)
+        self._emit(event)
+        if live is not None and live.peer is not None:
+            live.peer.published(event, output)
+        _log_output(output, path, sum(stages_s.values()))
+        return output.provenance, output.detections
+
+    def clear_up(self, folder: Path) -> None:
+        """Remove what a killed process was writing in a folder; once, for this one leaves nothing.
+
+        Before the first output of a folder too: a journal that lost the end of its log has forgotten what was begun.
+        """
+        if folder not in self._clean:
+            remove_temporaries(folder)
+            self._clean.add(folder)
+
+    def _embed(self, identity: Identity, bundle: LoadedBundle, live: Waiting | None, *, salvage: bool) -> Output:
+        own_s = bundle.model.extractor.hop_size_s
+        hop_size_s = None if bundle.model.carries_state else self._overload.hop_size_s(own_s)
+        if live is not None:
+            from sonyc_ml.sound.live.segment import LiveRecording  # noqa: PLC0415
+
+            return bundle.model.embed(
+                LiveRecording(live.segment, identity.name, bundle.model.channel),
+                hop_size_s,
+                start_times=self._start_times,
+                progress=self._progress,
+                scratch=bundle.output_folder,
+            )
+        return bundle.model.embed_file(
+            self._folder / identity.name,
+            hop_size_s,
+            identity.name,
+            salvage=salvage,
+            start_times=self._start_times,
+            progress=self._progress,
+            scratch=bundle.output_folder,
+        )
+
+
+def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
+    if marks := output.provenance.marks:
+        detail = output.provenance.note or f"{output.provenance.level_dbfs:.0f} dBFS"
+        logger.info("%s: %s: %s", output.provenance.recording, ", ".join(marks), detail)
+    likeliest = f"{output.describe_heard()}, " if output.describe_heard() else ""
+    name, n_windows = output.provenance.recording, len(output.timestamps)
+    fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
+    logger.debug("%s: %s%d windows in %.0f ms, %s", name, likeliest, n_windows, elapsed_s * 1e3, path, extra=fields)

@@ -1,0 +1,126 @@
+"""The samples of a stream cut into recordings: chunks of any size in, stretches of whole frames out."""
+
+from __future__ import annotations
+
+from sonyc_ml.sound.header import Layout
+from sonyc_ml.sound.live.clock import Moment, StreamClock
+from sonyc_ml.sound.live.segment import LiveSegment
+
+
+class Cutter:
+    """Cuts one stream.
+
+    Parameters
+    ----------
+    source : str
+        Its name.
+    layout : Layout
+    segment_s : float > 0
+        How long a recording is (in seconds).
+    overlap_s : float
+        How far a recording reaches into the next, so that windows run on across the cut (in seconds).
+    start_s : float, optional
+        When the first sample was taken, where the other side says.
+    reason, detail : str
+        Why the stream does not begin where the one before it ended.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        layout: Layout,
+        segment_s: float,
+        overlap_s: float = 0.0,
+        *,
+        start_s: float | None = None,
+        reason: str = "",
+        detail: str = "",
+    ) -> None:
+        self.source, self.layout = source, layout
+        self._n_segment = max(1, round(segment_s * layout.sample_rate))
+        self._n_overlap = round(overlap_s * layout.sample_rate)
+        self._size = (self._n_segment + self._n_overlap) * layout.frame_size
+        self._start_s, self._why = start_s, (reason, detail)
+        self._held = bytearray()
+        self._rest = bytearray()  # of a frame that is not whole yet
+        self._n_before = 0  # samples before those that are held
+        self._clock: StreamClock | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """Sound that is held, and in no recording yet."""
+        return len(self._held)
+
+    def is_ahead(self, moment: Moment) -> bool:
+        """Whether the sound comes faster than it can have been recorded."""
+        return self._clock is not None and self._clock.is_ahead(moment.timer_s)
+
+    def feed(self, content: bytes | memoryview, moment: Moment) -> list[LiveSegment]:
+        """Take a chunk in; return the recordings that it completes.
+
+        Parameters
+        ----------
+        content : bytes
+            Need not end with a whole frame.
+        moment : Moment
+            When it came.
+        """
+        frame_size = self.layout.frame_size
+        if self._rest or len(content) % frame_size:
+            self._rest += content
+            n_whole = len(self._rest) // frame_size * frame_size
+            content, self._rest = bytes(self._rest[:n_whole]), self._rest[n_whole:]
+        if not content:
+            return []
+        n_held = len(self._held) // frame_size
+        n_come = self._n_before + n_held + len(content) // frame_size
+        if self._clock is None:
+            self._clock = StreamClock(self.layout.sample_rate, n_come - self._n_before, moment, self._start_s)
+        self._clock.arrived(n_come, moment.timer_s)
+        self._held += content
+        found = []
+        while len(self._held) >= self._size:
+            found.append(self._cut(self._n_segment, moment))
+        return found
+
+    def interrupt(self, moment: Moment, reason: str, detail: str, n_missing_bytes: int = 0) -> list[LiveSegment]:
+        """End the recording here; the next one begins when sound comes again.
+
+        Parameters
+        ----------
+        moment : Moment
+        reason, detail : str
+            Why.
+        n_missing_bytes : int
+            How much sound is known to be missing.
+        """
+        n_held = len(self._held) // self.layout.frame_size
+        found = [self._cut(n_held, moment)] if n_held else []
+        self._rest.clear()
+        self._n_before += n_missing_bytes // self.layout.frame_size
+        self._why = (reason, detail)
+        return found
+
+    def _cut(self, n_own: int, moment: Moment) -> LiveSegment:
+        """Make a recording of the first samples that are held."""
+        assert self._clock is not None
+        frame_size = self.layout.frame_size
+        n_samples = min(n_own + self._n_overlap, len(self._held) // frame_size)
+        content, kept = self._held[: n_samples * frame_size], self._held[n_own * frame_size :]
+        placement = self._clock.place(self._n_before, n_own, moment)
+        reason, detail = self._why if self._why[0] else placement[1:]
+        is_short = n_own < self._n_segment
+        segment = LiveSegment(
+            self.source,
+            self.layout,
+            content,
+            placement.start_s,
+            n_own,
+            salvaged=is_short,
+            reason=reason,
+            detail=detail,
+            note=placement.detail if placement.reason in ("drift", "clock set") else "",
+        )
+        self._held, self._n_before, self._why = kept, self._n_before + n_own, ("", "")
+        self._clock.begin()
+        return segment

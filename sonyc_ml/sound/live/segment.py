@@ -1,0 +1,159 @@
+"""A stretch of a stream as a recording: its bytes as they came, in memory alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sonyc_ml.base.records import dataclass
+from sonyc_ml.sound.header import Layout
+from sonyc_ml.sound.levels import Levels, largest_of
+from sonyc_ml.sound.live.formats import is_same_sound
+from sonyc_ml.sound.recording import check_samples, to_mono
+from sonyc_ml.sound.start_time import StartTime, StartTimes
+from sonyc_ml.sound.triggered import Segment as Stretch
+from sonyc_ml.sound.unfinished import decode, placed
+
+Floats = npt.NDArray[np.float32]
+
+BLOCK_LENGTH = 1 << 16  # samples of all channels together, as of files
+LIVE = "live"  # what an output names as the source of its start time
+
+
+@dataclass(slots=True)
+class LiveSegment:
+    """A stretch of a stream.
+
+    Attributes
+    ----------
+    source : str
+        Name of the stream.
+    layout : Layout
+    content : bytearray
+        Whole frames.
+    start_s : float
+        When the first of them was taken (in seconds since 1970).
+    n_own : int
+        Samples of each channel up to where the next stretch begins: fewer than there are where windows run on across
+        the cut.
+    salvaged : bool
+        Whether it ended before it was as long as it should be.
+    reason, detail : str
+        Why it does not begin where the stretch before it ended, where that is known.
+    note : str
+        What an output says of it.
+    """
+
+    source: str
+    layout: Layout
+    content: bytearray = field(repr=False)
+    start_s: float
+    n_own: int
+    salvaged: bool = False
+    reason: str = ""
+    detail: str = ""
+    note: str = ""
+
+    @property
+    def n_samples(self) -> int:
+        """Of each channel."""
+        return len(self.content) // self.layout.frame_size
+
+    @property
+    def duration_s(self) -> float:
+        """How long it is to where the next stretch begins (in seconds)."""
+        return self.n_own / self.layout.sample_rate
+
+    @property
+    def end_s(self) -> float:
+        """When the next stretch begins (in seconds since 1970)."""
+        return self.start_s + self.duration_s
+
+    @property
+    def mtime_ns(self) -> int:
+        """What stands for the time of a file: when it begins (in nanoseconds since 1970)."""
+        return round(self.start_s * 1e6) * 1000
+
+
+class LiveRecording:
+    """A stretch of a stream, as a :class:`~sonyc_ml.sound.recording.Recording`, to be read once.
+
+    Parameters
+    ----------
+    segment : LiveSegment
+    name : str
+    channel : int or None
+        The channel that is read; None for the mean of all.
+    """
+
+    def __init__(self, segment: LiveSegment, name: str, channel: int | None = None) -> None:
+        self.name, self.source, self.channel = name, f"{segment.source} (live)", channel
+        self._segment = segment
+        self.sample_rate, self.n_samples = segment.layout.sample_rate, segment.n_samples
+        self.n_channels = segment.layout.n_channels
+        self.n_bytes, self.mtime_ns = len(segment.content), segment.mtime_ns
+        self.salvaged = segment.salvaged
+        self._layout = placed(self._contents(), segment.layout)
+        self.levels = Levels(largest_of("RAW", self._layout.valid_bits) if self._layout.tag == 1 else 1.0)
+
+    @property
+    def duration_s(self) -> float:
+        """Length in time (in seconds)."""
+        return self.n_samples / self.sample_rate
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What an output keeps of the sound, by the names of its provenance; known once it is read."""
+        note = self._segment.note
+        if not is_same_sound(self._layout, self._segment.layout):
+            note = "; ".join(filter(None, (note, f"samples fill the upper bits of {self._layout.bits}")))
+        return {
+            "note": note,
+            "level_dbfs": self.levels.level_dbfs,
+            "clipped_share": round(self.levels.clipped_share, 6),
+            "identical_share": round(self.levels.identical_share, 6),
+            "without_sound": self.levels.is_dead,
+        }
+
+    def segment_blocks(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:
+        """Yield the one stretch with its mono samples, in blocks as those of a file."""
+        yield Stretch(0, self.n_samples), self._blocks(self._mono)
+
+    def segment_frames(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:
+        """Yield the one stretch with its channels apart, blocks of `(n_channels, n)`."""
+        yield Stretch(0, self.n_samples), self._blocks(self._channels)
+
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:  # noqa: ARG002  it takes milliseconds
+        """SHA-256 of the samples' bytes as they came: of the content of a WAV file's ``data`` chunk."""
+        return hashlib.sha256(self._segment.content).hexdigest()
+
+    def start_time(self, name: str, start_times: StartTimes) -> StartTime:  # noqa: ARG002  it is known
+        """When it begins."""
+        return StartTime(datetime.fromtimestamp(self.mtime_ns // 1000 * 1e-6, UTC), LIVE)
+
+    def _contents(self) -> Iterator[memoryview]:
+        size = max(1, BLOCK_LENGTH // self.n_channels) * self._segment.layout.frame_size
+        view = memoryview(self._segment.content)
+        return (view[start : start + size] for start in range(0, len(view), size))
+
+    def _blocks(self, form: Callable[[Floats], Floats]) -> Iterator[Floats]:
+        for content in self._contents():
+            yield form(decode(content, self._layout).reshape(-1, self.n_channels))
+
+    def _mono(self, frames: Floats) -> Floats:
+        samples = to_mono(frames, self.channel)
+        check_samples(samples, self.source)
+        self.levels.add(frames if self.channel is None else frames[:, self.channel], samples)
+        return samples
+
+    def _channels(self, frames: Floats) -> Floats:
+        channels = np.ascontiguousarray(frames.T if self.channel is None else frames[:, self.channel][None])
+        check_samples(channels, self.source)
+        self._mono(frames)
+        return channels
