@@ -43,7 +43,7 @@ def spawn(path: str | Path, *, timeout_s: float = ANSWERING_S, **parameters: Any
     """
     held = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in parameters.items()}
     load = encode(LOAD, {"path": os.fspath(path), "parameters": held})
-    return RemoteModel(lambda: SpawnedPeer(load), os.fspath(path), timeout_s)
+    return RemoteModel(lambda: SpawnedPeer(load), os.fspath(path), timeout_s, "loaded the model")
 
 
 def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
@@ -71,7 +71,7 @@ def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
         where = (host, int(port))
     else:
         raise ConfigError(f"the address of a daemon is unix:PATH or tcp:HOST:PORT, not {address!r}")
-    return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s)
+    return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s, "said what it is")
 
 
 class SpawnedPeer(Peer):

@@ -73,9 +73,9 @@ class RemoteModel:
 
     Attributes
     ----------
-    outputs : list of str
+    outputs : tuple of str
         ``"embedding"``, ``"scores"``: what :meth:`get_outputs` gives beside ``"timestamps"``.
-    labels : list of str
+    labels : tuple of str
         The classes of the scores.
     sample_rate : int
         That the model's windows are cut at (in Hz); 0 where it takes any.
@@ -83,16 +83,16 @@ class RemoteModel:
         Length of a window, and distance between two (in seconds).
     """
 
-    def __init__(self, make_peer: Callable[[], Peer], name: str, timeout_s: float) -> None:
+    def __init__(self, make_peer: Callable[[], Peer], name: str, timeout_s: float, first: str) -> None:
         self._make_peer, self._name, self._timeout_s = make_peer, name, timeout_s
         self._lock = threading.Lock()
         self._peer: Peer | None = None
         self._is_closed = self._has_warned = False
         self._info: dict[str, Any] = {}
         with self._lock:
-            self._persist(lambda _: None, "loaded the model", 4)
-        self.outputs: list[str] = self._info.get("outputs", [])
-        self.labels: list[str] = self._info.get("labels", [])
+            self._persist(lambda _: None, first, 4)
+        self.outputs: tuple[str, ...] = tuple(self._info.get("outputs", ()))
+        self.labels: tuple[str, ...] = tuple(self._info.get("labels", ()))
         self.sample_rate: int = self._info.get("sample_rate", 0)
         self.window_size_s: float = self._info.get("window_size_s", 0.0)
         self.hop_size_s: float = self._info.get("hop_size_s", 0.0)

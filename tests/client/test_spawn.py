@@ -111,7 +111,7 @@ def test_the_same_exceptions(remote: RemoteModel, local: Model, arguments: tuple
 def test_it_says_what_it_is(remote: RemoteModel, local: Model) -> None:
     """Its labels, outputs, windows and description are the model's."""
     extractor = local.extractor
-    assert (remote.outputs, remote.labels) == (list(local.outputs), list(local.labels))
+    assert (remote.outputs, remote.labels) == (tuple(local.outputs), local.labels)
     expected = (extractor.sample_rate, extractor.window_size_s, extractor.hop_size_s)
     assert (remote.sample_rate, remote.window_size_s, remote.hop_size_s) == expected
     assert repr(local) in repr(remote)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -54,14 +55,16 @@ class WholeRecording:
         Of ``audio-start``: mono float32, ``n_samples`` and ``hop_size``.
     shared : SharedSamples or None
         Where the samples are already, where it says so.
+    max_s : float
+        How long it may be (in seconds).
     """
 
-    def __init__(self, data: dict[str, Any], shared: SharedSamples | None = None) -> None:
+    def __init__(self, data: dict[str, Any], shared: SharedSamples | None = None, *, max_s: float = math.inf) -> None:
         self._y = np.empty(0, "<f4")
         self._n_bytes, self._sample_rate, self._hop_size = 0, 0, data.get("hop_size")
         self._problem: Exception | None = None  # what is answered, once all has come
         try:
-            self._sample_rate, n_samples = read_request(data)
+            self._sample_rate, n_samples = read_request(data, max_s)
             if data.get("is_shared") is True and shared is not None:
                 self._y = np.frombuffer(shared.view(4 * n_samples), "<f4")
                 self._n_bytes = self._y.nbytes
@@ -90,19 +93,22 @@ class WholeRecording:
         return compute(model, self._y, self._sample_rate, self._hop_size)
 
 
-def read_request(data: dict[str, Any]) -> tuple[int, int]:
+def read_request(data: dict[str, Any], max_s: float) -> tuple[int, int]:
     """Sample rate (in Hz) and number of samples of a recording that is sent as a whole.
 
     Raises
     ------
     ProtocolError
-        It is not mono float32, or does not say how long it is.
+        It is not mono float32, does not say how long it is, or is too long.
     """
     audio, n_samples = read_audio_format(data), data.get("n_samples")
     if audio[1:] != (4, 1, True) or type(n_samples) is not int or n_samples < 1:
         raise ProtocolError(
             f"a recording to be answered must be 32-bit float, 1 channel, with its n_samples; it is {audio}"
         )
+    if n_samples > max_s * audio.sample_rate:
+        length_s = n_samples / audio.sample_rate
+        raise ProtocolError(f"a recording may have {max_s:g} s here (listen.max_buffer_s), and this has {length_s:g} s")
     return audio.sample_rate, n_samples
 
 

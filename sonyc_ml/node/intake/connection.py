@@ -15,16 +15,18 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.errors import ProtocolError, RecordingError
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
 from sonyc_ml.sound.live.clock import Moment, this_moment
 from sonyc_ml.sound.live.cutting import Cutter
 from sonyc_ml.sound.live.formats import describe
 from sonyc_ml.sound.live.segment import LiveSegment
-from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Sound, WyomingStream, stream_for
-from sonyc_ml.sound.live.wyoming import INFO, encode
+from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Requested, Sound, WyomingStream, stream_for
+from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, INFO, Event, encode
 
 if TYPE_CHECKING:
+    from sonyc_ml.model.serving.conversation import WholeRecording
     from sonyc_ml.node.events import OutputPublished, RecordingEnded
     from sonyc_ml.outputs.output import Output
 
@@ -46,6 +48,7 @@ class Connection:
         To read from; non-blocking, and closed by :meth:`close`.
     config : ListenConfig
     buffer : Buffer
+    requests : Requests
     layout : Layout, optional
         Of raw PCM.
     overlap_s : float
@@ -68,6 +71,7 @@ class Connection:
         descriptor: int,
         config: ListenConfig,
         buffer: Buffer,
+        requests: Requests,
         *,
         layout: Layout | None = None,
         overlap_s: float = 0.0,
@@ -83,9 +87,12 @@ class Connection:
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
         self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
+        self._requests = requests
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
         self._last_layout: Layout | None = None
+        self._request: WholeRecording | None = None  # as far as it has come
+        self._n_asked = self._n_answered = 0
         self._unsent: deque[bytes] = deque()
         self._n_unsent = 0
 
@@ -101,8 +108,10 @@ class Connection:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the other side, who sends sound faster than it can be recorded, is to wait until there is room."""
+        """Whether the other side is to wait: for an answer, or as it sends sound faster than it can be recorded."""
         cutter = self._cutter
+        if self._n_asked > self._n_answered:
+            return True
         if cutter is None or not self._buffer.is_full(cutter.source, self._open_s()):
             return False
         return cutter.is_ahead(self._now())
@@ -142,7 +151,9 @@ class Connection:
         elif isinstance(item, Ends):
             self._finish(SOURCE_ENDED, "the stream ended")
         elif isinstance(item, Asked):
-            self._send(encode(INFO, {"asr": [], "tts": [], "handle": [], "intent": [], "wake": []}))
+            self._send(encode(INFO, self._requests.about()))
+        elif isinstance(item, Requested):
+            self._take_request(item.event)
 
     def _begin(self, begins: Begins) -> None:
         name = self._claim(plain_name(begins.source) or self.name)
@@ -178,6 +189,17 @@ class Connection:
     def _open_s(self) -> float:
         cutter = self._cutter
         return cutter.n_bytes / cutter.layout.frame_size / cutter.layout.sample_rate if cutter else 0.0
+
+    def _take_request(self, event: Event) -> None:
+        if event.type == AUDIO_START:
+            self._request = self._requests.begin(event.data)
+        elif self._request is not None and event.type == AUDIO_CHUNK:
+            self._request.add(event.payload)
+        elif self._request is not None:
+            request, self._request = self._request, None
+            self.n_waiting += 1
+            self._n_asked += 1
+            self._requests.put(request, self)
 
     # Interruptions
 
@@ -248,6 +270,14 @@ class Connection:
             self._send(content)
         else:
             self.n_waiting -= 1
+
+    def answered(self, content: bytes) -> None:
+        """Answer a request; called by the worker."""
+        self._n_answered += 1
+        if len(content) > MAX_UNSENT:
+            content = encode_error(ProtocolError("the outputs are too many for one answer: ask for less at a time"))
+        self._post(self, content)
+        self._post(self, b"")
 
     def published(self, event: OutputPublished, output: Output) -> None:
         """Answer with an output; called by the worker."""

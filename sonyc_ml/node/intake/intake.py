@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
 from sonyc_ml.node.intake.desk import LiveDesk
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
+from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.spooler import Spooler
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.running_bundles import LoadedBundle
 
 
 class Intake:
@@ -24,19 +28,25 @@ class Intake:
         Of the spool, for sound that may be written there.
     wake : callable
         Called where there is something for the worker.
+    bundles : iterable of LoadedBundle
+        Those that run, of which the first answers requests.
 
     Attributes
     ----------
     desk : LiveDesk
+    requests : Requests
     """
 
-    def __init__(self, config: ListenConfig, folder: Path, wake: Callable[[], None]) -> None:
+    def __init__(
+        self, config: ListenConfig, folder: Path, wake: Callable[[], None], bundles: Iterable[LoadedBundle]
+    ) -> None:
+        self.requests = Requests(bundles, config.max_buffer_s, wake)
         self._buffer = Buffer(config.max_buffer_s, wake)
         self._spooler = Spooler(folder, config.max_buffer_s, wake) if config.spool != "never" else None
         if self._spooler is not None:
             self._buffer.take_away = self._spooler.take
             self._buffer.takes_all = config.spool == "always"
-        self._reader = Reader(config, self._buffer)
+        self._reader = Reader(config, self._buffer, self.requests)
         self._house = ExitStack()
         self.desk = LiveDesk(self._buffer)
 

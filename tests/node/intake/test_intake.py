@@ -55,7 +55,7 @@ class Node:
         self.folder, self.events = folder, list[NodeEvent]()
         self._come = threading.Event()
         self.bundles = RunningBundles(self.config.model, self.config.output)
-        self.intake = Intake(self.config.listen, self.config.spool.folder, self._come.set)
+        self.intake = Intake(self.config.listen, self.config.spool.folder, self._come.set, self.bundles)
         self.journal: Journal = open_journal(self.config.state_folder)
         self.worker = Worker(
             self.config.spool.folder,
