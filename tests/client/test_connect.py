@@ -36,10 +36,16 @@ def daemon(folder: Path, bundle: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", "sonyc_ml", "watch", "--config", str(folder / "a.toml")]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: (folder / "a.sock").exists() or process.poll() is not None)
+            wait_until(lambda: is_there(folder / "a.sock") or process.poll() is not None)
             yield process
         finally:
             process.terminate()
+
+
+def is_there(path: Path) -> bool:
+    """Whether somebody takes connections."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(os.fspath(path)) == 0
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
