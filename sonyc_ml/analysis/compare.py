@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from sonyc_ml.analysis.detections_apart import DetectionDifference, detections_apart
 from sonyc_ml.analysis.differences import PARTS, Difference, part_apart, spacing_apart, windows_apart
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError, StoreError
@@ -77,6 +78,8 @@ class Comparison:
         Names under which the two have been made of different files.
     differences : dict of str to Difference
         Of each part.
+    detections : DetectionDifference or None
+        Of outputs with detections; None where there are none.
     provenance : Counter of tuple of (str, str, str)
         What differs in where outputs come from (field, in A, in B), in how many recordings.
     """
@@ -90,6 +93,7 @@ class Comparison:
     beyond: list[str] = field(default_factory=list)
     other_sha256: list[str] = field(default_factory=list)
     differences: dict[str, Difference] = field(default_factory=lambda: {part: Difference() for part in PARTS})
+    detections: DetectionDifference | None = None
     provenance: Counter[tuple[str, str, str]] = field(default_factory=Counter)
 
     @property
@@ -105,9 +109,12 @@ class Comparison:
         if not any(whys):
             of_parts = {part: part_apart(part, a, b) for part in PARTS}
             parts = [part for part, why in of_parts.items() if not why and getattr(a, part) is not None]
-            self.n_alike += bool(parts)
-            whys = [*of_parts.values(), windows_apart(a, b)]
+            has_detections = a.detections is not None and b.detections is not None
+            self.n_alike += bool(parts) or has_detections
+            whys = [*of_parts.values(), detections_apart(a, b), windows_apart(a, b)]
             allowed = [] if whys[-1] else [self._add_part(part, a, b) for part in parts]
+            if has_detections:
+                allowed.append(self._add_detections(a, b))
             if not all(allowed):
                 self.beyond.append(a.provenance.recording)
         if any(whys):
@@ -125,6 +132,10 @@ class Comparison:
         largest, lowest_cosine = self.differences[part].add(getattr(a, part), getattr(b, part), a)
         return self.tolerances.allow(part, largest, lowest_cosine)
 
+    def _add_detections(self, a: Output, b: Output) -> bool:
+        self.detections = self.detections or DetectionDifference()
+        return self.detections.add(a, b, self.tolerances.scores, exact=self.tolerances.exact)
+
     def table(self) -> dict[str, Any]:
         """All of it by name, for programs."""
         return {
@@ -136,6 +147,7 @@ class Comparison:
             "beyond_tolerance": self.beyond,
             "recording_sha256_differs": self.other_sha256,
             **{part: found.table(part) if found.n_windows else None for part, found in self.differences.items()},
+            "detections": self.detections and self.detections.table(),
             "provenance": [
                 {"field": name, "a": a, "b": b, "recordings": n} for (name, a, b), n in self.provenance.items()
             ],

@@ -103,7 +103,7 @@ class Parts:
         """Of the recording of an output; empty where the output is damaged."""
         with suppress(parquet.DamagedPartError, OSError):
             if row.is_waiting:
-                return parquet.read_waiting(self.path(row.name)).provenance.recording_sha256
+                return parquet.read_waiting(self.path(row.name), ("start_s",)).provenance.recording_sha256
             if self._hashes[0] != row.path:  # the recordings of a part follow one another
                 recordings = parquet.read_description(self._folder / row.path).recordings
                 self._hashes = row.path, {found.recording: found.recording_sha256 for found, _ in recordings}
@@ -206,11 +206,14 @@ class Parts:
 
     def _write_table(self, path: str, waiting: Sequence[Path]) -> None:
         """Write the table of a part's detections, where its outputs were asked for any."""
-        if parquet.read_waiting(waiting[0]).detections is None:
+        columns = ("start_s", parquet_detections.COLUMN)
+        if parquet.read_waiting(waiting[0], columns).detections is None:
             return
         if not self._is_inside(path, self._table_folder):
             raise StoreError(f"{self._table_folder / path} leads elsewhere by a symbolic link; remove the link")
-        parquet_detections.write_table(self._table_folder / path, map(parquet.read_waiting, waiting))
+        parquet_detections.write_table(
+            self._table_folder / path, (parquet.read_waiting(one, columns) for one in waiting)
+        )
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""
@@ -230,7 +233,7 @@ class Parts:
         if state is None:
             return None
         with suppress(parquet.DamagedPartError, OSError):
-            row = self._waiting_row(parquet.read_waiting(self.path(name)).provenance, state)
+            row = self._waiting_row(parquet.read_waiting(self.path(name), ("start_s",)).provenance, state)
             if row.name == name:
                 self._ledger.put(row)
                 return row

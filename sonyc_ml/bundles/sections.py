@@ -76,8 +76,15 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Detections(Section):
-    """Which scores become detections: what is said of :class:`sonyc_ml.outputs.rules.DetectionRules`."""
+    """Which scores become detections: what is said of :class:`sonyc_ml.outputs.rules.DetectionRules`.
 
+    Attributes
+    ----------
+    enabled : bool or None
+        False for no detections, whatever the other keys, and those of who said something before, say.
+    """
+
+    enabled: bool | None = None
     threshold: float | None = None
     thresholds: dict[str, float] | None = None
     classes: tuple[str, ...] | None = None
@@ -87,11 +94,15 @@ class Detections(Section):
     cool_down_s: float | None = None
 
     def __post_init__(self) -> None:
-        numbers = {name: value for name, value in self.given().items() if isinstance(value, int | float)}
+        numbers = {name: value for name, value in self.rules().items() if isinstance(value, int | float)}
         numbers |= {f"thresholds.{name}": value for name, value in (self.thresholds or {}).items()}
         for name, value in numbers.items():  # what else they may be, the rules themselves say
             if not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of 0 or more, not {value}")
+
+    def rules(self) -> dict[str, Any]:
+        """What is said of the rules, by their names."""
+        return {name: value for name, value in self.given().items() if name != "enabled"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ def comparison_text(table: dict[str, Any]) -> str:
     for name, part in (("embedding", table["embedding"]), ("scores", table["scores"])):
         if part is not None:
             lines += _part_lines(name, part)
+    if table["detections"] is not None:
+        lines += _detection_lines(table["detections"])
     for found in table["provenance"]:
         ours, theirs = _apart(found["a"], found["b"])
         lines.append(f"{found['field']}: {ours} against {theirs} ({count(found['recordings'])})")
@@ -47,6 +49,13 @@ def _part_lines(name: str, part: dict[str, Any]) -> list[str]:
     else:
         lines.append(f"  the same top class   {_share(part['top_class_agreement'])} of the windows")
     return lines
+
+
+def _detection_lines(found: dict[str, Any]) -> list[str]:
+    in_both, scores = found["in_both"], found["largest_difference_of_scores"]
+    apart = f"{scores:.6g} of scores, {found['largest_difference_of_times_s']:.3g} s of times"
+    alone = [f"{found[of] - in_both:,} in {name} alone" for of, name in (("in_a", "A"), ("in_b", "B"))]
+    return [f"detections  {in_both:,} in both, {', '.join(alone)}", f"  largest difference   {apart}"]
 
 
 def _share(share: float) -> str:

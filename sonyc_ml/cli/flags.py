@@ -41,6 +41,17 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         choices=("once", "always", "never"),
         help="when to check the bundle's numbers against its golden vector (default once)",
     )
+    _add_window_flags(flags)
+    add_network_flags(flags)
+    flags.add_argument(
+        "--reads",
+        metavar="NAME.tflite:TRACK",
+        help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
+    )
+    _add_runtime_flags(flags)
+
+
+def _add_window_flags(flags: argparse._ArgumentGroup) -> None:
     flags.add_argument(
         "--hop-size", type=float, metavar="SECONDS", help="distance between windows (default: the extractor's)"
     )
@@ -51,13 +62,13 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
         metavar="KIND=N,…",
         help="which output is the embedding and which the scores, as in scores=0,embedding=1",
     )
-    add_network_flags(flags)
     flags.add_argument(
-        "--reads",
-        metavar="NAME.tflite:TRACK",
-        help="hear this track of a bundle that turns sound into tracks, instead of the recording itself",
+        "--feature",
+        action="append",
+        dest="features",
+        metavar="NAME=VALUE,…",
+        help="a parameter of the features, as in preset=yamnet or n_mels=40,center=false; may be repeated",
     )
-    _add_runtime_flags(flags)
 
 
 def add_network_flags(flags: argparse._ActionsContainer) -> None:
@@ -89,7 +100,8 @@ def add_detection_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--detect",
         metavar="X,LABEL=X,…",
-        help="detect classes from this score on, and single classes from their own (default: as the manifest says)",
+        help="detect classes from this score on, and single classes from their own; none for no detections (default: "
+        "as the manifest says)",
     )
     add_keep_flags(flags)
 
@@ -108,7 +120,9 @@ def add_keep_flags(flags: argparse._ActionsContainer) -> None:
 
 def detection_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     """What ``--detect`` says, by the keys of ``[detections]``; empty where it is not given."""
-    return {} if parsed.detect is None else parse_thresholds(parsed.detect, "--detect")
+    if parsed.detect == "none":
+        return {"enabled": False}
+    return {} if parsed.detect is None else {"enabled": True, **parse_thresholds(parsed.detect, "--detect")}
 
 
 def keep_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -188,9 +202,26 @@ def model_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     parameters = {name: getattr(parsed, name) for name in MODEL_FLAGS if getattr(parsed, name) is not None}
     if parsed.outputs:
         parameters["outputs"] = parse_outputs(parsed.outputs)
+    if parsed.features:
+        parameters["features"] = parse_features(parsed.features)
     if parsed.constants:
         parameters["constants"] = parse_constants(parsed.constants)
     return parameters
+
+
+def parse_features(texts: Iterable[str]) -> dict[str, Any]:
+    """``n_mels=40,center=false`` to a mapping; names may have hyphens, as the flags of ``bundle make``."""
+    from sonyc_ml.authoring.parameters import LOG_MEL, WINDOWS, value_of  # noqa: PLC0415  few commands have features
+
+    known = [flag.removeprefix("--").replace("-", "_") for flag, *_ in (*WINDOWS, *LOG_MEL)]
+    found: dict[str, Any] = {}
+    for text in ",".join(texts).split(","):
+        name, equals, value = text.partition("=")
+        name = name.strip().replace("-", "_")
+        if not equals or name not in known:
+            raise ConfigError(f"--feature takes NAME=VALUE, and NAME is one of {', '.join(known)}, not {text!r}")
+        found[name] = value_of(value.strip())
+    return found
 
 
 def parse_constants(texts: Iterable[str]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def status_text(answer: Answer) -> str:
     if folder["path"]:
         how = {"watched": "", "polled": f": {folder['detail']}"}.get(folder["word"], f": {folder['detail']}")
         rows.append(("folder", folder["path"] + (how if folder["word"] else "")))
+    rows += _listed("live", [f"{one['source']}: {one['text']}" for one in answer["sources"]])
     rows += _backlog_rows(answer["backlog"])
     rows.append(("recordings", ", ".join(f"{found['recordings']:,} {s}" for s, found in answer["counts"].items())))
     for state in ("quarantined", "shed"):

@@ -259,7 +259,7 @@ class Model:
             with naming(recording):
                 timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
             made_by = (name or recording.name, times, progress, self.bundle, self._versions)
-            provenance = make_provenance(recording, *made_by, self._settings(hop_size, times))
+            provenance = heard.noted(make_provenance(recording, *made_by, self._settings(hop_size, times)))
             return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
 
     def embed_file(

@@ -13,7 +13,7 @@ from sonyc_ml.base.records import dataclass, replace
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup
-from sonyc_ml.outputs.output import Provenance
+from sonyc_ml.outputs.output import NOT_FINITE, Provenance
 from sonyc_ml.outputs.rules import DetectionRules, Kept
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
@@ -97,25 +97,35 @@ def make_hearing(
     n_classes : int
     detections, keep : mapping, optional
         What is asked for here, by the names of :class:`~sonyc_ml.outputs.rules.DetectionRules` and
-        :class:`~sonyc_ml.outputs.rules.Kept`: each value wins over the manifest's.
+        :class:`~sonyc_ml.outputs.rules.Kept`: each value wins over the manifest's. With ``enabled`` as False there are
+        no detections.
 
     Raises
     ------
     ValueError
         A value cannot be; or there are no scores, or not these classes.
     """
-    said = manifest.detections.given() if manifest and manifest.detections else {}
-    rules = None
-    if said or detections:
-        if not n_classes:
-            raise ValueError("detections need scores, and the bundle has none; a head gives them")
-        rules = DetectionRules(**{**said, **(detections or {})})
-        try:
-            check_classes(rules, labels or [f"scores_{i}" for i in range(n_classes)])
-        except ValueError as error:
-            raise ValueError(f"detections: the bundle has {error}") from error
+    rules = _make_rules(manifest, labels, n_classes, dict(detections or {}))
     said = manifest.keep.given() if manifest and manifest.keep else {}
     return Hearing(rules=rules, kept=Kept(**{**said, **(keep or {})}), labels=labels, n_classes=n_classes)
+
+
+def _make_rules(
+    manifest: Manifest | None, labels: tuple[str, ...], n_classes: int, asked: dict[str, Any]
+) -> DetectionRules | None:
+    """The rules that the manifest and who loads it say together; who loads it also says whether there are any."""
+    said = manifest.detections.given() if manifest and manifest.detections else {}
+    is_enabled = said.pop("enabled", True) or bool(asked)
+    if not asked.pop("enabled", is_enabled and bool(said or asked)):
+        return None
+    if not n_classes:
+        raise ValueError("detections need scores, and the bundle has none; a head gives them")
+    rules = DetectionRules(**{**said, **asked})
+    try:
+        check_classes(rules, labels or [f"scores_{i}" for i in range(n_classes)])
+    except ValueError as error:
+        raise ValueError(f"detections: the bundle has {error}") from error
+    return rules
 
 
 class Heard:
@@ -130,6 +140,7 @@ class Heard:
 
     def __init__(self, hearing: Hearing, scratch: Path | None) -> None:
         self._hearing, self._detector = hearing, None
+        self._n_not_finite = 0
         self._label = label_lookup(hearing.labels)
         if hearing.rules is not None:
             names = tuple(map(self._label, range(hearing.n_classes)))
@@ -153,6 +164,7 @@ class Heard:
             `scratch` cannot hold what is found.
         """
         scores, kept = outputs.get("scores"), self._hearing.kept
+        self._n_not_finite += max(map(_count_not_finite, outputs.values()), default=0)
         if self._detector is not None and scores is not None:
             self._detector.add(scores)
         if scores is not None and kept.scores != "all":
@@ -161,6 +173,13 @@ class Heard:
                 outputs["top_classes"], outputs["top_scores"] = highest_of(scores, kept.top_k)
         dtypes = {"embedding": kept.embedding_dtype, "scores": kept.score_dtype, "top_scores": kept.score_dtype}
         return {kind: _half(array, kind) if dtypes.get(kind) == "float16" else array for kind, array in outputs.items()}
+
+    def noted(self, made: Provenance) -> Provenance:
+        """The provenance, with a note on windows for which the network gave something that is no number."""
+        if not self._n_not_finite:
+            return made
+        note = f"the network gave {NOT_FINITE} for {self._n_not_finite:,} windows"
+        return replace(made, note="; ".join(filter(None, (made.note, note))))
 
     def fields(self, timestamps: npt.NDArray[np.float64], outputs: dict[str, Any], made: Provenance) -> dict[str, Any]:
         """Everything of an output but its provenance, by the names of :class:`~sonyc_ml.outputs.output.Output`.
@@ -181,6 +200,13 @@ class Heard:
             found = occurring(self._label, outputs.get("top_classes"), fields.get("detections"))
             fields["labels"], fields["label_numbers"] = found if is_named else ((), ())
         return fields
+
+
+def _count_not_finite(rows: npt.NDArray[Any]) -> int:
+    """How many rows hold something that is no finite number."""
+    if rows.dtype.kind != "f" or np.isfinite(rows.sum(dtype=np.float64)):  # which one that is not would spoil
+        return 0
+    return int(np.count_nonzero(~np.isfinite(rows).reshape(len(rows), -1).all(axis=1)))
 
 
 def _half(array: npt.NDArray[Any], kind: str) -> npt.NDArray[np.float16]:

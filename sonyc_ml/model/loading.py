@@ -55,6 +55,7 @@ def load_model(
     cache: OutputCache | None = None,
     cache_bytes: int | None = None,
     reads: str | Path | None = None,
+    features: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Model:
     """Load a bundle as the kind of model it is.
@@ -73,7 +74,7 @@ def load_model(
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
         ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
-    **parameters
+    features, **parameters
         Of the class that the model is of, as :class:`~sonyc_ml.model.AudioModel`; they win over the manifest's.
 
     Raises
@@ -83,11 +84,10 @@ def load_model(
     """
     _check_choices(input_kind, golden)
     keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
-    kept = make_cache(cache, cache_bytes)
     guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
-    model = _load_checked(path, input_kind, golden, guards, parameters)
+    model = _load_checked(path, input_kind, golden, guards, {**(features or {}), **parameters})
     model.extractor = _reading(model.extractor, reads, golden, guards)
-    model.cache = kept
+    model.cache = make_cache(cache, cache_bytes)
     return model
 
 
@@ -319,7 +319,8 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
     if shape != log_mel:
         raise BundleError(
             f"{source} reads {tensor}, and nothing says what that is: give --input-kind log_mel with the parameters of "
-            "the features (--n-mels, --n-fft, --mel-hop-len, --duration, --target-sr), or --input-kind pcm for samples"
+            "the features (bundle make --n-mels N …; embed and watch --feature n_mels=N,…), or --input-kind pcm for "
+            "samples"
         )
     return "log_mel"
 

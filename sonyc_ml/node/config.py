@@ -47,6 +47,7 @@ class ModelConfig:
     duration: float | None = None
     hop_size: float | None = None
     target_sr: int | None = None
+    features: dict[str, Any] = field(default_factory=dict)
     outputs: dict[str, int | str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
     activation: str | None = None
@@ -250,7 +251,7 @@ class Config:
     listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
-        DetectionRules(**self.detections.given())
+        DetectionRules(**self.detections.rules())
         if not self.model:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
         names = [refuse_address(model.path).stem for model in self.model]
@@ -331,6 +332,7 @@ def _with_detections(config: Config) -> Config:
     models = []
     for model in config.model:
         given = common | (model.detections.given() if model.detections else {})
-        DetectionRules(**given)
-        models.append(dataclasses.replace(model, detections=Detections(**given) if given else None))
+        detections = Detections(**given)
+        DetectionRules(**detections.rules())
+        models.append(dataclasses.replace(model, detections=detections if given else None))
     return dataclasses.replace(config, model=tuple(models))

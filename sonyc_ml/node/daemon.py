@@ -227,6 +227,8 @@ class Daemon:
         if chunk or self._due_s is not None or (self._intake is not None and self._intake.has_news):
             self._worker.shed_excess()
             is_busy = self._worker.step(chunk)
+        if not is_busy:
+            self._worker.work_ahead()
         self._due_s = 0.0 if is_busy else self._journal.next_due_s()
         self._reporter.found(self._journal.n_added - n_known)
         if self._backoff_s:

@@ -65,6 +65,8 @@ class DaemonFacts:
     overload, retention : str
         The policies.
     bundles : tuple of BundleFacts
+    sources : tuple of str
+        Live sources that should always send sound.
     """
 
     pid: int = 0
@@ -78,6 +80,7 @@ class DaemonFacts:
     overload: str = ""
     retention: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,20 @@ from typing import TYPE_CHECKING
 
 from sonyc_ml.base.durable import remove_temporaries
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.errors import UnfinishedRecordingError
+from sonyc_ml.errors import SonycMLError, UnfinishedRecordingError
 from sonyc_ml.node.events import Listener, published
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import find_output, free_path, read_heard, read_provenance, write_output
 from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
+    from sonyc_ml.node.intake.ahead import Ahead
     from sonyc_ml.node.intake.buffer import Waiting
+    from sonyc_ml.sound.live.segment import LiveSegment
 
 logger = logging.getLogger("sonyc_ml.node.worker")  # one line per recording, as one asks for
 
@@ -92,6 +95,14 @@ class Publisher:
         _log_output(output, path, sum(stages_s.values()))
         return output.provenance, output.detections
 
+    def measure(self, identity: Identity) -> tuple[float | None, float | None]:
+        """When a recording begins and how long it is, by its header."""
+        try:
+            with open_recording(self._folder / identity.name) as recording:
+                return self._start_times(recording, identity.name).time.timestamp(), recording.duration_s
+        except SonycMLError:
+            return None, None
+
     def clear_up(self, folder: Path) -> None:
         """Remove what a killed process was writing in a folder; once, for this one leaves nothing.
 
@@ -105,20 +116,34 @@ class Publisher:
         own_s = bundle.model.extractor.hop_size_s
         hop_size_s = None if bundle.model.carries_state else self._overload.hop_size_s(own_s)
         if live is not None:
-            from sonyc_ml.sound.live.segment import LiveRecording  # noqa: PLC0415
-
-            return bundle.model.embed(
-                LiveRecording(live.segment, identity.name, bundle.model.channel),
-                hop_size_s,
-                start_times=self._start_times,
-                progress=self._progress,
-                scratch=bundle.output_folder,
-            )
+            return self._embed_live(identity, bundle, live, hop_size_s)
         return bundle.model.embed_file(
             self._folder / identity.name,
             hop_size_s,
             identity.name,
             salvage=salvage,
+            start_times=self._start_times,
+            progress=self._progress,
+            scratch=bundle.output_folder,
+        )
+
+    def begin(self, segment: LiveSegment, bundle: LoadedBundle) -> Ahead:
+        """Begin to embed a recording of a stream that still comes."""
+        from sonyc_ml.node.intake.ahead import Ahead  # noqa: PLC0415  a node without live sound needs none of it
+
+        return Ahead(segment, bundle, self._start_times, self._progress)
+
+    def _embed_live(self, identity: Identity, bundle: LoadedBundle, live: Waiting, hop_size_s: float | None) -> Output:
+        """Embed a recording of a stream: the rest of it, where the most was done while it came."""
+        from sonyc_ml.sound.live.segment import LiveRecording  # noqa: PLC0415
+
+        for ahead in live.ahead:
+            output = ahead.finish(identity.name) if ahead.bundle is bundle and hop_size_s is None else None
+            if output is not None:
+                return output
+        return bundle.model.embed(
+            LiveRecording(live.segment, identity.name, bundle.model.channel),
+            hop_size_s,
             start_times=self._start_times,
             progress=self._progress,
             scratch=bundle.output_folder,

@@ -6,6 +6,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,6 @@ from sonyc_ml.node.journal.work_time import WorkTime
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.publishing import Publisher
 from sonyc_ml.node.running_bundles import RunningBundles
-from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
@@ -121,7 +121,9 @@ class Worker:
         """Settle a recording of a stream that a process before this one had in memory: it may have published it."""
         summary = find_summary(entry.identity, folders, self._output.format)
         if (self._folder / f"{entry.identity.name}.wav").exists():  # spooled
-            self._journal.drop(entry.identity)
+            from sonyc_ml.node.journal.live import drop_live  # noqa: PLC0415  a node without live sound needs none
+
+            drop_live(self._journal, entry.identity)
         elif summary is None:
             self._shed(entry, *LOST)
         else:
@@ -162,6 +164,12 @@ class Worker:
             except WorkStoppedError:
                 self._write_down(lambda: self._journal.release(entry.identity))
         return entry is not None
+
+    def work_ahead(self) -> None:
+        """Embed what has come of recordings of streams that are not over yet."""
+        if self._live is not None:
+            with suppress(WorkStoppedError):
+                self._live.work_ahead(self._publisher.begin, self._bundles)
 
     def shed_excess(self) -> None:
         """Give up what is beyond the bounds of the backlog.
@@ -307,7 +315,7 @@ class Worker:
 
     def _shed(self, entry: Entry, reason: str, detail: str) -> None:
         is_live = entry.fate == LIVE
-        start_s, duration_s = (entry.start_s, entry.duration_s) if is_live else self._measure(entry.identity)
+        start_s, duration_s = (entry.start_s, entry.duration_s) if is_live else self._publisher.measure(entry.identity)
         self._write_down(
             lambda: self._journal.shed(entry.identity, reason, detail, start_s=start_s, duration_s=duration_s)
         )
@@ -330,14 +338,6 @@ class Worker:
         except StoreError:
             self._unwritten = change
             raise
-
-    def _measure(self, identity: Identity) -> tuple[float | None, float | None]:
-        """When a recording begins and how long it is, by its header."""
-        try:
-            with open_recording(self._path(identity)) as recording:
-                return self._start_times(recording, identity.name).time.timestamp(), recording.duration_s
-        except SonycMLError:
-            return None, None
 
     def _path(self, identity: Identity) -> Path:
         return self._folder / identity.name

@@ -18,6 +18,7 @@ from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import COMPUTED, KINDS
 
+NOT_FINITE = "NaN or infinity"  # in a note, of what the network gave
 FORMAT_VERSION = 1
 CLOCK_STATES = {True: "yes", False: "no", None: "unknown"}  # whether a clock is synchronised
 N_IN_LINE = 3  # detections in a line of a log
@@ -61,7 +62,8 @@ class Provenance:
         What else decides the numbers and was not left as it comes, as a JSON object: the channel, which output of the
         network is what, the extractor's own; empty where there is nothing. Outputs from before it was kept have none.
     note : str
-        What was taken to be other than the recording's file says, in words; empty for most.
+        What was taken to be other than the recording's file says, and what is no number among what the network gave,
+        in words; empty for most.
     segments : str
         Of a triggered recording, the stretches that it holds, as a JSON array of where each begins (in samples since
         the recording began) and how long it is (in samples); empty for every other.
@@ -127,11 +129,15 @@ class Provenance:
     @property
     def marks(self) -> tuple[str, ...]:
         """What is out of the ordinary with the recording, in a word or two each to count by; empty for most."""
+        is_finite = NOT_FINITE not in self.note
         marks = {
             "salvaged": self.salvaged,
             "triggered": bool(self.segments),
-            "with a wrong header": bool(self.note) and not (self.salvaged or self.segments or self.is_live),
+            "with a wrong header": bool(self.note)
+            and is_finite
+            and not (self.salvaged or self.segments or self.is_live),
             "without sound": self.without_sound,
+            f"with {NOT_FINITE}": not is_finite,
         }
         return tuple(mark for mark, holds in marks.items() if holds)
 

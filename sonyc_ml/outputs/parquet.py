@@ -17,6 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,13 @@ from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
+from sonyc_ml.outputs.rows import forget
 
 METADATA_KEY = "sonyc_ml"
 FORMAT_VERSION = 1
-GROUP_BYTES = 8 << 20  # of a row group, in memory: what is held while a part is written
+GROUP_BYTES = 8 << 20  # of a row group, in memory, or a little more: it ends where a recording does
+MAX_GROUP_BYTES = 2 * GROUP_BYTES  # of one that ends within a recording, as one of many hours is in several
+BATCH_BYTES = 1 << 20  # that are written and read at once
 
 
 class DamagedPartError(ValueError):
@@ -80,21 +84,25 @@ def write_waiting(output: Output, path: Path) -> None:
         Nothing was published, and nothing half-written is left.
     """
     arrow, _ = arrow_modules()
-    table = _table(output)
-    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
+    tables = _tables(output)
+    first = next(tables)
+    with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, first.schema) as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
 
 
-def read_waiting(path: Path) -> Output:
-    """Read an output that waits for its part.
+def read_waiting(path: Path, columns: Sequence[str] | None = None) -> Output:
+    """Read an output that waits for its part; of the columns that are named alone, with ``start_s`` among them.
 
     Raises
     ------
     DamagedPartError, OSError
     """
+    arrow, _ = arrow_modules()
     with _checked(path):
-        table = _waiting_table(path)
-        description = _description(table.schema)
+        schema = _waiting_schema(path)
+        description, kept = _description(schema), [name for name in columns or schema.names if name in schema.names]
+        table = arrow.concat_tables(_batches(path, kept))
         ((provenance, _),) = description.recordings
         return _output(table, provenance, description)
 
@@ -106,7 +114,7 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
     ----------
     path : Path
     waiting : sequence of Path
-        Outputs of one way of embedding, as :func:`write_waiting` wrote them. They are read twice, one at a time.
+        Outputs of one way of embedding, as :func:`write_waiting` wrote them. They are read twice, a part at a time.
 
     Raises
     ------
@@ -133,18 +141,25 @@ def read_part(path: Path) -> Iterator[Output]:
     OSError
         It cannot be read.
     """
-    _, parquet = arrow_modules()
+    arrow, parquet = arrow_modules()
     description = read_description(path)
     recordings = iter(description.recordings)
     with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        held: list[Any] = []  # of a recording that goes on in the next group
+        provenance, n_missing = next(recordings, (None, 0))
         for number in range(file.num_row_groups):
             group, start = file.read_row_group(number), 0
-            while start < group.num_rows:  # a group holds whole recordings
-                provenance, n_windows = next(recordings, (None, 0))
-                if provenance is None or n_windows < 1:
+            while start < group.num_rows:
+                if provenance is None or n_missing < 1:
                     raise DamagedPartError(f"{path} is damaged: it has more rows than its metadata says")
-                yield _output(group.slice(start, n_windows), provenance, description)
-                start += n_windows
+                held.append(group.slice(start, n_missing))
+                start, n_missing = start + held[-1].num_rows, n_missing - held[-1].num_rows
+                if n_missing == 0:
+                    yield _output(arrow.concat_tables(held), provenance, description)
+                    held = []
+                    provenance, n_missing = next(recordings, (None, 0))
+        if provenance is not None:
+            raise DamagedPartError(f"{path} is damaged: it has fewer rows than its metadata says")
 
 
 def read_description(path: Path) -> PartDescription:
@@ -165,31 +180,43 @@ def read_description(path: Path) -> PartDescription:
 # To Arrow
 
 
-def _table(output: Output) -> Any:
-    """An output as a table with its provenance."""
+def _tables(output: Output) -> Iterator[Any]:
+    """An output as tables with its provenance, so many windows at a time; one at least."""
     arrow, _ = arrow_modules()
-    n_windows, provenance = len(output.timestamps), output.provenance
-    name = provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
-    columns = {
-        "recording": arrow.array([name] * n_windows, arrow.string()),
-        "start_s": arrow.array(output.timestamps),
-        "time": arrow.array(output.times(), arrow.timestamp("us", "UTC")),
-    }
-    for kind, values in output.by_kind().items():
-        wide = values.astype(np.float32) if values.dtype == np.float16 else values  # few who read Parquet know float16
-        flat = arrow.array(np.ascontiguousarray(wide).reshape(-1))
-        columns[kind] = arrow.FixedSizeListArray.from_arrays(flat, values.shape[1])
-    if output.detections is not None:
-        columns[COLUMN] = to_column(arrow, output)
+    kinds, times, n_windows = output.by_kind(), output.times(), len(output.timestamps)
+    heard = None if output.detections is None else to_column(arrow, output)
+    name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
+    metadata = {METADATA_KEY: json.dumps(_metadata(output))}
+    n_rows = max(1, BATCH_BYTES // (16 + sum(array[:1].nbytes for array in kinds.values())))
+    for start in range(0, max(1, n_windows), n_rows):
+        rows = slice(start, start + n_rows)
+        columns = {
+            "recording": arrow.repeat(arrow.scalar(name, arrow.string()), len(times[rows])),
+            "start_s": arrow.array(output.timestamps[rows]),
+            "time": arrow.array(times[rows], arrow.timestamp("us", "UTC")),
+            **{kind: _lists(arrow, values[rows]) for kind, values in kinds.items()},
+        }
+        if heard is not None:
+            columns[COLUMN] = heard.slice(start, n_rows)
+        yield arrow.table(columns, metadata=metadata)
+        for values in kinds.values():
+            forget(values)
+
+
+def _lists(arrow: Any, values: npt.NDArray[Any]) -> Any:
+    wide = values.astype(np.float32) if values.dtype == np.float16 else values  # few who read Parquet know float16
+    return arrow.FixedSizeListArray.from_arrays(arrow.array(np.ascontiguousarray(wide).reshape(-1)), values.shape[1])
+
+
+def _metadata(output: Output) -> dict[str, Any]:
+    columns = {name: [value] for name, value in asdict(output.provenance).items()}
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
         "common": {},
-        "recordings": {"n_windows": [n_windows], **{name: [value] for name, value in asdict(provenance).items()}},
+        "recordings": {"n_windows": [len(output.timestamps)], **columns},
     }
-    if output.label_numbers:
-        metadata["label_numbers"] = output.label_numbers
-    return arrow.table(columns, metadata={METADATA_KEY: json.dumps(metadata)})
+    return metadata | ({"label_numbers": output.label_numbers} if output.label_numbers else {})
 
 
 def _joined(schemas: Iterable[Any]) -> dict[str, str]:
@@ -213,17 +240,20 @@ def _joined(schemas: Iterable[Any]) -> dict[str, str]:
 
 
 def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
-    """Tables of whole outputs, each large enough for a row group."""
+    """Tables of whole outputs, each large enough for a row group; a long output in several."""
     arrow, _ = arrow_modules()
     held: list[Any] = []
     n_bytes = 0
     for path in waiting:
-        held.append(_waiting_table(path).replace_schema_metadata(None))
-        n_bytes += held[-1].nbytes
+        for batch in _batches(path):
+            if n_bytes >= MAX_GROUP_BYTES:
+                yield arrow.concat_tables(held).combine_chunks()
+                held, n_bytes = [], 0
+            held.append(batch.replace_schema_metadata(None))
+            n_bytes += batch.nbytes
         if n_bytes >= GROUP_BYTES:
             yield arrow.concat_tables(held).combine_chunks()
-            held.clear()
-            n_bytes = 0
+            held, n_bytes = [], 0
     if held:
         yield arrow.concat_tables(held).combine_chunks()
 
@@ -234,10 +264,15 @@ def _waiting_schema(path: Path) -> Any:
         return arrow.ipc.open_file(file).schema
 
 
-def _waiting_table(path: Path) -> Any:
+def _batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
+    """What waits, so many windows at a time, as tables of some columns."""
     arrow, _ = arrow_modules()
     with _checked(path), arrow.OSFile(str(path)) as file:
-        return arrow.ipc.open_file(file).read_all()
+        schema = arrow.ipc.open_file(file).schema
+        fields = None if columns is None else [schema.get_field_index(name) for name in columns]
+        reader = arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=fields))
+        for number in range(reader.num_record_batches):
+            yield arrow.Table.from_batches([reader.get_batch(number)])
 
 
 # From Arrow

@@ -115,10 +115,15 @@ def chunks(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
     """Yield an array's rows a megabyte at a time; what was read of a file leaves memory again."""
     row_bytes = max(1, array.nbytes // max(1, len(array)))
     n_rows = max(1, CHUNK_BYTES // row_bytes)
+    for start in range(0, len(array), n_rows):
+        yield array[start : start + n_rows]
+        forget(array)
+
+
+def forget(array: npt.NDArray[Any]) -> None:
+    """Let what was read of an array that lies in a file leave memory; it is read again where it is needed."""
     source: Any = array
     while isinstance(source, np.ndarray):  # a view of a view of a memmap, whose own base is the map
         source = source.base
-    for start in range(0, len(array), n_rows):
-        yield array[start : start + n_rows]
-        if isinstance(source, mmap.mmap):
-            source.madvise(mmap.MADV_DONTNEED)
+    if isinstance(source, mmap.mmap):
+        source.madvise(mmap.MADV_DONTNEED)

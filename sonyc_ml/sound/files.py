@@ -20,6 +20,7 @@ from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels import Levels, largest_of
+from sonyc_ml.sound.ogg import SEVERAL
 from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
 from sonyc_ml.sound.recording import check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
@@ -75,6 +76,7 @@ class FileRecording:
     n_elapsed: int
     levels: Levels = field(repr=False, compare=False)
     _n_spanned: int = field(repr=False)
+    _n_unread: Callable[[], int] = field(repr=False)
     _sound: Sound = field(repr=False)
     _descriptor: int = field(repr=False)
 
@@ -175,6 +177,9 @@ class FileRecording:
                 raise failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
             yield form(frames)
+        n_unread = self._n_unread() if n_before + n_read == self.n_samples else 0
+        if n_unread > 0:
+            raise UnreadableRecordingError(f"{self.path}: {SEVERAL.format(self.n_bytes - n_unread, self.n_bytes)}")
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:
         """When it begins, as the name, the metadata or the file's time says."""
@@ -240,13 +245,13 @@ def open_recording(path: str | Path, channel: int | None = None, *, salvage: boo
     Parameters
     ----------
     path : str or Path
-        WAV of every common kind, RF64, Wave64, FLAC, Ogg or AIFF, at any sample rate.
+        WAV of every common kind, RF64, Wave64, FLAC, Ogg, AIFF or MP3, at any sample rate.
     channel : int >= 0, optional
         Which channel to read; the mean of all where not given.
     salvage : bool
         Whether to read what there is of a file that is truncated, was never finished, or holds more than its header
         says: the whole samples of a WAV, RF64, Wave64 or AIFF file of PCM, float, mu-law or A-law, the whole frames of
-        FLAC, the whole pages of Ogg. Only for a file that nobody writes any more.
+        FLAC and MP3, the whole pages of Ogg. Only for a file that nobody writes any more.
 
     Raises
     ------
@@ -302,6 +307,7 @@ def _recording_of(
         n_elapsed=opened.n_elapsed,
         levels=Levels(largest_of(sound.subtype, sound.bits if isinstance(sound, RawSound) else 0)),
         _n_spanned=opened.n_spanned,
+        _n_unread=opened.n_unread,
         _sound=sound,
         _descriptor=descriptor,
     )

@@ -124,6 +124,11 @@ def with_length(stream: Parts, found: FlacStream) -> Parts:
     return Parts(stream.descriptor, [*header, *stream.between(COUNT.stop, found.end)])
 
 
+def count_behind(stream: Parts, position: int, end: int) -> int:
+    """How many bytes of frames lie behind a position; what is zero there is none, as a power cut leaves it."""
+    return max(0, end - position) if stream.content(position, TAIL_LENGTH).strip(b"\0") else 0
+
+
 def _first_frame(stream: Parts) -> int:
     """Where the metadata end; 0 where they do not."""
     position = len(MAGIC)

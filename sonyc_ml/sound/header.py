@@ -254,14 +254,19 @@ def wav_layout(form: bytes, order: str, position: int, n_bytes: int) -> Layout |
     """The layout that a WAV file's format chunk describes; None where a decoder is needed, or it is damaged."""
     if len(form) < 16:
         return None
-    tag, n_channels, sample_rate, frame_size, bits = struct.unpack(f"{order}HHI4xHH", form[:16])
+    tag, n_channels, sample_rate, n_bytes_per_s, frame_size, bits = struct.unpack(f"{order}HHIIHH", form[:16])
     valid_bits = bits
     if tag == EXTENSIBLE and len(form) >= 26:
         # How many of the bits are used, and the sub-format, which begins with the tag.
         valid_bits, tag = struct.unpack(f"{order}H4xH", form[18:26])
     size, rest = divmod(8 * frame_size, n_channels) if n_channels else (0, 0)
-    if tag == PCM and not rest and bits < size <= 32 and bits > size // 2:
-        bits = size  # 24 bits in four bytes, or 12 in two
+    if (
+        tag == PCM
+        and not rest
+        and 0 < bits < size <= 32
+        and (bits > size // 2 or n_bytes_per_s == sample_rate * frame_size)
+    ):
+        bits = size  # 24 bits in four bytes, or 12 in two; of 16 in four, the rate of the bytes says so too
     if bits not in PLAIN_BITS.get(tag, ()) or n_channels == 0 or frame_size != n_channels * bits // 8:
         return None
     valid_bits = valid_bits if tag == PCM and 0 < valid_bits < bits else bits

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".aifc")
+EXTENSIONS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".mp3")
 OTHER_EXTENSIONS = (
-    *(".mp3", ".m4a", ".m4b", ".mp4", ".aac", ".caf", ".wma", ".amr", ".3gp", ".au", ".snd", ".wv", ".ape", ".webm"),
+    *(".m4a", ".m4b", ".mp4", ".aac", ".caf", ".wma", ".amr", ".3gp", ".au", ".snd", ".wv", ".ape", ".webm"),
     *(".mka", ".ac3", ".dsf", ".wac", ".zc", ".mp2", ".bwf", ".wave"),
 )
 

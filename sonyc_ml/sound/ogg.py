@@ -12,9 +12,13 @@ from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.chunks import read_exactly
 
 PAGE_HEADER_LENGTH = 27
-CONTINUED, LAST_PAGE = 1, 4
+FIRST_PAGE, LAST_PAGE = 2, 4
 OGG_FLAC = b"\x7fFLAC"
 OGG_FLAC_HEADER_LENGTH = 9  # before the native stream's own "fLaC"
+SEVERAL = (
+    "it holds several recordings, one behind the other, of which a decoder reads the first, up to byte {:,} of {:,}; "
+    "split it into one file for each"
+)
 REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -33,15 +37,18 @@ def pages(descriptor: int, size: int) -> Iterator[Page]:
     Raises
     ------
     UnreadableRecordingError
-        One is missing or damaged.
+        One is missing or damaged, or another recording begins behind the first.
     UnfinishedRecordingError
         The file ends within one.
     """
-    position = 0
+    position, has_begun = 0, False
     while position < size:
         page, n_segments = _read_page(descriptor, position, size)
         if page[:4] != b"OggS" or _checksum(page) != int.from_bytes(page[22:26], "little"):
             raise UnreadableRecordingError(f"it is damaged: the Ogg page at byte {position:,} is not as it was written")
+        if page[5] & FIRST_PAGE and has_begun:
+            raise UnreadableRecordingError(SEVERAL.format(position, size))
+        has_begun = not page[5] & FIRST_PAGE
         yield Page(position, position + PAGE_HEADER_LENGTH + n_segments, position + len(page), page[5])
         position += len(page)
 

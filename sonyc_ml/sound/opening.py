@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -12,9 +12,9 @@ from typing import TypeAlias
 import soundfile
 
 from sonyc_ml.base.identity import state_of
-from sonyc_ml.base.records import dataclass, replace
+from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import EmptyRecordingError, UnfinishedRecordingError, UnreadableRecordingError
-from sonyc_ml.sound import flac, ogg
+from sonyc_ml.sound import flac, mp3, ogg
 from sonyc_ml.sound.chunks import container_of, find_end
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import check_header, find_layout
@@ -24,7 +24,7 @@ from sonyc_ml.sound.unfinished import RawSound, in_place
 
 # The kinds of files that are read, by their first bytes: libsndfile tries MP3 on anything else, noisily.
 MAGIC = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"riff", b"fLaC", b"OggS", b"FORM")
-FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF")
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "MP3")
 # What is often seen beside them, by its first bytes, and its name.
 OTHER_KINDS = {
     b"caff": "a CAF file",
@@ -60,6 +60,8 @@ class Opened:
         Length in time (in samples).
     n_spanned : int
         Samples of each channel between the first and the last byte that was taken for sound, or for time without.
+    n_unread : callable
+        How many bytes of frames lie behind those that the decoder has read; 0 where nobody can tell.
     """
 
     sound: Sound
@@ -68,6 +70,7 @@ class Opened:
     segments: tuple[Segment, ...]
     n_elapsed: int
     n_spanned: int
+    n_unread: Callable[[], int] = lambda: 0
 
 
 @contextmanager
@@ -76,19 +79,17 @@ def open_sound(path: Path, descriptor: int, status: os.stat_result, *, salvage: 
     state = state_of(status)
     try:
         _check_kind(descriptor, status)
-        sound, salvaged, note = _open(descriptor, status.st_size, salvage=salvage)
+        opened = _open(descriptor, status.st_size, salvage=salvage)
     except (UnreadableRecordingError, EmptyRecordingError) as error:
         raise type(error)(f"{path}: {error}") from None
     except OSError as error:
         raise system_failure(path, error) from error
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise failure(path, descriptor, state, reason_of(error), code_of(error)) from error
-    with sound:
+    with opened.sound:
         try:
-            _check_sound(sound)
-            opened = _segmented(
-                path, descriptor, status.st_size, Opened(sound, salvaged, note, (), sound.frames, sound.frames)
-            )
+            _check_sound(opened.sound)
+            opened = _segmented(path, descriptor, status.st_size, opened)
         except (UnreadableRecordingError, EmptyRecordingError) as error:
             raise type(error)(f"{path}: {error}") from None
         except OSError as error:
@@ -103,8 +104,14 @@ def _check_kind(descriptor: int, status: os.stat_result) -> None:
         raise EmptyRecordingError("it is an empty file")
     head = os.pread(descriptor, 12, 0)
     behind_tag = flac.id3_length(head)
-    if behind_tag and os.pread(descriptor, 4, behind_tag) == flac.MAGIC:
+    inside = os.pread(descriptor, 12, behind_tag) if behind_tag else head
+    if (behind_tag and inside[:4] == flac.MAGIC) or mp3.read_frame(inside):
         return
+    if behind_tag and any(inside[:4] == known for known in MAGIC):
+        raise UnreadableRecordingError(
+            f"an ID3 tag of {behind_tag:,} bytes stands before its sound, which is read before FLAC and MP3 alone; "
+            "remove the tag"
+        )
     if not any(known.startswith(head[:4]) for known in MAGIC):
         raise UnreadableRecordingError(_other_kind(head))
     if status.st_size < SMALLEST_SIZE:
@@ -114,44 +121,57 @@ def _check_kind(descriptor: int, status: os.stat_result) -> None:
 def _other_kind(head: bytes) -> str:
     """What a file is that is not read."""
     name = "an MP4 or M4A file" if head[4:8] == b"ftyp" else OTHER_KINDS.get(head[:4], "")
-    if head[:3] == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] & 0xE6 in (0xE2, 0xE4, 0xE6)):
-        name = "an MP3 file"
-    return (
-        f"it is {name or 'not a sound file'} of a kind that is not read; WAV, FLAC, Ogg and AIFF are"
-        if name
-        else ("it is not a sound file of a kind that is read (WAV, FLAC, Ogg, AIFF)")
-    )
+    if head[:3] == b"ID3":
+        name = "an ID3 tag, and behind it sound"
+    elif len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 in (0xF0, 0xF4, 0xF6):
+        name = "a file of MPEG sound, such as AAC or MP2,"
+    if name:
+        return f"it is {name} of a kind that is not read; WAV, FLAC, Ogg, AIFF and MP3 are"
+    return "it is not a sound file of a kind that is read (WAV, FLAC, Ogg, AIFF, MP3)"
 
 
-def _open(descriptor: int, size: int, *, salvage: bool) -> tuple[Sound, bool, str]:
-    """The sound of a file, whether it is salvaged, and what was taken to be other than the file says."""
+def _opened(sound: Sound, note: str = "", *, salvaged: bool = False, n_unread: Callable[[], int] = lambda: 0) -> Opened:
+    """A sound in one piece."""
+    return Opened(sound, salvaged, note, (Segment(0, sound.frames),), sound.frames, sound.frames, n_unread)
+
+
+def _open(descriptor: int, size: int, *, salvage: bool) -> Opened:
     stream = flac.find_stream(descriptor, size, salvage=salvage)
     if stream is not None:
         return _open_flac(descriptor, size, stream, salvage=salvage)
+    start = _find_mp3(descriptor, size)
+    if start is not None:
+        return _open_mp3(descriptor, Parts(descriptor, [(0, size)]), start, salvage=salvage)
     try:
         check_header(descriptor, size)
     except UnfinishedRecordingError as error:
         sound = _salvaged(descriptor, size) if salvage else None
         if sound is None:
             raise
-        return sound, True, str(error).partition(";")[0]
+        return _opened(sound, str(error).partition(";")[0], salvaged=True)
     layout = find_layout(descriptor, size, trusts_header=True)
     if layout is not None and layout.valid_bits < layout.bits and layout.n_samples > 0:
         placed = in_place(descriptor, layout)
         is_low = placed.valid_bits < placed.bits
         note = f"its {placed.valid_bits} bits lie at the lower end of {placed.bits}" if is_low else ""
-        return RawSound(descriptor, placed, comment_of(descriptor)), False, note
+        return _opened(RawSound(descriptor, placed, comment_of(descriptor)), note)
     # One of its own: where libsndfile 1.2.0 fails it closes the one that it was given, whatever it was told.
-    return soundfile.SoundFile(os.dup(descriptor), closefd=True), False, ""
+    return _opened(soundfile.SoundFile(os.dup(descriptor), closefd=True))
 
 
-def _open_flac(descriptor: int, size: int, stream: Parts, *, salvage: bool) -> tuple[Sound, bool, str]:
+def _open_flac(descriptor: int, size: int, stream: Parts, *, salvage: bool) -> Opened:
     found = flac.measure(stream)
     promised, held = found.promised, found.n_samples
     if promised == held:
         is_native = len(stream) == size  # neither behind a tag nor in pages
-        source = soundfile.SoundFile(os.dup(descriptor), closefd=True) if is_native else soundfile.SoundFile(stream)
-        return source, False, "" if is_native else "it is FLAC in a file of another kind"
+        note = "" if is_native else "it is FLAC in a file of another kind"
+
+        def n_unread() -> int:  # a duplicate has its position in common with the descriptor
+            position = os.lseek(descriptor, 0, os.SEEK_CUR) if is_native else stream.tell()
+            return flac.count_behind(stream, position, found.end)
+
+        source = soundfile.SoundFile(os.dup(descriptor) if is_native else stream, closefd=is_native)
+        return _opened(source, note, n_unread=n_unread)
     if found.is_cut and not salvage:
         raise UnfinishedRecordingError(
             f"it is truncated: it ends within a frame, after {held:,} samples; the recorder is still writing it, or "
@@ -164,7 +184,50 @@ def _open_flac(descriptor: int, size: int, stream: Parts, *, salvage: bool) -> t
         )
     said = f"{promised:,}" if promised else "no number of"
     note = f"its header says {said} samples, it holds {held:,}"
-    return soundfile.SoundFile(flac.with_length(stream, found)), promised > 0 or found.is_cut, note
+    whole = flac.with_length(stream, found)
+    is_salvaged = promised > 0 or found.is_cut
+    return _opened(
+        soundfile.SoundFile(whole),
+        note,
+        salvaged=is_salvaged,
+        n_unread=lambda: flac.count_behind(whole, whole.tell(), found.end),
+    )
+
+
+def _find_mp3(descriptor: int, size: int) -> int | None:
+    """Where the frames of an MP3 file begin; None where it is none.
+
+    Raises
+    ------
+    UnreadableRecordingError
+        It looks like one, and is none; or the decoder does not know MP3.
+    """
+    start = flac.id3_length(os.pread(descriptor, 10, 0))
+    if mp3.read_frame(os.pread(descriptor, mp3.HEADER_LENGTH, start)) is None:
+        return None
+    if not mp3.find_frames(Parts(descriptor, [(0, size)]), start):
+        raise UnreadableRecordingError(_other_kind(b""))
+    if "MP3" not in soundfile.available_formats():
+        raise UnreadableRecordingError(
+            f"it is an MP3 file, which libsndfile {soundfile.__libsndfile_version__} does not read, as 1.1 does; "
+            "convert it to WAV or FLAC"
+        )
+    return start
+
+
+def _open_mp3(descriptor: int, stream: Parts, start: int, *, salvage: bool) -> Opened:
+    found = mp3.measure(stream, start)
+    promised, held = found.promised, found.n_frames
+    if held == 0:
+        raise EmptyRecordingError("it has a header and no sound")
+    if promised is not None and not found.is_cut and found.is_as_promised:
+        return _opened(soundfile.SoundFile(os.dup(descriptor), closefd=True))
+    said = f"its header says {promised:,} frames, it holds {held:,}" if promised is not None else ""
+    cut = f"it is truncated: it ends within a frame, after {held:,} frames" if found.is_cut else ""
+    if (said or cut) and not salvage:
+        raise UnfinishedRecordingError(f"{cut or said}; the recorder is still writing it, or was stopped")
+    source = soundfile.SoundFile(mp3.with_length(stream, found))
+    return _opened(source, cut or said, salvaged=bool(cut or said))
 
 
 def _salvaged(descriptor: int, size: int) -> Sound | None:
@@ -198,7 +261,7 @@ def _check_sound(sound: Sound) -> None:
 
 def _segmented(path: Path, descriptor: int, size: int, opened: Opened) -> Opened:
     """The same with its stretches of sound, read without what stands for time that was not recorded."""
-    sound, whole = opened.sound, (Segment(0, opened.sound.frames),)
+    sound = opened.sound
     if sound.channels == 1 and sound.subtype in ("PCM_16", "RAW"):
         layout = find_layout(descriptor, size, trusts_header=not opened.salvaged)
         comment = str(sound.comment)
@@ -212,7 +275,7 @@ def _segmented(path: Path, descriptor: int, size: int, opened: Opened) -> Opened
             notes = "; ".join(filter(None, (opened.note, note)))
             raw = RawSound(descriptor, layout, comment, found.pieces)
             return Opened(raw, opened.salvaged, notes, found.segments, found.n_elapsed, layout.n_samples)
-    return replace(opened, segments=whole)
+    return opened
 
 
 def comment_of(descriptor: int) -> str:
@@ -237,6 +300,10 @@ def count_left(descriptor: int, size: int, n_spanned: int) -> int:
     stream = flac.find_stream(descriptor, size, salvage=True)
     if stream is not None:
         return max(0, flac.measure(stream).n_samples - n_spanned)
+    start = _find_mp3(descriptor, size)
+    if start is not None:
+        n_left = mp3.measure(Parts(descriptor, [(0, size)]), start).n_samples - n_spanned
+        return n_left if n_left > mp3.MAX_DELAY else 0
     container, trusted = container_of(descriptor), find_layout(descriptor, size, trusts_header=True)
     if container is None or trusted is None:
         return 0

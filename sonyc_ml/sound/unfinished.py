@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.errors import UnreadableRecordingError
 from sonyc_ml.sound.header import ALAW, FLOAT, MULAW, Layout
 from sonyc_ml.sound.parts import Parts
 
@@ -104,9 +105,15 @@ def placed(contents: Iterable[bytes | memoryview], layout: Layout) -> Layout:
         return layout
     for content in contents:
         values = integers(content, layout).astype(np.int64)
+        values >>= 8 * (layout.bits == 24)
         if (values & (1 << n_over) - 1).any():
             limit = 1 << layout.valid_bits - 1
             is_below = bool(values.min() >= -limit and values.max() < limit)
+            if not is_below and 2 * layout.valid_bits <= layout.bits:  # two samples in the place of one?
+                raise UnreadableRecordingError(
+                    f"its header contradicts itself: samples have {layout.valid_bits} bits and take {layout.bits}, and "
+                    "the sound fills them all; correct its channels, bits and block size"
+                )
             return layout if is_below else replace(layout, valid_bits=layout.bits)
     return replace(layout, valid_bits=layout.bits)
 

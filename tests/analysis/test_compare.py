@@ -20,6 +20,7 @@ from sonyc_ml.authoring.make import make_bundle
 from sonyc_ml.cli import main
 from sonyc_ml.cli.compare_text import comparison_text
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
 from tests.support.command import sonyc_ml
@@ -396,3 +397,67 @@ def test_memory_does_not_grow_with_the_folder(tmp_path: Path) -> None:
     assert highest <= 4
     assert compare(stream(range(40)), stream(reversed(range(40)))).n_both == 40
     assert highest <= 4
+
+
+# --- detections -------------------------------------------------------------------------------------------------------
+
+
+def heard(name: str, *found: tuple[str, float, float, float]) -> Output:
+    """An output without scores in which classes were detected from 0.5 on: label, start, end, highest score."""
+    classes = ("dog", "siren", "cat")
+    detections = tuple(
+        Detection(
+            start_s=start_s,
+            end_s=end_s,
+            label=label,
+            score_mean=score,
+            score_max=score,
+            class_number=classes.index(label),
+        )
+        for label, start_s, end_s, score in found
+    )
+    rules = json.dumps({"detections": {"threshold": 0.5}})
+    output = replace(made(name, parameters=rules), scores=None, detections=detections)
+    return replace(output, labels=classes, label_numbers=(0, 1, 2))
+
+
+DOG, SIREN = ("dog", 0.0, 2.0, 0.9), ("siren", 1.0, 3.0, 0.8)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "is_same", "in_both"),
+    [
+        ((DOG, SIREN), (SIREN, DOG), True, 2),
+        ((DOG, SIREN), (DOG,), False, 1),
+        ((DOG,), (DOG, ("siren", 1.0, 3.0, 0.54)), True, 1),  # no further above its threshold than scores may differ
+        ((DOG,), (("dog", 0.5, 2.5, 0.87),), True, 1),
+        ((DOG,), (("dog", 0.0, 2.0, 0.8),), False, 1),
+        ((DOG,), (("dog", 2.0, 4.0, 0.9),), False, 0),
+        ((DOG,), (("cat", 0.0, 2.0, 0.9),), False, 0),
+        ((), (), True, 0),
+    ],
+)
+def test_detections_are_compared(
+    ours: tuple[Any, ...],
+    theirs: tuple[Any, ...],
+    is_same: bool,
+    in_both: int,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """By class and time; their scores count as scores do, whichever of the two folders comes first."""
+    a, b = written(tmp_path / "a", [heard("a.wav", *ours)]), written(tmp_path / "b", [heard("a.wav", *theirs)])
+    for first, second in ((a, b), (b, a)):
+        status, told = answer(first, second, capsys)
+        assert (status, told["same"]) == (int(not is_same), is_same)
+        assert told["detections"]["in_both"] == in_both
+    assert (main(["compare", str(a), str(b), "--exact"]) == 0) == (sorted(ours) == sorted(theirs))
+    assert f"detections  {in_both} in both" in capsys.readouterr().out
+
+
+def test_detections_against_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """That one folder has detections and the other was made without is no detail."""
+    output = heard("a.wav", DOG)
+    a, b = written(tmp_path / "a", [output]), written(tmp_path / "b", [replace(output, detections=None)])
+    status, told = answer(a, b, capsys)
+    assert (status, told["not_comparable"]) == (1, [{"recording": "a.wav", "why": "detections against none"}])

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,8 +24,10 @@ from sonyc_ml.errors import ConfigError, StoreError
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
+from sonyc_ml.outputs.rules import DetectionRules
 from tests.conftest import write_recording
 from tests.support.batches import forget, outputs, run
+from tests.support.detections import detected, scored
 from tests.support.outputs import output_of
 
 pyarrow = pytest.importorskip("pyarrow", reason="Parquet is an extra")
@@ -164,6 +167,42 @@ def test_row_groups_hold_whole_recordings(tmp_path: Path, monkeypatch: pytest.Mo
     assert pyarrow.parquet.ParquetFile(tmp_path / "a.parquet").num_row_groups > 1
     for read, output in zip(parquet.read_part(tmp_path / "a.parquet"), made, strict=True):
         assert_same(read, output)
+
+
+def test_a_long_recording_is_in_several_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No group grows with a recording; what is read back is the same, with what was heard, and so are the bytes."""
+    rules = DetectionRules(threshold=0.6)
+    scores = np.random.default_rng(3).random((4000, 5), np.float32)
+    long = replace(scored("long.wav", scores, tuple("abcde")), embedding=scores[:, :3] - 0.5)
+    long = replace(long, detections=detected(long, rules))
+    made = [sparse_of(long, slice(0, 3)), long, sparse_of(long, slice(9, 11))]
+    waiting = [tmp_path / f"{i}.arrow" for i in range(3)]
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 5000)
+    monkeypatch.setattr(parquet, "MAX_GROUP_BYTES", 20_000)
+    for output, path in zip(made, waiting, strict=True):
+        parquet.write_waiting(output, path)
+        assert_same(parquet.read_waiting(path), output)
+    parquet.write_part(tmp_path / "a.parquet", waiting)
+    file = pyarrow.parquet.ParquetFile(tmp_path / "a.parquet")
+    rows = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+    assert (len(rows) > 5, max(rows) < 500, sum(rows)) == (True, True, 4005)
+    read = list(parquet.read_part(tmp_path / "a.parquet"))
+    for one, other in zip(read, made, strict=True):
+        assert_same(one, other)
+        assert one.detections == other.detections
+    parquet.write_part(tmp_path / "again.parquet", waiting)
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "a.parquet").read_bytes()
+    light = parquet.read_waiting(waiting[1], ("start_s", "detections"))
+    assert (light.embedding, light.scores, light.detections) == (None, None, long.detections)
+
+
+def sparse_of(output: Output, rows: slice) -> Output:
+    """A short output with some windows of a long one, in which nothing was heard."""
+    assert output.scores is not None
+    assert output.embedding is not None
+    provenance = replace(output.provenance, recording=f"{rows.start}.wav")
+    kinds: dict[str, Any] = {"scores": output.scores[rows], "embedding": output.embedding[rows]}
+    return replace(output, timestamps=output.timestamps[rows], detections=(), provenance=provenance, **kinds)
 
 
 def test_others_read_it_as_one_table(batch: Batch) -> None:

@@ -16,9 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sonyc_ml.model.loading import load_model
+from sonyc_ml.node.config import load_config
 from sonyc_ml.outputs.reading import iter_outputs
 from tests.conftest import PATIENCE_S, write_recording
-from tests.support import wavs
+from tests.support import networks, wavs
 
 
 def command(*arguments: object) -> list[str]:
@@ -221,3 +223,31 @@ def test_stopped(number: signal.Signals, workers: int, tmp_path: Path, tiny_bund
     (tmp_path / "in" / "000.wav").unlink()
     result = embed(tmp_path / "in", "--model", tiny_bundle, "--output", out)
     assert f"embedded {99 - n_finished} of 99 recordings" in result.stderr
+
+
+def test_features_of_a_network_alone(tmp_path: Path) -> None:
+    """A network without a manifest is told its features by flags, as in the configuration; the output records them."""
+    write_recording(tmp_path / "a.wav")
+    path = tmp_path / "alone.tflite"
+    path.write_bytes(networks.dense((1, 40, 33)))
+    arguments = (tmp_path / "a.wav", "--model", path, "--output", tmp_path / "out")
+    refused = embed(*arguments)
+    assert refused.returncode == 2
+    assert "--feature n_mels=N" in refused.stderr
+    features = "n-mels=40,mel_hop_len=250"
+    assert embed(*arguments, "--feature", features, "--feature", "center=true").returncode == 0
+    (output,) = iter_outputs(tmp_path / "out")
+    table = json.loads(output.provenance.parameters)
+    assert (table["n_mels"], table["mel_hop_len"], table["center"]) == (40, 250, True)
+    configured = load_config(
+        None,
+        {
+            "model": {"path": path, "features": {"n_mels": 40, "mel_hop_len": 250, "center": True}},
+            "spool": {"folder": tmp_path},
+            "output": {"folder": tmp_path},
+        },
+    )
+    model = load_model(path, **configured.model[0].parameters())
+    assert model.fingerprint() == output.provenance.fingerprint
+    mistaken = embed(*arguments, "--feature", "n_mel=40")
+    assert (mistaken.returncode, "NAME is one of duration, " in mistaken.stderr) == (2, True)

@@ -120,7 +120,7 @@ def test_audit_keys(ask: Ask, output: Path) -> None:
     totals = {"recorded", "embedded", "salvaged", "quarantined", "shed", "pending"}
     assert set(answer.json()) == totals | {
         *("since", "until", "running", "history_begins", "whole", "gap_s", "embedded_share"),
-        *("embedded_share_of_seconds", "gaps", "days"),
+        *("embedded_share_of_seconds", "gaps", "sources", "days"),
     }
     assert all({"recordings", "seconds", "unmeasured"} <= set(answer.json()[total]) for total in totals)
     assert answer.json()["recorded"]["seconds"] == 20.0

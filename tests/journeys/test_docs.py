@@ -20,6 +20,7 @@ import sonyc_ml
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
 from sonyc_ml.authoring.heads import dense_head
+from sonyc_ml.node.config import load_config
 from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
@@ -36,6 +37,7 @@ PICTURES = ROOT / "docs" / "pictures.md"
 QUANTISING = ROOT / "docs" / "quantising.md"
 HUB = ROOT / "docs" / "hub.md"
 SEPARATE = ROOT / "docs" / "separate.md"
+LISTEN = ROOT / "docs" / "listen.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
     *(README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"),
@@ -149,6 +151,19 @@ def test_labels_commands_run(workplace: Path) -> None:
         script = block if language == "bash" else f"python - <<'END'\n{block}END\n"
         run_blocks([script], workplace)
     assert (workplace / "labels" / "a.wav.txt").exists()
+
+
+def test_listen_commands_run(workplace: Path) -> None:
+    """The command of docs/listen.md works as it stands, and its configuration is one."""
+    if shutil.which("sox") is None:
+        pytest.skip("sox is not installed: apt-get install sox")
+    maker.make_bundle(workplace / "models" / "NAME.tflite", input_kind="log_mel")
+    (script,) = blocks("bash", LISTEN)
+    run_blocks([script], workplace)
+    assert len(list((workplace / "embeddings").glob("street_*Z.npz"))) == 3
+    head = '[model]\npath = "models/NAME.tflite"\n[output]\nfolder = "embeddings"\n'
+    (workplace / "c.toml").write_text(head + blocks("toml", LISTEN)[0])
+    assert [source.name for source in load_config(workplace / "c.toml", {}).listen.source] == ["street", "yard", "hall"]
 
 
 def test_separate_commands_run(workplace: Path) -> None:

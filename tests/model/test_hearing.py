@@ -110,6 +110,21 @@ def test_a_manifest_says_it_and_whoever_loads_it_wins(tmp_path: Path, recording:
     assert 0 < len(changed.detections or ()) < len(output.detections)
 
 
+def test_what_a_manifest_detects_can_be_turned_off(tmp_path: Path, recording: Path) -> None:
+    """By whoever loads it; and a manifest's may be off until somebody asks."""
+    on = make_echo(tmp_path / "on.tflite", LABELS, detections={"threshold": 0.9})
+    off = make_echo(tmp_path / "off.tflite", LABELS, detections={"enabled": False, "threshold": 0.9})
+    asked: dict[str, Any] | None
+    for path, asked in ((on, {"enabled": False, "threshold": 0.5}), (off, None)):
+        output = load_model(path, detections=asked).embed_file(recording)
+        assert output.detections is None
+        assert "detections" not in json.loads(output.provenance.parameters or "{}")
+    for path, asked in ((on, None), (off, {"enabled": True}), (on, {"enabled": True})):
+        assert load_model(path, detections=asked).embed_file(recording).detections
+    found = load_model(off, detections={"merge_s": False}).embed_file(recording)
+    assert min(one.score_max for one in found.detections or ()) >= 0.9
+
+
 @pytest.mark.parametrize(
     ("rules", "complaint"),
     [
@@ -178,3 +193,20 @@ def test_without_scores_some_detections_can_be_taken(echo: Path, recording: Path
     ):
         with pytest.raises(ConfigError, match=way):
             label_output(output, asked)
+
+
+@pytest.mark.parametrize("keep", ["all", "none"])
+def test_what_is_no_number_is_noted(keep: str, tmp_path: Path, recording: Path) -> None:
+    """A network that gives NaN or infinity is no reason to end; the output says for how many windows it did."""
+    path = tmp_path / "unbounded.tflite"
+    path.write_bytes(networks.scaling(80, np.inf))
+    parameters: dict[str, Any] = {
+        "input_kind": "pcm",
+        "target_sr": 8000,
+        "outputs": {"scores": 0},
+        "keep": {"scores": keep},
+    }
+    output = load_model(path, **parameters).embed_file(recording)
+    n_windows = len(output.timestamps)
+    assert output.provenance.note == f"the network gave NaN or infinity for {n_windows:,} windows"
+    assert output.provenance.marks == ("with NaN or infinity",)

@@ -17,6 +17,7 @@ import soundfile
 from sonyc_ml.errors import RecordingError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
+from sonyc_ml.node.retention.proof import covers_recording
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
@@ -117,6 +118,20 @@ def test_what_fails_is_named_by_its_source(model: Model) -> None:
     loud.blocks = lambda: iter([np.zeros((2, 2), np.float32)])  # type: ignore[method-assign]
     with pytest.raises(RecordingError, match=r"^microphone 1: "):
         model.embed(loud)
+
+
+def test_windows_with_a_hop_between_them_that_is_longer_than_they_are(model: Model) -> None:
+    """Windows far apart hold sound, each of them; where none would hold any, the recording is refused."""
+    duration_s, window_s = len(PCM) / SAMPLE_RATE, model.extractor.window_size_s
+    for hop_size in (0.45 * duration_s, 0.3 * duration_s):
+        output = model.embed(Stretch(PCM), hop_size)
+        assert len(output.timestamps) == len(output.by_kind()["embedding"]) > 0
+        assert (output.timestamps > -window_s).all()
+        assert (output.timestamps < duration_s).all()
+        assert covers_recording(output)
+    for hop_size in (3 * duration_s, 1e9):
+        with pytest.raises(RecordingError, match="no window would hold any"):
+            model.embed(Stretch(PCM), hop_size)
 
 
 def test_a_file_is_a_recording(wav: Path) -> None:

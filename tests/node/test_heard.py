@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,9 +13,19 @@ import numpy as np
 import pytest
 
 from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.events import NodeEvent, OutputPublished
 from sonyc_ml.node.journal.file import FILE_NAME
-from sonyc_ml.node.journal.heard import N_HEARD, Heard, HeardIn, best_heard, find_heard, heard_labels, matching
+from sonyc_ml.node.journal.heard import (
+    N_HEARD,
+    Heard,
+    HeardIn,
+    best_heard,
+    check_index,
+    find_heard,
+    heard_labels,
+    matching,
+)
 from sonyc_ml.node.journal.journal import Journal, OutputSummary, open_journal
 from sonyc_ml.node.operate.forget import forget
 from sonyc_ml.node.operate.listing import heard_listing
@@ -216,3 +227,49 @@ def test_a_large_journal_is_asked_quickly(tmp_path: Path, slowness: float) -> No
     assert len(answer["entries"]) == 50
     print(f"{1e3 * elapsed_s:.1f} ms, {(tmp_path / FILE_NAME).stat().st_size / 1e6:.0f} MB")
     assert elapsed_s < 0.1 * slowness
+
+
+# --- damage -----------------------------------------------------------------------------------------------------------
+
+
+def page_of(path: Path, name: str) -> int:
+    """Where the first page of a table or index lies in the file (in bytes)."""
+    with closing(sqlite3.connect(path)) as connection:
+        (number,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    return int(size * (number - 1))
+
+
+def test_an_index_that_does_not_agree_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The work begins without a look at the index of what was heard; it is compared then, and what it lost is found."""
+    with closing(Journal(tmp_path, clock=Clock(NOON_S))) as journal:
+        journal.add([A, B])
+        done(journal, A, SIREN, DOG)
+        assert check_index(journal)
+    content, start = bytearray(journal.path.read_bytes()), page_of(journal.path, "heard_at")
+    place = content.index(b"siren", start)
+    content[place : place + 5] = b"sirex"
+    journal.path.write_bytes(content)
+    with closing(Journal(tmp_path, clock=Clock(NOON_S))) as journal:
+        assert heard_in(journal, "siren") == []
+        assert not check_index(journal)
+        assert "did not agree with its table, and was made again" in caplog.text
+        assert [one.heard for one in heard_in(journal, "siren")] == [SIREN]
+        assert check_index(journal)
+
+
+def test_damage_of_what_was_heard_is_found(tmp_path: Path) -> None:
+    """A page that is none is found when the journal is opened, and a value of another type when it is asked for."""
+    with closing(Journal(tmp_path, clock=Clock(NOON_S))) as journal:
+        journal.add([A])
+        done(journal, A, SIREN)
+    with closing(sqlite3.connect(journal.path)) as connection:
+        connection.execute("UPDATE heard SET label = x'ff00'")
+        connection.commit()
+    with closing(Journal(tmp_path)) as journal, pytest.raises(JournalDamagedError, match="values of other types"):
+        heard_labels(journal)
+    content, start = bytearray(journal.path.read_bytes()), page_of(journal.path, "heard")
+    content[start] = 0xEE
+    journal.path.write_bytes(content)
+    with pytest.raises(JournalDamagedError, match="is damaged"):
+        Journal(tmp_path)

@@ -342,7 +342,7 @@ def test_what_is_kept_of_scores_is_neither_drawn_nor_compared(tmp_path: Path) ->
     output = sparse(birds(), RULES, 2)
     assert list(output.computed()) == ["embedding"]
     for name in ("a", "b"):
-        write_output(sparse(birds(), RULES if name == "a" else None, 2), tmp_path / name / "a.wav.npz")
+        write_output(sparse(birds(), RULES, 2 if name == "a" else None), tmp_path / name / "a.wav.npz")
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--exact"]) == 0
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
-from sonyc_ml.errors import RecordingError, UnfinishedRecordingError
+from sonyc_ml.errors import RecordingError, UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.files import open_recording, read_recording
 from sonyc_ml.sound.opening import count_left
 from tests.conftest import require_shared
@@ -235,12 +235,15 @@ def test_the_check_of_flac_costs_next_to_nothing(tmp_path: Path) -> None:
 
 
 def placed(y: npt.NDArray[np.int64], size: int, order: str) -> bytes:
+    if size == 3:
+        four = y.astype(f"{order}i4").view(np.uint8).reshape(-1, 4)
+        return (four[:, :3] if order == "<" else four[:, 1:]).tobytes()
     return y.astype(f"{order}i{size}").tobytes()
 
 
 @pytest.mark.parametrize("magic", [b"RIFF", b"RIFX"])
 @pytest.mark.parametrize("is_extensible", [False, True])
-@pytest.mark.parametrize(("valid_bits", "size"), [(24, 4), (20, 4), (12, 2)])
+@pytest.mark.parametrize(("valid_bits", "size"), [(24, 4), (20, 4), (12, 2), (16, 4), (20, 3)])
 @pytest.mark.parametrize("scale", [0.5, 0.001])
 def test_samples_at_either_end_of_their_place(
     valid_bits: int, size: int, scale: float, is_extensible: bool, magic: bytes, tmp_path: Path
@@ -262,6 +265,44 @@ def test_samples_at_either_end_of_their_place(
         np.testing.assert_allclose(y, expected, atol=1e-7)
         assert not is_salvaged
         assert bool(note) == is_low
+
+
+def test_two_samples_in_the_place_of_one(tmp_path: Path) -> None:
+    """Where both halves of a place are full, its header may mean two channels: refused, not read as either."""
+    form = struct.pack("<HHIIHH", wavs.PCM, 1, 8000, 8000 * 4, 4, 16)
+    with pytest.raises(UnreadableRecordingError, match="contradicts itself"):
+        read_recording(write(tmp_path, wavs.wav(Y.tobytes(), form)))
+
+
+# --- several recordings in one file ----------------------------------------------------------------------------------
+
+
+def encoded(kind: str, subtype: str, n_samples: int) -> bytes:
+    content = io.BytesIO()
+    soundfile.write(content, odd.noise(n_samples), 8000, format=kind, subtype=subtype)
+    return content.getvalue()
+
+
+SEVERAL: dict[str, Callable[[int], bytes]] = {
+    "FLAC": lambda n: encoded("FLAC", "PCM_16", n),
+    "FLAC of unknown length": lambda n: odd.flac_saying(0, encoded("FLAC", "PCM_16", n)),
+    "Vorbis": lambda n: encoded("OGG", "VORBIS", n),
+    "Opus": lambda n: encoded("OGG", "OPUS", n),
+    "FLAC in Ogg": lambda n: odd.ogg_flac(encoded("FLAC", "PCM_16", n)),
+}
+
+
+@pytest.mark.parametrize("n_second", [20_000, 70_000, 6_000])
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_several_recordings_in_one_file(kind: str, n_second: int, tmp_path: Path) -> None:
+    """Of recordings one behind the other a decoder reads the first: that is not taken for all, salvaged or not."""
+    one, other = SEVERAL[kind](20_000), SEVERAL[kind](n_second)
+    assert len(read_recording(write(tmp_path, one))[0]) == 20_000
+    path = write(tmp_path, one + other)
+    with pytest.raises(RecordingError, match=r"several recordings|more than its header|damaged"):
+        read_recording(path)
+    with pytest.raises(UnreadableRecordingError, match=r"several recordings|damaged"):
+        salvaged(path)
 
 
 # --- all of the shared cases -----------------------------------------------------------------------------------------

@@ -32,12 +32,12 @@ def samples(sample_format: str, n_samples: int, n_channels: int, seed: int = 0) 
     y = np.clip(rng.normal(0, 0.3, (n_samples, n_channels)) + tone, -1, 1)
     layout = raw_layout(8000, sample_format, n_channels)
     if sample_format.startswith("FLOAT"):
-        floats: npt.NDArray[np.floating] = y.astype(f"<f{layout.bits // 8}")
-        return floats.tobytes()  # type: ignore[no-any-return]
+        floats: npt.NDArray[np.float64] = y.astype(f"<f{layout.bits // 8}")
+        return floats.tobytes()
     limit = 2 ** (layout.bits - 1)
-    numbers = np.clip(np.rint(y * limit), -limit, limit - 1).astype(np.int64)
+    numbers: npt.NDArray[np.int64] = np.clip(np.rint(y * limit), -limit, limit - 1).astype(np.int64)
     if layout.bits == 8:
-        return (numbers + 128).astype(np.uint8).tobytes()
+        return bytes((numbers + 128).astype(np.uint8))
     lower: npt.NDArray[np.uint8] = numbers.astype("<i8").reshape(-1, 1).view(np.uint8)[:, : layout.bits // 8]
     return bytes(np.ascontiguousarray(lower))
 

@@ -14,6 +14,7 @@ from sonyc_ml.sound.live.segment import LiveSegment
 
 if TYPE_CHECKING:
     from sonyc_ml.node.events import OutputPublished, RecordingEnded
+    from sonyc_ml.node.intake.ahead import Ahead
     from sonyc_ml.outputs.output import Output
 
 BUFFER_FULL, NOT_STORED, SPOOLED = "buffer full", "not stored", "spooled"
@@ -46,6 +47,8 @@ class Waiting:
         Whether it is being embedded.
     reason, detail : str
         Why its sound was given up; empty while it is there.
+    ahead : list of Ahead
+        What has embedded it as far as it had come.
     """
 
     segment: LiveSegment
@@ -54,6 +57,7 @@ class Waiting:
     is_begun: bool = False
     reason: str = ""
     detail: str = ""
+    ahead: list[Ahead] = field(default_factory=list)
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # each is one of its own
 
@@ -98,6 +102,7 @@ class Buffer:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _news: list[News] = field(default_factory=list)  # what the journal does not know yet
     _held: dict[str, list[Waiting]] = field(default_factory=dict)  # of each source, the oldest first
+    _open: dict[str, LiveSegment] = field(default_factory=dict)  # of each source, what comes now
     _known: dict[str, Waiting] = field(default_factory=dict)  # by their names in the journal
 
     # For the reader
@@ -108,6 +113,15 @@ class Buffer:
             self._news.append(waiting)
             if not (self.takes_all and self.take_away(waiting)):
                 self._held.setdefault(waiting.segment.source, []).append(waiting)
+        self.wake()
+
+    def comes(self, segment: LiveSegment | None, source: str) -> None:
+        """More has come of the recording that is open; or none is open."""
+        with self._lock:
+            if segment is None:
+                self._open.pop(source, None)
+                return
+            self._open[source] = segment
         self.wake()
 
     def stopped(self, source: str, reason: str, detail: str) -> None:
@@ -137,6 +151,11 @@ class Buffer:
         return sum(waiting.segment.duration_s for waiting in self._held.get(source, ()))
 
     # For the worker
+
+    def coming(self) -> list[LiveSegment]:
+        """The recording of each source whose samples come now."""
+        with self._lock:
+            return list(self._open.values())
 
     def news(self) -> list[News]:
         """What the journal does not know yet, in order."""
@@ -172,8 +191,8 @@ class Buffer:
         with self._lock:
             return [waiting for waiting in self._known.values() if waiting.reason]
 
-    def release(self, event: RecordingEnded) -> None:
-        """A recording has come to its end."""
+    def release(self, event: RecordingEnded) -> Waiting | None:
+        """Let go of a recording that has come to its end; return it, if it was in here."""
         with self._lock:
             waiting = self._known.pop(event.recording, None)
             held = self._held.get(waiting.segment.source, []) if waiting else []
@@ -181,6 +200,7 @@ class Buffer:
                 held.remove(waiting)
         if waiting is not None and waiting.peer is not None:
             waiting.peer.ended(event)
+        return waiting
 
     def in_order(self, *, newest_first: bool) -> list[Identity]:
         """What has a name in the journal and its sound in here, in the order in which it is embedded."""

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: what a pipe holds
+STEP_S = 0.25  # how much sound the worker is woken for
 MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
 SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
 
@@ -84,6 +85,7 @@ class Connection:
         self.name, self.descriptor, self.answers = name, descriptor, answers
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
+        self._n_steps = 0  # of the open recording, that the worker knows of
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
         self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
@@ -178,8 +180,17 @@ class Connection:
             self.is_stalled = False
             logger.warning("%s: sound comes again", self._cutter.source)
         self._put(self._cutter.feed(sound.content, now))
+        self._say_what_comes(self._cutter)
         if not self._cutter.is_ahead(now):  # who can wait does
             self._buffer.make_room(self._cutter.source, self._open_s())
+
+    def _say_what_comes(self, cutter: Cutter) -> None:
+        """Let the worker go on with the recording that is open, a little at a time."""
+        step = round(STEP_S * cutter.layout.sample_rate) * cutter.layout.frame_size
+        n_steps = cutter.n_bytes // step
+        if n_steps != self._n_steps and n_steps:
+            self._buffer.comes(cutter.open, cutter.source)
+        self._n_steps = n_steps
 
     def _put(self, segments: list[LiveSegment]) -> None:
         for segment in segments:
@@ -222,6 +233,7 @@ class Connection:
         if self._cutter is None:
             return
         self._interrupt(self._now(), reason, detail)
+        self._buffer.comes(None, self._cutter.source)
         self._buffer.stopped(self._cutter.source, reason, detail)
         self._cutter, self._why = None, (reason, detail)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.intake.ahead import Ahead
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, News, SourceStopped, Waiting
 from sonyc_ml.node.journal.journal import Entry, Journal
-from sonyc_ml.node.journal.live import Heard, add_live, write_end
+from sonyc_ml.node.journal.live import Heard, add_live, drop_live, write_end
+from sonyc_ml.node.running_bundles import LoadedBundle
+from sonyc_ml.sound.live.segment import LiveSegment
 
 
 class LiveDesk:
@@ -22,6 +25,30 @@ class LiveDesk:
 
     def __init__(self, buffer: Buffer) -> None:
         self.buffer = buffer
+        self._ahead: dict[LiveSegment, list[Ahead]] = {}
+
+    def work_ahead(self, begin: Callable[[LiveSegment, LoadedBundle], Ahead], bundles: Iterable[LoadedBundle]) -> None:
+        """Embed what has come of recordings that are open, where there is nothing else to do.
+
+        Parameters
+        ----------
+        begin : callable
+            Begins with one, through one bundle.
+        bundles : iterable of LoadedBundle
+        """
+        for segment in self.buffer.coming():
+            if segment.is_open and segment not in self._ahead:
+                able = [bundle for bundle in bundles if Ahead.can_be(segment, bundle)]
+                self._ahead[segment] = [begin(segment, bundle) for bundle in able]
+            for ahead in self._ahead.get(segment, ()):
+                ahead.go_on()
+
+    def close(self) -> None:
+        """Let go of what was begun."""
+        for some in self._ahead.values():
+            for ahead in some:
+                ahead.drop()
+        self._ahead.clear()
 
     def take_up(self, journal: Journal, now_s: float) -> list[News]:
         """Write what has come into the journal, for a transaction of it; returns it, for :meth:`Buffer.known`."""
@@ -49,12 +76,14 @@ class LiveDesk:
         waiting = self.find(entry)
         if waiting is not None:
             self.buffer.begin(waiting)
+            waiting.ahead = waiting.ahead or self._ahead.pop(waiting.segment, [])
         return waiting
 
     def on_event(self, event: NodeEvent) -> None:
         """Let go of what has come to its end."""
-        if isinstance(event, RecordingEnded):
-            self.buffer.release(event)
+        if isinstance(event, RecordingEnded) and (waiting := self.buffer.release(event)):
+            for ahead in (*waiting.ahead, *self._ahead.pop(waiting.segment, ())):
+                ahead.drop()
 
     def excess(self, journal: Journal) -> Iterator[tuple[Entry, str, str]]:
         """Yield what there was no room for: the entry, a word or two why, and a sentence."""
@@ -62,8 +91,8 @@ class LiveDesk:
             assert waiting.identity is not None
             entries = [one for one in journal.find(waiting.identity.name) if one.identity == waiting.identity]
             if waiting.reason == SPOOLED:  # the file is a recording of its own
-                journal.drop(waiting.identity)
-                self.buffer.release(RecordingEnded(waiting.identity.name, SPOOLED, SPOOLED, waiting.detail))
+                drop_live(journal, waiting.identity)
+                self.on_event(RecordingEnded(waiting.identity.name, SPOOLED, SPOOLED, waiting.detail))
             elif entries and entries[0].state == "pending":
                 yield entries[0], waiting.reason, waiting.detail
 

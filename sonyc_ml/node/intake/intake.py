@@ -66,6 +66,7 @@ class Intake:
 
     def __exit__(self, *_: object) -> None:
         self._house.close()
+        self.desk.close()
 
     @property
     def has_news(self) -> bool:

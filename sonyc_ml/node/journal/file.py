@@ -133,6 +133,11 @@ END;
 """
 
 
+# The quick check looks at every page, and does not compare indexes with their tables. What the index of recordings
+# lacks would never be begun, so that one is compared too. That of `heard`, which may be ten times as long, only finds
+# what was heard: a thread compares it once the work goes on, see `sonyc_ml.node.journal.heard.check_index`.
+CHECKED = "PRAGMA integrity_check(recordings)"
+TYPED = tuple(name for name in TABLES if name != "heard")  # the values of which are looked at where they are asked for
 OTHER_VERSION = "install that version, or move the file away: it is made again from the folder and the outputs"
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -162,8 +167,7 @@ def connect(path: Path) -> sqlite3.Connection:
         f"journal_size_limit = {MAX_LOG_BYTES}",
         f"cache_size = -{CACHE_KIB}",
     )
-    # The quick check does not compare the index with the table: what the index lacks would never be begun.
-    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="integrity_check", timeout_s=BUSY_S)
+    connection = sqlite.connect(path, STEPS, pragmas=pragmas, check="quick_check", timeout_s=BUSY_S)
     try:
         _check_values(connection)
         connection.executescript(f"PRAGMA temp_store = MEMORY; {OVERWRITTEN}")
@@ -289,8 +293,11 @@ def store_errors(path: Path) -> Iterator[None]:
 
 
 def _check_values(connection: sqlite3.Connection) -> None:
-    """See that values are of their types, and that no name leads out of the folder."""
-    check_types(connection, TABLES)
+    """See that the index agrees with its table, that values are of their types, and that no name leads elsewhere."""
+    verdict = connection.execute(CHECKED).fetchone()[0]
+    if verdict != "ok":
+        raise ForeignSchemaError(verdict)
+    check_types(connection, TYPED)
     for (name,) in connection.execute(f"SELECT DISTINCT name FROM recordings WHERE {DOUBTFUL}"):
         try:
             checked_name(os.fsdecode(name))

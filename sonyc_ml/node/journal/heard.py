@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from sonyc_ml.node.journal.view import JournalView
     from sonyc_ml.outputs.detections import Detection
+
+logger = logging.getLogger(__name__)
 
 N_HEARD = 10  # classes of a recording, those with the highest scores
 # A recording is done, and what was heard in it is known.
@@ -92,12 +95,30 @@ def write_heard(
     connection.executemany("INSERT INTO heard VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
+def check_index(journal: JournalView) -> bool:
+    """Compare the index of what was heard with its table, and make it again where they differ; whether they did not.
+
+    Raises
+    ------
+    StoreError, JournalDamagedError
+    """
+    with store_errors(journal.path):
+        verdict = journal.connection.execute("PRAGMA integrity_check(heard)").fetchone()[0]
+        if verdict != "ok":
+            journal.connection.execute("REINDEX heard_at")
+            text = "the index of what was heard in the journal %s did not agree with its table, and was made again: %s"
+            logger.warning(text, journal.path, verdict)
+        return bool(verdict == "ok")
+
+
 def heard_labels(journal: JournalView) -> list[str]:
     """Every label that was heard in a recording which the journal knows, in their order."""
     with store_errors(journal.path):
         if not has_table(journal.connection, "heard"):
             return []
-        return [label for (label,) in journal.connection.execute(LABELS)]
+        labels = [label for (label,) in journal.connection.execute(LABELS)]
+    _check(journal, (isinstance(label, str) for label in labels))
+    return labels
 
 
 def matching(labels: Iterable[str], wanted: str) -> list[str]:
@@ -125,6 +146,8 @@ def find_heard(
             f"WHERE h.label IN ({these}) AND h.at_s >= ? AND r.state = 'done' ORDER BY h.at_s DESC, h.name LIMIT ?",
             (*labels, since_s, -1 if limit is None else limit),
         ).fetchall()
+    numbers = (value for _, mtime_ns, n_bytes, _, *values in rows for value in (mtime_ns, n_bytes, *values))
+    _check(journal, (isinstance(value, int | float) for value in numbers))
     try:
         return [
             HeardIn(Identity(os.fsdecode(name), n_bytes, mtime_ns), Heard(*heard), at_s)
@@ -132,3 +155,9 @@ def find_heard(
         ]
     except (ValueError, TypeError) as error:
         raise JournalDamagedError(f"the journal {journal.path} is damaged: {error}") from error
+
+
+def _check(journal: JournalView, are_right: Iterable[bool]) -> None:
+    """See that values are of their types: those of `heard` are not looked at when the journal is opened."""
+    if not all(are_right):
+        raise JournalDamagedError(f"the journal {journal.path} is damaged: what was heard has values of other types")

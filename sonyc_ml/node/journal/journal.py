@@ -149,7 +149,7 @@ class Journal(JournalView):
             return n_new
 
     def take(self, *, newest_first: bool = False) -> Entry | None:
-        """Begin the next pending recording of a folder that is due: count an attempt, and return it."""
+        """Begin the next pending recording of the folder that is due: count an attempt, and return it."""
         order = "found_s DESC, mtime_ns DESC" if newest_first else "found_s, mtime_ns"
         return self._begin(f"WHERE state = 'pending' AND fate <> 'live' AND due_s <= ? ORDER BY {order} LIMIT 1")
 
@@ -230,11 +230,6 @@ class Journal(JournalView):
     def release(self, identity: Identity) -> None:
         """It stays pending as it was: the attempt was stopped, and nothing was wrong with it."""
         self._change(identity, "n_attempts = max(0, n_attempts - 1), changed_s = found_s")
-
-    def drop(self, identity: Identity) -> None:
-        """Forget a recording: it is another one now."""
-        with self.transaction():
-            self.connection.execute(f"DELETE FROM recordings {THIS}", key(identity))
 
     def retry(self, entries: Iterable[Entry]) -> int:
         """Make recordings pending again, whatever became of them; returns how many."""

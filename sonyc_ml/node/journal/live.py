@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.journal.file import has_table, store_errors
-from sonyc_ml.node.journal.view import LIVE, key
+from sonyc_ml.node.journal.view import LIVE, THIS, key
 
 if TYPE_CHECKING:
     from sonyc_ml.node.journal.journal import Journal
@@ -76,6 +76,12 @@ def add_live(journal: Journal, identity: Identity, heard: Heard, now_s: float, *
         )
         journal.n_added += 1
         write_heard_until(journal, heard)
+
+
+def drop_live(journal: Journal, identity: Identity) -> None:
+    """Forget a recording that was written into the spool: it is another one now."""
+    with journal.transaction():
+        journal.connection.execute(f"DELETE FROM recordings {THIS}", key(identity))
 
 
 def write_heard_until(journal: Journal, heard: Heard) -> Gap | None:

@@ -44,27 +44,24 @@ def audit(
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
         ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
         ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
-        something out; ``sources`` of live sound (:mod:`sonyc_ml.node.operate.sources`). A gap before the first
-        recording is only listed where the history is ``whole``.
+        something out, and before the first only where the history is ``whole``; ``sources`` of live sound.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
     totals, covered, unmeasured = _recorded(journal, since_s, until_s)
     days = _days(journal, since_s, until_s, totals)
     first_s, first = _history(journal.begins_s(), days["first"])
-    is_whole = first_s <= since_s
-    gaps = find_gaps(covered, since_s if is_whole else None, until_s, gap_s)
-    is_running = holder(journal.path.parent) is not None
+    gaps = find_gaps(covered, since_s if first_s <= since_s else None, until_s, gap_s)
     return {
         "since": iso(since_s),
         "until": iso(until_s),
-        "running": is_running,
+        "running": holder(journal.path.parent) is not None,
         "history_begins": first,
-        "whole": is_whole,
+        "whole": first_s <= since_s,
         "gap_s": gap_s,
         **totals.answer(),
         "gaps": [_gap(gap, unmeasured, days["all"], gap_s, now_s) for gap in gaps],
-        "sources": audit_sources(journal, since_s, until_s, now_s, is_running=is_running),
+        "sources": audit_sources(journal, since_s, until_s, now_s),
         "days": {"counted": days["counted"], "cut": days["cut"]},
     }
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from sonyc_ml.base.human import iso
+from sonyc_ml.base.lock import holder
+from sonyc_ml.node.facts import OK
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.journal.live import KILLED, Gap, SourceEnd, find_gaps_of, live_seconds, source_ends
 
 Answer: TypeAlias = dict[str, Any]
 
 
-def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float, *, is_running: bool) -> list[Answer]:
+def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float) -> list[Answer]:
     """Add up what is known of each live source in a span.
 
     Parameters
@@ -19,8 +22,6 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
     journal : Journal
     since_s, until_s, now_s : float
         The span, and now (in seconds since 1970).
-    is_running : bool
-        Whether a daemon runs.
 
     Returns
     -------
@@ -29,7 +30,7 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
         ``missing`` between them, and the ``gaps``: ``start``, ``end``, ``seconds``, ``reason``, ``detail``, and whether
         it is ``open`` still. A gap where recordings overlap, as after a clock was set back, has fewer than 0 seconds.
     """
-    gaps = find_gaps_of(journal, since_s, until_s)
+    gaps, is_running = find_gaps_of(journal, since_s, until_s), holder(journal.path.parent) is not None
     seconds, ends = live_seconds(journal, since_s, until_s), source_ends(journal)
     answers = []
     for source in sorted({*seconds, *(gap.source for gap in gaps)}):
@@ -43,6 +44,30 @@ def audit_sources(journal: Journal, since_s: float, until_s: float, now_s: float
                 "gaps": own + ([last] if last and until_s >= now_s else []),
             }
         )
+    return answers
+
+
+def status_of_sources(journal: Journal, expected: Iterable[str]) -> list[Answer]:
+    """How each live source is, whether it should always send sound or not; nothing where no daemon listens.
+
+    Returns
+    -------
+    list of dict
+        ``source``; ``word``: ``ok`` while sound comes, else why not; ``since``: up to when there are recordings;
+        ``text``, in words; ``expected``, whether it should send always.
+    """
+    wanted = tuple(expected)
+    ends = source_ends(journal) if wanted else {}
+    answers = []
+    for name in dict.fromkeys((*wanted, *ends)):
+        end, is_expected = ends.get(name), name in wanted
+        if end is None:
+            word, text = "waiting", "it has sent no sound yet"
+        else:
+            since = f"recorded up to {iso(end.until_s)}"
+            word, text = (end.reason, f"{since}: {end.reason}: {end.detail}") if end.reason else (OK, since)
+        until = None if end is None else iso(end.until_s)
+        answers.append({"source": name, "word": word, "since": until, "text": text, "expected": is_expected})
     return answers
 
 

@@ -13,8 +13,9 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of, size, span
 from sonyc_ml.base.lock import holder
 from sonyc_ml.base.process import is_clock_synchronised
-from sonyc_ml.node.facts import SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
+from sonyc_ml.node.facts import OK, SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
 from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.operate.sources import status_of_sources
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -52,6 +53,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "recording": recording_at_work(journal, daemon) if is_up else None,
         "stopped": facts.stopped or None,
         **_of_facts(daemon, facts if is_up else Facts()),
+        "sources": status_of_sources(journal, daemon.sources if is_up else ()),
         "backlog": _backlog(journal, now_s),
         "counts": _counts(journal),
         "last_output": _last_output(journal, now_s),
@@ -136,6 +138,7 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
         words.append(
             f"sound files in {folder['path']} that are no recordings by spool.extensions: {answer['left_out']}"
         )
+    words += [f"{one['source']}: {one['text']}" for one in answer["sources"] if one["expected"] and one["word"] != OK]
     if lag_s > MAX_LAG_S:
         words.append(f"the oldest of the backlog has waited for {span(lag_s)}")
     if is_up and reload and not reload["ok"] and reload["at"] >= since:

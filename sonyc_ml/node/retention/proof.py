@@ -122,7 +122,8 @@ def _covers(timestamps: npt.NDArray[np.float64], duration_s: float, provenance: 
         numbers = [_n_from_start(duration_s + s, hop_s, provenance, begins) for s in (-slack_s, slack_s)]
         return abs(before_s - begins.get("lead_s", 0.0)) <= slack_s and numbers[0] <= n_windows <= numbers[1]
     most_s = hop_s / 2 + slack_s if n_windows > 1 else provenance.window_size_s
-    return -slack_s <= before_s <= most_s and -slack_s <= behind_s <= most_s
+    least_s = -slack_s - max(0.0, hop_s - provenance.window_size_s)  # windows with a gap between them: at the ends too
+    return least_s <= before_s <= most_s and least_s <= behind_s <= most_s
 
 
 def _n_from_start(duration_s: float, hop_s: float, provenance: Provenance, begins: Mapping[str, Any]) -> int:

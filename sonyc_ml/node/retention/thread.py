@@ -13,6 +13,7 @@ from typing import Self
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.config import RetentionConfig
+from sonyc_ml.node.journal.heard import check_index
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.retention.sweep import STILL_LOW, Sweeper
 
@@ -100,6 +101,7 @@ class RetentionThread:
         if self._journal is None:
             Journal(self._state_folder, read_only=True).close()  # it is there, and whole
             self._journal = Journal(self._state_folder)
+            check_index(self._journal)
             counts = self._journal.counts()
             if sum(counts.values()) - counts["pending"] > N_MANY:
                 self._compact_s = min(self._compact_s, time.monotonic())

@@ -10,6 +10,11 @@ from sonyc_ml.sound.live.segment import LiveSegment
 class Cutter:
     """Cuts one stream.
 
+    Attributes
+    ----------
+    open : LiveSegment or None
+        The recording whose samples come now.
+
     Parameters
     ----------
     source : str
@@ -41,15 +46,15 @@ class Cutter:
         self._n_overlap = round(overlap_s * layout.sample_rate)
         self._size = (self._n_segment + self._n_overlap) * layout.frame_size
         self._start_s, self._why = start_s, (reason, detail)
-        self._held = bytearray()
+        self.open: LiveSegment | None = None
         self._rest = bytearray()  # of a frame that is not whole yet
         self._n_before = 0  # samples before those that are held
         self._clock: StreamClock | None = None
 
     @property
     def n_bytes(self) -> int:
-        """Sound that is held, and in no recording yet."""
-        return len(self._held)
+        """Sound that is in no finished recording yet."""
+        return len(self.open.content) if self.open else 0
 
     def is_ahead(self, moment: Moment) -> bool:
         """Whether the sound comes faster than it can have been recorded."""
@@ -72,15 +77,15 @@ class Cutter:
             content, self._rest = bytes(self._rest[:n_whole]), self._rest[n_whole:]
         if not content:
             return []
-        n_held = len(self._held) // frame_size
-        n_come = self._n_before + n_held + len(content) // frame_size
+        n_come = self._n_before + (self.n_bytes + len(content)) // frame_size
         if self._clock is None:
             self._clock = StreamClock(self.layout.sample_rate, n_come - self._n_before, moment, self._start_s)
         self._clock.arrived(n_come, moment.timer_s)
-        self._held += content
         found = []
-        while len(self._held) >= self._size:
-            found.append(self._cut(self._n_segment, moment))
+        self.open = self.open or self._begin(bytearray())
+        self.open.content += content
+        while self.open is not None and len(self.open.content) >= self._size:
+            found.append(self._cut(self.open, self._n_segment, moment))
         return found
 
     def interrupt(self, moment: Moment, reason: str, detail: str, n_missing_bytes: int = 0) -> list[LiveSegment]:
@@ -94,33 +99,34 @@ class Cutter:
         n_missing_bytes : int
             How much sound is known to be missing.
         """
-        n_held = len(self._held) // self.layout.frame_size
-        found = [self._cut(n_held, moment)] if n_held else []
+        found = []
+        if self.open is not None:
+            found.append(self._cut(self.open, len(self.open.content) // self.layout.frame_size, moment))
         self._rest.clear()
         self._n_before += n_missing_bytes // self.layout.frame_size
         self._why = (reason, detail)
         return found
 
-    def _cut(self, n_own: int, moment: Moment) -> LiveSegment:
-        """Make a recording of the first samples that are held."""
+    def _begin(self, content: bytearray) -> LiveSegment:
         assert self._clock is not None
-        frame_size = self.layout.frame_size
-        n_samples = min(n_own + self._n_overlap, len(self._held) // frame_size)
-        content, kept = self._held[: n_samples * frame_size], self._held[n_own * frame_size :]
-        placement = self._clock.place(self._n_before, n_own, moment)
-        reason, detail = self._why if self._why[0] else placement[1:]
-        is_short = n_own < self._n_segment
-        segment = LiveSegment(
-            self.source,
-            self.layout,
-            content,
-            placement.start_s,
-            n_own,
-            salvaged=is_short,
-            reason=reason,
-            detail=detail,
-            note=placement.detail if placement.reason in ("drift", "clock set") else "",
+        start_s, size = self._clock.time_of(self._n_before), self.layout.frame_size
+        n_planned = self._size // size
+        return LiveSegment(
+            self.source, self.layout, content, start_s, self._n_segment, n_planned=n_planned, is_open=True
         )
-        self._held, self._n_before, self._why = kept, self._n_before + n_own, ("", "")
+
+    def _cut(self, segment: LiveSegment, n_own: int, moment: Moment) -> LiveSegment:
+        """Finish the recording that is open, and begin the next with what lies behind it."""
+        assert self._clock is not None
+        size = self.layout.frame_size
+        kept = segment.content[n_own * size :]
+        del segment.content[(n_own + self._n_overlap) * size :]
+        placement = self._clock.place(self._n_before, n_own, moment)
+        segment.start_s, segment.n_own, segment.salvaged = placement.start_s, n_own, n_own < self._n_segment
+        segment.reason, segment.detail = self._why if self._why[0] else placement[1:]
+        segment.note = placement.detail if placement.reason in ("drift", "clock set") else ""
+        segment.is_open = False  # the last: who reads it finds everything in its place
+        self._n_before, self._why = self._n_before + n_own, ("", "")
         self._clock.begin()
+        self.open = self._begin(kept) if kept else None
         return segment

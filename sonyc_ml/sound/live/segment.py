@@ -42,6 +42,10 @@ class LiveSegment:
     n_own : int
         Samples of each channel up to where the next stretch begins: fewer than there are where windows run on across
         the cut.
+    n_planned : int
+        Samples that it should have.
+    is_open : bool
+        Whether samples still come; until then, everything but those is what it should become.
     salvaged : bool
         Whether it ended before it was as long as it should be.
     reason, detail : str
@@ -59,6 +63,10 @@ class LiveSegment:
     reason: str = ""
     detail: str = ""
     note: str = ""
+    n_planned: int = 0
+    is_open: bool = False
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # each is one of its own
 
     @property
     def n_samples(self) -> int:
@@ -97,10 +105,23 @@ class LiveRecording:
         self._segment = segment
         self.sample_rate, self.n_samples = segment.layout.sample_rate, segment.n_samples
         self.n_channels = segment.layout.n_channels
-        self.n_bytes, self.mtime_ns = len(segment.content), segment.mtime_ns
-        self.salvaged = segment.salvaged
         self._layout = placed(self._contents(), segment.layout)
         self.levels = Levels(largest_of("RAW", self._layout.valid_bits) if self._layout.tag == 1 else 1.0)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of its samples."""
+        return len(self._segment.content)
+
+    @property
+    def mtime_ns(self) -> int:
+        """When it begins (in nanoseconds since 1970)."""
+        return self._segment.mtime_ns
+
+    @property
+    def salvaged(self) -> bool:
+        """Whether it ended early."""
+        return self._segment.salvaged
 
     @property
     def duration_s(self) -> float:
@@ -157,3 +178,72 @@ class LiveRecording:
         check_samples(channels, self.source)
         self._mono(frames)
         return channels
+
+
+class StreamCutError(Exception):
+    """A stream ended before a stretch of it was as long as it should be."""
+
+
+class OpenRecording(LiveRecording):
+    """A stretch of a stream that still comes: who reads it waits.
+
+    Its name is known when it is over: until then it is empty.
+
+    Parameters
+    ----------
+    segment : LiveSegment
+        Whose samples fill their place.
+    channel : int or None
+        See :class:`LiveRecording`.
+    wait : callable
+        Returns once there may be more samples; raises what is to end the reading.
+    """
+
+    def __init__(self, segment: LiveSegment, channel: int | None, wait: Callable[[], None]) -> None:
+        super().__init__(segment, "", channel)
+        self.n_samples, self._wait = segment.n_planned, wait
+        self._digest = hashlib.sha256()
+
+    def segment_blocks(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:
+        """Yield the one stretch with its mono samples, as they come.
+
+        Raises
+        ------
+        StreamCutError
+            Fewer came than should.
+        """
+        yield Stretch(0, self.n_samples), OpenBlocks(self._coming())
+
+    def sha256(self, progress: Callable[[], None] | None = None) -> str:  # noqa: ARG002  it is known
+        """SHA-256 of the bytes that were read."""
+        return self._digest.hexdigest()
+
+    def _coming(self) -> Iterator[Floats]:
+        size, n_read = self._segment.layout.frame_size, 0
+        n_bytes = self.n_samples * size
+        while n_read < n_bytes:
+            is_open = self._segment.is_open
+            content = bytes(self._segment.content[n_read : min(n_bytes, n_read + BLOCK_LENGTH * size)])
+            if content:
+                self._digest.update(content)
+                n_read += len(content)
+                yield self._mono(decode(content, self._layout).reshape(-1, self.n_channels))
+            elif is_open:
+                self._wait()
+            else:
+                raise StreamCutError
+
+
+class OpenBlocks:
+    """Blocks of samples that still come; whoever makes features of them leaves little for the end."""
+
+    is_open = True
+
+    def __init__(self, blocks: Iterator[Floats]) -> None:
+        self._blocks = blocks
+
+    def __iter__(self) -> Iterator[Floats]:
+        return self
+
+    def __next__(self) -> Floats:
+        return next(self._blocks)

@@ -32,8 +32,8 @@ class ClockTime(NamedTuple):
 def clock_time(values: Mapping[str, str | None]) -> ClockTime | None:
     """What the parts of a match make, named by strptime's letters; None where there is no such date or zone.
 
-    A zone is ``Z``, ``UTC``, or hours and minutes with a sign, as in ``+10``, ``+1000`` or ``+10:00``; ``s`` are
-    seconds since 1970.
+    A zone is ``Z``, ``UTC``, or hours and minutes with a sign, as in ``+10``, ``+1000``, ``+10:00`` or ``+10-00``;
+    ``s`` are seconds since 1970.
     """
     microsecond = int((values.get("f") or "0")[:6].ljust(6, "0"))
     try:
@@ -66,7 +66,7 @@ def _zone(text: str | None) -> tzinfo | None:
     text = text.upper()
     if text in ("Z", "UTC"):
         return UTC
-    hours, _, minutes = text[1:].partition(":")
+    hours, _, minutes = text[1:].replace("-", ":").partition(":")
     if not minutes and len(hours) > 2:
         hours, minutes = hours[:2], hours[2:]
     if int(minutes or 0) > 59:

@@ -30,9 +30,9 @@ DIRECTIVES = {
 # that there are, so that most counters are none; a place on Earth, as in _+12.34+123.45, is none either.
 END = r"(?![0-9A-Za-z]|\.[0-9])"
 FRACTION = r"(?:[.,](?P<f>[0-9]{1,9})(?![0-9])|_(?P<f3>[0-9]{3})(?=T?(?![0-9A-Za-z])))?"
-ZONE = rf"(?:[_ ]?(?P<z>Z|UTC|[+-](?:0[0-9]|1[0-4]):?(?:00|15|30|45)|\+(?:0[0-9]|1[0-4])){END})?"
+ZONE = rf"(?:[_ ]?(?P<z>Z|UTC|[+-](?:0[0-9]|1[0-4]):?(?:00|15|30|45)|\+(?:0[0-9]|1[0-4])(?:-(?:00|15|30|45))?){END})?"
 # What is written as a zone and is none says that the time is not what it seems; behind a - it may be a counter.
-NO_ZONE = r"(?!\+[0-9]{2}:?[0-9]{2}(?![0-9]))"
+NO_ZONE = r"(?!\+[0-9]{2}[:-]?[0-9]{2}(?![0-9]))"
 UNIX_FRACTION = r"(?:\.(?P<f>[0-9]{1,9})(?![0-9A-Za-z]))?"
 
 # Four digits, two, two, whatever separates them, then the same with the time of day: AudioMoth, Song Meter (3 with $),

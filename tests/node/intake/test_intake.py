@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -79,6 +81,7 @@ class Node:
             assert time.monotonic() < end_s, f"it takes too long: {self.ended()}"
             self.worker.shed_excess()
             if not self.worker.step():
+                self.worker.work_ahead()
                 self._come.wait(0.02)
                 self._come.clear()
 
@@ -126,6 +129,12 @@ def make_node(tmp_path: Path, tiny_bundle: Path) -> Iterator[MakeNode]:
 @pytest.fixture
 def model(tiny_bundle: Path) -> Model:
     return load_model(tiny_bundle)
+
+
+@pytest.fixture
+def processes() -> None:
+    """Skip where no process may be started: not in the middle of a test, on another thread."""
+    subprocess.run(["true"], check=True)
 
 
 def connect(node: Node, name: str = "a.sock") -> socket.socket:
@@ -247,6 +256,7 @@ def test_the_reference_client_is_understood(make_node: MakeNode, model: Model) -
     check_outputs(node, model)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_command_is_started_again(make_node: MakeNode, model: Model, tmp_path: Path) -> None:
     """What it complained of when it failed is on record; the gap until it runs again, too."""
     then = "print('card 7 is gone', file=sys.stderr); sys.exit(3)"
@@ -260,6 +270,7 @@ def test_a_command_is_started_again(make_node: MakeNode, model: Model, tmp_path:
     assert node.audit()["seconds"]["done"] == pytest.approx(2 * len(CONTENT) / 2 / RATE)
 
 
+@pytest.mark.usefixtures("processes")
 def test_a_command_that_is_not_there_is_tried_again(make_node: MakeNode, caplog: pytest.LogCaptureFixture) -> None:
     """It costs a line, and the others go on."""
     node = make_node('command = ["/nowhere/arecord"]')
@@ -467,10 +478,9 @@ def test_a_socket_that_somebody_else_has_is_refused(make_node: MakeNode) -> None
         "gst-launch-1.0 -q audiotestsrc num-buffers=8 samplesperbuffer=2000 ! audio/x-raw,rate=8000 ! wavenc ! fdsink",
     ],
 )
+@pytest.mark.usefixtures("processes")
 def test_real_programs(make_node: MakeNode, program: str) -> None:
     """What recorders and converters write into a pipe is understood as it is."""
-    import shutil
-
     words = shlex.split(program)
     if shutil.which(words[0]) is None:
         pytest.skip(f"{words[0]} is not installed here")
