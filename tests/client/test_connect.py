@@ -15,12 +15,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import sonyc_ml
 from sonyc_ml.client import connect
 from sonyc_ml.errors import ConfigError, LostModelError, ProtocolError, RestartedModelWarning
+from sonyc_ml.outputs.files import read_output
+from sonyc_ml.sound.live.formats import raw_layout
 from sonyc_ml.sound.live.wyoming import EventReader, encode
-from tests.conftest import PATIENCE_S, ROOT
+from tests.conftest import PATIENCE_S, ROOT, examples
+from tests.support.live import samples, write_wav
 
 SR = 8000
 Y = np.random.default_rng(3).normal(0, 0.1, 2 * SR + 77).astype(np.float32)
@@ -96,6 +101,55 @@ def test_several_threads_and_connections(address: str) -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(6), True)
+
+
+def test_streams_are_sources_and_are_published(address: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    """Segments are recordings of the daemon, with names and outputs; what comes back is what is published, and a file's."""
+    local, folder = sonyc_ml.load_model(tiny_bundle), Path(address.removeprefix("unix:")).parent
+    content = samples("S16_LE", 10_000, 2)
+    with connect(address) as model:
+        with model.stream(SR, 2, source="yard") as one, model.stream(SR, 1) as other:
+            answers, others = one.send(content), other.send(content[:4000])
+            assert len(model.get_embedding(Y, SR)) == 12  # meanwhile
+            answers, others = answers + one.end(), others + other.end()
+        with pytest.raises(ValueError, match="configuration says segment_s"):
+            model.stream(SR, 1, segment_s=2.0)
+    assert [answer.said["recording"].partition("_")[0] for answer in answers] == ["yard"] * 3
+    assert [answer.said["recording"].partition("_")[0] for answer in others] == ["street"]
+    for i, answer in enumerate(answers):
+        path = write_wav(tmp_path / "a.wav", content[16_000 * i : 16_000 * (i + 1)], raw_layout(SR, "S16_LE", 2))
+        published = read_output(folder / "out" / f"{answer.said['recording']}.npz")
+        for found in (answer.outputs["embedding"], published.embedding):
+            np.testing.assert_array_equal(found, local.embed_file(path).embedding)
+
+
+@examples(30)
+@given(data=st.data())
+def test_nothing_that_is_sent_harms_the_daemon(address: str, data: st.DataObject) -> None:
+    """Events that are cut short, empty, or contradict each other: the daemon answers the next one who comes."""
+    n_samples = data.draw(st.one_of(st.none(), st.integers(-1, 50_000), st.text(max_size=3)))
+    start = {"rate": 8000, "width": 4, "channels": 1, "format": "float", "n_samples": n_samples}
+    start |= data.draw(
+        st.dictionaries(st.sampled_from([*start, "hop_size", "is_shared", "source"]), st.integers(-2, 5))
+    )
+    pieces = {
+        "start": encode("audio-start", start),
+        "chunk": encode("audio-chunk", None, 4000) + bytes(4000),
+        "stop": encode("audio-stop"),
+        "describe": encode("describe"),
+        "load": encode("load", {"path": "/nowhere"}),
+    }
+    content = b"".join(pieces[name] for name in data.draw(st.lists(st.sampled_from(sorted(pieces)), max_size=8)))
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(address.removeprefix("unix:"))
+        connection.sendall(content[: data.draw(st.integers(0, len(content)))])
+        if data.draw(st.booleans()):
+            connection.shutdown(socket.SHUT_WR)
+            connection.settimeout(PATIENCE_S)
+            while connection.recv(65536):
+                pass
+    with connect(address) as model:
+        assert len(model.get_embedding(Y[:800], SR)) == 1
 
 
 def test_a_daemon_that_comes_again_and_one_that_does_not(tmp_path: Path, tiny_bundle: Path) -> None:
