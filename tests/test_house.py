@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-MAX_ENTRIES, MAX_MODULES, MAX_MODULE, MAX_FUNCTION = 14, 14, 350, 45  # the last two in lines
+MAX_ENTRIES, MAX_MODULES, MAX_MODULE, MAX_FUNCTION = 16, 14, 350, 45  # the last two in lines
 LONGER = {"sonyc_ml/features.py"}  # it travels in pickles, and runs alone
 
 

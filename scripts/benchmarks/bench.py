@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import latency, loading_time, machine, other_process, resamplers
+from scripts.benchmarks import latency, loading_time, machine, other_process, predictions, resamplers
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
@@ -26,6 +26,7 @@ COMMANDS = {
     "batch": batches.measure,
     "resample": resamplers.measure,
     "client": other_process.measure,
+    "predict": predictions.measure,
 }
 DEFAULT = "road"
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_batch(commands)
     _add_resample(commands)
     _add_client(commands)
+    _add_predict(commands)
     return parser
 
 
@@ -131,6 +133,18 @@ def _add_client(commands: Any) -> None:
     )
     parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
     _add_common(parser, repeats=1000, what="calls of 10 s of sound in each of the two")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="predictions over HTTP beside bare calls",
+        description="Throughput of sonyc-ml serve with eight clients beside bare calls in as many threads as it has "
+        "workers; how soon health answers beside sixteen; memory.",
+    )
+    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: the one in models/)")
+    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
+    _add_common(parser, repeats=5, what="rounds of requests, bare and served in turn")
 
 
 def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:

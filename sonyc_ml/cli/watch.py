@@ -69,7 +69,7 @@ def run_daemon(config: Config, reread: Callable[[], Config], *, verbose: bool) -
     """
     from sonyc_ml.node.daemon import Daemon  # noqa: PLC0415  imports numpy
 
-    _log_to_stderr(verbose=verbose)
+    log_to_stderr(verbose=verbose)
     Daemon(config, reread=reread).run()
     return OK
 
@@ -84,7 +84,8 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
 
 
-def _log_to_stderr(*, verbose: bool) -> None:
+def log_to_stderr(*, verbose: bool) -> None:
+    """Send log records to where whoever started this looks: the terminal, a file, or systemd's journal."""
     import logging  # noqa: PLC0415
 
     from sonyc_ml.node.systemd import OneLineFormatter, journal_handler  # noqa: PLC0415

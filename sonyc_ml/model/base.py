@@ -114,6 +114,11 @@ class Model:
         self._kernels = f"{self._versions}; {num_threads} threads, batches of {batch_size}"
 
     @property
+    def widths(self) -> dict[str, int]:
+        """How many columns each output has, as in ``{"embedding": 256, "scores": 10}``."""
+        return self._network.widths
+
+    @property
     def carries_state(self) -> bool:
         """Whether its network hands a state from window to window: they come in order, at its own hop alone."""
         return self._network.carries_state

@@ -84,7 +84,7 @@ def write_waiting(output: Output, path: Path) -> None:
         Nothing was published, and nothing half-written is left.
     """
     arrow, _ = arrow_modules()
-    tables = _tables(output)
+    tables = output_tables(output)
     first = next(tables)
     with atomic_file(path, root_of(path, output)) as file, arrow.ipc.new_file(file, first.schema) as writer:
         for table in chain([first], tables):
@@ -180,7 +180,7 @@ def read_description(path: Path) -> PartDescription:
 # To Arrow
 
 
-def _tables(output: Output) -> Iterator[Any]:
+def output_tables(output: Output) -> Iterator[Any]:
     """An output as tables with its provenance, so many windows at a time; one at least."""
     arrow, _ = arrow_modules()
     kinds, times, n_windows = output.by_kind(), output.times(), len(output.timestamps)

@@ -104,7 +104,7 @@ def test_several_threads_and_connections(address: str) -> None:
 
 
 def test_streams_are_sources_and_are_published(address: str, tiny_bundle: Path, tmp_path: Path) -> None:
-    """Segments are recordings of the daemon, with names and outputs; what comes back is what is published, and a file's."""
+    """Segments are recordings of the daemon, with names and outputs; what comes back is published, and a file's."""
     local, folder = sonyc_ml.load_model(tiny_bundle), Path(address.removeprefix("unix:")).parent
     content = samples("S16_LE", 10_000, 2)
     with connect(address) as model:

@@ -1,0 +1,1 @@
+"""What is served over HTTP, in a process of its own: predictions for programs."""

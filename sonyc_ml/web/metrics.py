@@ -1,0 +1,110 @@
+"""What the service measures of itself, for Prometheus; and one line per request in the log, at debug."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sonyc_ml.outputs.output import Output
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+# Of a request with ten seconds of sound, on a workstation and on a node, and of one that waits.
+BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+OTHER = "other"  # the route of what is asked for and not there: whoever asks does not make a series
+
+
+class ServeMetrics:
+    """Counts and times.
+
+    Parameters
+    ----------
+    n_waiting, n_running : callable
+        How many requests wait for a worker, and are worked on.
+    """
+
+    def __init__(self, n_waiting: Callable[[], int], n_running: Callable[[], int]) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        prefix, registry = "sonyc_ml_serve_", self._registry
+        self._requests = Counter(
+            f"{prefix}requests", "Requests that were answered.", ("route", "method", "status"), registry=registry
+        )
+        self._seconds = Histogram(
+            f"{prefix}request_seconds",
+            "From the request to its answer.",
+            ("route",),
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            f"{prefix}stage_seconds",
+            "Time that a request waits for a worker, and that a worker takes.",
+            ("stage",),
+            buckets=BUCKETS_S,
+            registry=registry,
+        )
+        self._sound = Counter(f"{prefix}sound_seconds", "Sound that was embedded.", registry=registry)
+        self._windows = Counter(f"{prefix}windows", "Windows that were embedded.", registry=registry)
+        waiting = Gauge(f"{prefix}waiting", "Requests that wait for a worker.", registry=registry)
+        waiting.set_function(n_waiting)
+        running = Gauge(f"{prefix}running", "Requests that workers work on.", registry=registry)
+        running.set_function(n_running)
+
+    def text(self) -> bytes:
+        """All of it, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def observe_stage(self, stage: str, seconds: float) -> None:
+        """Note how long a stage took: ``waiting`` or ``working``."""
+        self._stages.labels(stage).observe(seconds)
+
+    def embedded(self, outputs: Iterable[Output]) -> None:
+        """Note what was embedded."""
+        for output in outputs:
+            self._sound.inc(output.provenance.duration_s)
+            self._windows.inc(len(output.timestamps))
+
+    def answered(self, scope: Scope, status: int, seconds: float) -> None:
+        """Note a request that was answered."""
+        route = getattr(scope.get("route"), "path", OTHER)
+        self._requests.labels(route, scope["method"] if route != OTHER else OTHER, str(status)).inc()
+        self._seconds.labels(route).observe(seconds)
+        logger.debug("%s %s %d %.0f ms", scope["method"], scope["path"], status, seconds * 1e3)
+
+
+class Measured:
+    """An ASGI application whose requests are noted.
+
+    Parameters
+    ----------
+    app : ASGIApp
+    metrics : ServeMetrics
+    """
+
+    def __init__(self, app: ASGIApp, metrics: ServeMetrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and note how."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start_s, status = time.monotonic(), 500
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            self._metrics.answered(scope, status, time.monotonic() - start_s)
