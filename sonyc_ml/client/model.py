@@ -164,18 +164,9 @@ class RemoteModel:
         ValueError
             There is no such sound, or a stream goes on.
         """
-        from sonyc_ml.sound.live.audio_format import read_audio_format  # noqa: PLC0415  who only calls needs none
-
-        if dtype not in DTYPES:
-            raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
         if segment_s is not None and not 0 < segment_s < float("inf"):
             raise ValueError(f"segment_s must be above 0, not {segment_s!r}")
-        width, is_float = DTYPES[dtype]
-        kind = "float" if is_float else "int"
-        try:
-            audio = read_audio_format({"rate": rate, "width": width, "channels": channels, "format": kind})
-        except ProtocolError as error:
-            raise ValueError(str(error)) from error
+        audio = audio_format(rate, channels, dtype)
         given = {"segment_s": segment_s, "hop_size": hop_size, "source": source or None}
         said = {name: value for name, value in given.items() if value is not None}
         with self._lock:
@@ -240,6 +231,20 @@ class RemoteModel:
         if event.type == ERROR:
             raise read_error(event)
         return event
+
+
+def audio_format(rate: int, channels: int, dtype: str) -> AudioFormat:
+    """What a stream's samples are, or a ValueError that says why there are none such."""
+    from sonyc_ml.sound.live.audio_format import read_audio_format  # noqa: PLC0415  who only calls needs none
+
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    width, is_float = DTYPES[dtype]
+    try:
+        kind = "float" if is_float else "int"
+        return read_audio_format({"rate": rate, "width": width, "channels": channels, "format": kind})
+    except ProtocolError as error:
+        raise ValueError(str(error)) from error
 
 
 def as_samples(y: Any) -> Floats:
