@@ -23,6 +23,7 @@ from scripts.fault_suite import (
     safety_cost,
     system_calls,
 )
+from scripts.fault_suite.live import live_kills, live_segments
 from scripts.fault_suite.rig import Options, Row
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
@@ -41,6 +42,8 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "overload": overload_hour.run,
     "memory": memory_growth.run,
     "cost": safety_cost.run,
+    "live": live_kills.run,
+    "segments": live_segments.run,
 }
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.batch.events import Outcome, RecordingEmbedded, RecordingFailed
@@ -29,7 +29,7 @@ class Job:
     Attributes
     ----------
     model_path : str
-        ``NAME.tflite``, as whoever embeds finds it.
+        ``NAME.tflite``, as whoever embeds finds it; empty where sound levels alone are measured.
     parameters : mapping
         Keywords of :func:`sonyc_ml.model.loading.load_model`.
     salvage : bool
@@ -76,6 +76,11 @@ class Job:
         ------
         BundleError, ConfigError
         """
+        if not self.model_path:
+            from sonyc_ml.model.measuring import LevelMeter  # noqa: PLC0415  a batch without a network is rare
+
+            meter: Any = LevelMeter(self.parameters["levels"])  # it does all that is asked of a model here
+            return cast("Model", meter)
         parameters = {**self.parameters, **({} if golden is None else {"golden": golden})}
         with UserMistakes(ValueError, TypeError):
             return load_model(self.model_path, **parameters)

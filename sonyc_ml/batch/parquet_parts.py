@@ -20,6 +20,7 @@ from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.errors import ConfigError, OutputNameError, StoreError
 from sonyc_ml.outputs import parquet, parquet_detections
 from sonyc_ml.outputs.files import output_path
+from sonyc_ml.outputs.levels import table_folder, write_level_table
 from sonyc_ml.outputs.output import Provenance
 
 WAITING_FOLDER = "waiting"
@@ -68,7 +69,7 @@ class Parts:
         parquet.check_installed()
         self._part_bytes = part_bytes
         self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
-        self._table_folder = parquet_detections.table_folder(folder)
+        self._table_folders = {"detections": parquet_detections.table_folder(folder), "levels": table_folder(folder)}
         self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
         self._hashes: tuple[str, dict[str, str]] = "", {}  # of the recordings of a part
         self._next = 0
@@ -166,7 +167,7 @@ class Parts:
         if not self._is_inside(path):
             raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
         waiting = [self.path(row.name) for row in rows]
-        self._write_table(path, waiting)  # first: if it ends here, the next part has this name, and so has its table
+        self._write_tables(path, waiting)  # first: if it ends here, the next part has this name, and so has its table
         parquet.write_part(self._folder / path, waiting)
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
@@ -195,8 +196,9 @@ class Parts:
         for path in paths:
             if self._is_inside(path):
                 (self._folder / path).unlink(missing_ok=True)
-                if self._is_inside(path, self._table_folder):
-                    (self._table_folder / path).unlink(missing_ok=True)
+                for tables in self._table_folders.values():
+                    if self._is_inside(path, tables):
+                        (tables / path).unlink(missing_ok=True)
             self._ledger.forget_part(path)
 
     def _is_inside(self, path: str, folder: Path | None = None) -> bool:
@@ -204,16 +206,16 @@ class Parts:
         folder = folder or self._folder
         return is_part_name(path) and (folder / path).parent.resolve().is_relative_to(folder.resolve())
 
-    def _write_table(self, path: str, waiting: Sequence[Path]) -> None:
-        """Write the table of a part's detections, where its outputs were asked for any."""
-        columns = ("start_s", parquet_detections.COLUMN)
-        if parquet.read_waiting(waiting[0], columns).detections is None:
-            return
-        if not self._is_inside(path, self._table_folder):
-            raise StoreError(f"{self._table_folder / path} leads elsewhere by a symbolic link; remove the link")
-        parquet_detections.write_table(
-            self._table_folder / path, (parquet.read_waiting(one, columns) for one in waiting)
-        )
+    def _write_tables(self, path: str, waiting: Sequence[Path]) -> None:
+        """Write the tables of a part's detections and levels, where its outputs were asked for any."""
+        write = {"detections": parquet_detections.write_table, "levels": write_level_table}
+        for kind, folder in self._table_folders.items():
+            columns = ("start_s", kind)
+            if getattr(parquet.read_waiting(waiting[0], columns), kind) is None:
+                continue
+            if not self._is_inside(path, folder):
+                raise StoreError(f"{folder / path} leads elsewhere by a symbolic link; remove the link")
+            write[kind](folder / path, (parquet.read_waiting(one, columns) for one in waiting))
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""

@@ -34,6 +34,10 @@ COMMANDS = {
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
+    "levels": {
+        "calibrate": "find a microphone's sensitivity by the tone of a calibrator",
+        "levels": "write the sound levels in outputs as a table",
+    },
     "labels": {"labels": "write what was heard, and when, as labels"},
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.cli.flags import (
     add_command,
     add_detection_flags,
+    add_level_flags,
     add_model_flags,
     detection_parameters,
     keep_parameters,
+    level_table,
     model_parameters,
 )
 from sonyc_ml.errors import ConfigError, SonycMLError
@@ -37,6 +39,7 @@ examples:
   find archive -name '*.wav' -size +1M | sonyc-ml embed --files-from - --model models/NAME.tflite --output embeddings/
   sonyc-ml embed s3://bucket/node-12 --model models/NAME.tflite --output embeddings/
   sonyc-ml embed recordings/ --model yamnet.tflite --outputs scores=0 --target-sr 16000 --output scores/
+  sonyc-ml embed recordings/ --levels --calibration microphone.toml --output levels/
 
 A folder is searched with its sub-folders; recordings/sub/a.wav becomes embeddings/sub/a.wav.npz. Recordings that are
 embedded already, with the same bundle and parameters, are skipped: after an interruption, run the same command again.
@@ -52,7 +55,8 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     _add_output_flags(parser)
     _add_work_flags(parser)
     add_detection_flags(parser)
-    add_model_flags(parser, required=True)
+    add_level_flags(parser)
+    add_model_flags(parser)
 
 
 def _add_input_flags(parser: argparse.ArgumentParser) -> None:
@@ -150,9 +154,21 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     parameters = model_parameters(parsed)
     said = {"detections": detection_parameters(parsed), "keep": keep_parameters(parsed)}
     parameters |= {name: values for name, values in said.items() if values}
+    levels = level_table(parsed)
+    if parsed.model is None and (levels is None or parameters):
+        raise ConfigError(
+            f"--model NAME.tflite is missing{'' if levels is None else ', for which other flags are'}; --levels "
+            "alone does without"
+        )
+    if levels is not None:
+        from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
+        from sonyc_ml.sound.levels.table import LevelsTable  # noqa: PLC0415
+
+        parameters["levels"] = read_settings(LevelsTable(**levels))
+    model_path = "" if parsed.model is None else str(resolve_bundle_path(parsed.model))
     return Batch(
         sources=_sources(parsed),
-        job=Job(str(resolve_bundle_path(parsed.model)), parameters, parsed.salvage, patterns, parsed.time_zone),
+        job=Job(model_path, parameters, parsed.salvage, patterns, parsed.time_zone),
         folder=parsed.output,
         output_format=parsed.format,
         partition=partition,

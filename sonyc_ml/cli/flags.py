@@ -118,6 +118,33 @@ def add_keep_flags(flags: argparse._ActionsContainer) -> None:
         )
 
 
+def add_level_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that ask for sound levels."""
+    flags = parser.add_argument_group("sound levels")
+    flags.add_argument(
+        "--levels",
+        action="store_true",
+        help="measure LAeq, LCeq, LAFmax, percentiles and third octaves; without --model, nothing else",
+    )
+    flags.add_argument("--level-period", type=float, metavar="SECONDS", help="over which they are taken (default 1)")
+    flags.add_argument(
+        "--level-bands", choices=("third-octave", "octave", "none"), help="which bands (default third-octave)"
+    )
+    flags.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="of the microphone, by sonyc-ml calibrate (default: none, and levels are in dBFS)",
+    )
+
+
+def level_table(parsed: argparse.Namespace) -> dict[str, Any] | None:
+    """What is said of sound levels, by the keys of ``[levels]``; None where none are asked for."""
+    pairs = (("period_s", "level_period"), ("bands", "level_bands"), ("calibration", "calibration"))
+    table = {key: value for key, name in pairs if (value := getattr(parsed, name)) is not None}
+    return {"enabled": True, **table} if parsed.levels or table else None
+
+
 def detection_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     """What ``--detect`` says, by the keys of ``[detections]``; empty where it is not given."""
     if parsed.detect == "none":

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.cli.flags import (
     add_command,
     add_detection_flags,
+    add_level_flags,
     add_model_flags,
     detection_parameters,
     keep_parameters,
+    level_table,
     model_parameters,
 )
 
@@ -45,6 +47,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     parser.add_argument("--extensions", metavar="LIST", help="of recordings, comma-separated (default .wav)")
     parser.add_argument("--verbose", action="store_true", help="print one line per recording, and details")
     add_detection_flags(parser)
+    add_level_flags(parser)
     add_model_flags(parser)
 
 
@@ -81,6 +84,9 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "output": {"folder": parsed.output, "format": parsed.format, **keep_parameters(parsed)},
         "detections": detection_parameters(parsed),
     }
+    levels = level_table(parsed)
+    if levels is not None:
+        tables["levels"] = levels
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
 
 

@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import AssumedSampleRateWarning
 from sonyc_ml.features import checked_sample_rate, checked_samples
 from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, run_segments
-from sonyc_ml.model.hearing import make_hearing
+from sonyc_ml.model.hearing import begin_levels, make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings, naming
 from sonyc_ml.model.versions import versions
@@ -29,6 +29,9 @@ from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
 from sonyc_ml.sound.triggered import Segment
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 Floats = npt.NDArray[np.float32]
 
@@ -71,6 +74,7 @@ class Model:
     # Makes the extractor, from the keywords of the constructor that are not named below.
     make_extractor: Callable[..., Extractor]
     found: Mapping[str, Any] = {}  # of those keywords, what the network's shape alone decided
+    levels: LevelSettings | None = None  # what is measured of recordings beside; nothing where not set
 
     def __init__(
         self,
@@ -159,11 +163,7 @@ class Model:
         Returns
         -------
         np.ndarray [shape=(n_windows, n_dims), dtype=float32]
-
-        Raises
-        ------
-        ValueError
-            The network has no embedding among its outputs; see :meth:`get_outputs`.
+            Where the network has no embedding, a ValueError says so; see :meth:`get_outputs`.
         """
         if "embedding" not in self.outputs:
             raise ValueError(f"{self.bundle.name} has no embedding, only {', '.join(self.outputs)}: use get_outputs")
@@ -236,7 +236,6 @@ class Model:
         Parameters
         ----------
         recording : Recording
-            See :class:`sonyc_ml.sound.recording.Recording`.
         hop_size : float > 0, optional
             Distance between windows (in seconds).
         name : str, optional
@@ -261,11 +260,12 @@ class Model:
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
         with self._hearing.begin(scratch) as heard:
+            measured = begin_levels(recording, self.levels)
             with naming(recording):
                 timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
             made_by = (name or recording.name, times, progress, self.bundle, self._versions)
             provenance = heard.noted(make_provenance(recording, *made_by, self._settings(hop_size, times)))
-            return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance))
+            return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance), levels=measured())
 
     def embed_file(
         self,
@@ -278,7 +278,7 @@ class Model:
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,
     ) -> Output:
-        """Open a recording and :meth:`embed` it.
+        """Open a recording and :meth:`embed` it, which says what is raised.
 
         Parameters
         ----------
@@ -288,16 +288,13 @@ class Model:
         salvage : bool
             Whether to embed what there is of a truncated or unfinished recording; see
             :func:`~sonyc_ml.sound.files.open_recording`.
-
-        Raises
-        ------
-        RecordingError, UnavailableRecordingError, StoreError
         """
         with open_recording(path, self.channel, salvage=salvage) as recording:
             return self.embed(recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch)
 
     def _settings(self, hop_size: float | None, start_times: StartTimes) -> dict[str, Any]:
-        return make_settings(self.extractor, hop_size, {**self._parameters, **start_times.settings})
+        given = {**self._parameters, **start_times.settings, "levels": self.levels and self.levels.decides()}
+        return make_settings(self.extractor, hop_size, given)
 
     def fingerprint(self, hop_size: float | None = None, start_times: StartTimes | None = None) -> str:
         """What the outputs made this way have in common; see :attr:`sonyc_ml.outputs.output.Provenance.fingerprint`."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,11 @@ from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup
 from sonyc_ml.outputs.output import NOT_FINITE, Provenance
 from sonyc_ml.outputs.rules import DetectionRules, Kept
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.result import SoundLevels
+    from sonyc_ml.sound.levels.settings import LevelSettings
+    from sonyc_ml.sound.recording import Recording
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
@@ -79,6 +84,22 @@ class Hearing:
         with Detector(replace(self.rules or DetectionRules(), **asked), names) as detector:
             detector.add(outputs["scores"])
             return list(detector.detections(outputs["timestamps"], window_size_s, duration_s))
+
+
+def begin_levels(recording: Recording, settings: LevelSettings | None) -> Callable[[], SoundLevels | None]:
+    """Begin to measure a recording before it is read; what is returned gives its levels, once it is.
+
+    Parameters
+    ----------
+    recording : Recording
+    settings : LevelSettings or None
+        None where no levels are asked for: there are none then.
+    """
+    if settings is None:
+        return lambda: None
+    from sonyc_ml.sound.levels.measuring import Measuring  # noqa: PLC0415  most models measure nothing
+
+    return Measuring(recording, settings).levels
 
 
 def make_hearing(

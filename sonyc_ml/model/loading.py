@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from sonyc_ml.model.extractor import Extractor
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
 from sonyc_ml.outputs.cache import OutputCache, make_cache
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +58,11 @@ def load_model(
     cache: OutputCache | None = None,
     cache_bytes: int | None = None,
     reads: str | Path | None = None,
+    levels: LevelSettings | None = None,
     features: Mapping[str, Any] | None = None,
     **parameters: Any,
 ) -> Model:
-    """Load a bundle as the kind of model it is.
+    """Load a bundle as the kind of model it is; a BundleError where it cannot be used.
 
     Parameters
     ----------
@@ -69,25 +73,22 @@ def load_model(
     trusted_keys, trust_owners, accepted
         By whom it is signed, whose files it has, which of its code may run: see :func:`read_bundle`.
     golden : {"once", "always", "never"}
-        When to check the golden vector; once is for each bundle, runtime, Python and processor.
+        When to check the golden vector; once for each bundle, runtime and machine.
     cache, cache_bytes : OutputCache or int, optional
         Where what was computed is kept, or how much of it; see :class:`~sonyc_ml.outputs.cache.OutputCache`.
     reads : str or Path, optional
-        ``NAME.tflite:TRACK``: the model hears this track of another bundle's instead of the sound itself.
+        ``NAME.tflite:TRACK``: the model hears this track of another bundle's.
+    levels : LevelSettings, optional
+        What sound levels are measured of recordings.
     features, **parameters
-        Of the class that the model is of, as :class:`~sonyc_ml.model.AudioModel`; they win over the manifest's.
-
-    Raises
-    ------
-    BundleError
-        It cannot be used; its branches say why.
+        Of the class that the model is of; they win over the manifest's.
     """
     _check_choices(input_kind, golden)
     keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
     guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
     model = _load_checked(path, input_kind, golden, guards, {**(features or {}), **parameters})
+    model.cache, model.levels = make_cache(cache, cache_bytes), levels
     model.extractor = _reading(model.extractor, reads, golden, guards)
-    model.cache = make_cache(cache, cache_bytes)
     return model
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.records import dataclass, field
@@ -16,23 +16,11 @@ from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.outputs.rules import DetectionRules
+from sonyc_ml.sound.levels.table import LevelsTable
 from sonyc_ml.sound.start_time import StartTimes
 
-PATHS = (
-    ("model", "path"),
-    ("model", "trusted_keys"),
-    ("model", "reads"),
-    ("spool", "folder"),
-    ("output", "folder"),
-    ("retention", "folder"),
-    ("state", "folder"),
-    ("metrics", "socket"),
-    ("metrics", "textfile"),
-    ("mqtt", "password_file"),
-    ("mqtt", "ca_file"),
-    ("mqtt", "cert_file"),
-    ("mqtt", "key_file"),
-)
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,11 +236,14 @@ class Config:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
     detections: Detections = field(default_factory=Detections)
+    levels: LevelsTable = field(default_factory=LevelsTable)
     listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
         DetectionRules(**self.detections.rules())
-        if not self.model:
+        if self.levels.is_asked_for:
+            self.levels.check()
+        if not self.model and not self.levels.is_asked_for:
             raise ValueError("model is empty; give --model NAME.tflite, or set model.path")
         names = [refuse_address(model.path).stem for model in self.model]
         for name in names:
@@ -261,6 +252,14 @@ class Config:
         moved_to = self.retention.folder
         if moved_to is not None and moved_to.absolute().is_relative_to(self.spool.folder.absolute()):
             raise ValueError("retention.folder lies in spool.folder: what is moved there would be found as new")
+
+    def level_settings(self) -> LevelSettings | None:
+        """``[levels]``: what is measured of each recording; None where nothing is, and nothing is imported for it."""
+        if not self.levels.is_asked_for:
+            return None
+        from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
+
+        return read_settings(self.levels)
 
     @property
     def state_folder(self) -> Path:
@@ -275,7 +274,7 @@ class Config:
 
 def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
     """Where the outputs of each bundle go: into a folder of its own where there are several."""
-    return (output.folder,) if len(models) == 1 else tuple(output.folder / model.path.stem for model in models)
+    return (output.folder,) if len(models) <= 1 else tuple(output.folder / model.path.stem for model in models)
 
 
 def _check_choice(config: object, **known: tuple[str, ...]) -> None:
@@ -313,9 +312,11 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     """
     tables = read_tables(path) if path is not None else {}
     if path is not None:
-        resolve_paths(tables, PATHS, path.parent)
+        resolve_paths(tables, path.parent)
     for name, values in overrides.items():
         tables[name] = overridden(name, tables.get(name, {}), values)
+    if tables.get("levels") and not tables.get("model"):
+        tables["model"] = []  # levels alone
     try:
         if "listen" in tables:
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder

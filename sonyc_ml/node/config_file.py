@@ -3,11 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from sonyc_ml.errors import ConfigError
+
+PATHS = (
+    ("model", "path"),
+    ("model", "trusted_keys"),
+    ("model", "reads"),
+    ("spool", "folder"),
+    ("output", "folder"),
+    ("retention", "folder"),
+    ("state", "folder"),
+    ("metrics", "socket"),
+    ("metrics", "textfile"),
+    ("mqtt", "password_file"),
+    ("mqtt", "ca_file"),
+    ("mqtt", "cert_file"),
+    ("mqtt", "key_file"),
+    ("levels", "calibration"),
+    ("levels", "response"),
+)
 
 
 def usual_config(flags: str) -> Path:
@@ -68,9 +86,9 @@ def overridden(name: str, table: Any, values: Mapping[str, Any]) -> Any:
     return table
 
 
-def resolve_paths(tables: dict[str, Any], paths: Iterable[tuple[str, str]], folder: Path) -> None:
-    """Make paths absolute, or relative to the working directory, that are relative to a file's folder; in place."""
-    for name, key in paths:
+def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a file's tables relative to the file's folder."""
+    for name, key in PATHS:
         entry = tables.get(name)
         for table in entry if isinstance(entry, list) else [entry]:
             if isinstance(table, dict) and isinstance(table.get(key), str):

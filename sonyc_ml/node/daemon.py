@@ -102,7 +102,7 @@ class Daemon:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
         config = self._config
         be_modest(config)
-        self._bundles = load_guarded(config.model, config.output, config.state_folder)
+        self._bundles = load_guarded(config.model, config.output, config.state_folder, config.level_settings())
         if config.listen is not None:
             config.spool.folder.mkdir(parents=True, exist_ok=True)
             from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
@@ -15,6 +15,9 @@ from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import ModelConfig, OutputConfig, output_folders
 from sonyc_ml.node.crash import LoadingMark, refuse_to_crash
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.settings import LevelSettings
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,8 @@ class RunningBundles:
         Where their outputs go.
     timer : callable
         Returns seconds that only grow.
+    levels : LevelSettings, optional
+        What sound levels are measured of each recording; alone, where there are no models.
 
     Raises
     ------
@@ -59,11 +64,15 @@ class RunningBundles:
     """
 
     def __init__(
-        self, models: Sequence[ModelConfig], output: OutputConfig, timer: Callable[[], float] = time.monotonic
+        self,
+        models: Sequence[ModelConfig],
+        output: OutputConfig,
+        timer: Callable[[], float] = time.monotonic,
+        levels: LevelSettings | None = None,
     ) -> None:
-        self._output, self._timer = output, timer
+        self._output, self._timer, self._levels = output, timer, levels
         self._seen = self._tried = _signature(models)
-        self._loaded = _load(models, output)
+        self._loaded = _load(models, output, levels)
         self._models = tuple(models)
         self._next_check_s = timer() + CHECK_S
 
@@ -89,7 +98,7 @@ class RunningBundles:
         # Before they are loaded: what is replaced meanwhile is seen. Where it fails, the old ones are looked after.
         self._seen = self._tried = _signature(self._models)
         signature = _signature(models)
-        self._loaded = _load(models, self._output)
+        self._loaded = _load(models, self._output, self._levels)
         self._models, self._seen, self._tried = tuple(models), signature, signature
 
     def were_replaced(self) -> bool:
@@ -105,7 +114,9 @@ class RunningBundles:
         return True
 
 
-def load_guarded(models: Sequence[ModelConfig], output: OutputConfig, state_folder: Path) -> RunningBundles:
+def load_guarded(
+    models: Sequence[ModelConfig], output: OutputConfig, state_folder: Path, levels: LevelSettings | None = None
+) -> RunningBundles:
     """Load the bundles; where the last start was killed at it, find out in a child first whether they do it.
 
     Raises
@@ -119,8 +130,8 @@ def load_guarded(models: Sequence[ModelConfig], output: OutputConfig, state_fold
         if mark.was_left:
             logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
             names = ", ".join(str(settings.path) for settings in models)
-            refuse_to_crash(lambda: RunningBundles(models, output), names)
-        return RunningBundles(models, output)
+            refuse_to_crash(lambda: RunningBundles(models, output, levels=levels), names)
+        return RunningBundles(models, output, levels=levels)
 
 
 def _signature(models: Sequence[ModelConfig]) -> Signature:
@@ -128,13 +139,20 @@ def _signature(models: Sequence[ModelConfig]) -> Signature:
     return tuple(sorted(_files(models)))
 
 
-def _load(models: Sequence[ModelConfig], output: OutputConfig) -> tuple[LoadedBundle, ...]:
+def _load(
+    models: Sequence[ModelConfig], output: OutputConfig, levels: LevelSettings | None
+) -> tuple[LoadedBundle, ...]:
+    if not models and levels is not None:
+        from sonyc_ml.model.measuring import LevelMeter  # noqa: PLC0415  most nodes have a network
+
+        meter: Any = LevelMeter(levels)  # it does all that is asked of a model here
+        return (LoadedBundle(ModelConfig(path=meter.bundle.path), meter, output.folder),)
     loaded = []
     for settings, folder in zip(models, output_folders(output, models), strict=True):
         if settings.path.is_dir():  # outputs and reloads go by the name of the network
             raise ConfigError(f"[model] {settings.path} is a folder: name the network in it, NAME.tflite")
         try:
-            model = load_model(settings.path, keep=output.keep(), **settings.parameters())
+            model = load_model(settings.path, keep=output.keep(), levels=levels, **settings.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()

@@ -24,6 +24,7 @@ from sonyc_ml.base.strict import open_npz
 from sonyc_ml.outputs.detection_arrays import HEADING, from_arrays, from_lines, to_lines
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.kinds import KINDS, split_headings
+from sonyc_ml.outputs.levels import levels_in_arrays, levels_in_lines, lines_of
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.rows import CHUNK_BYTES, chunks
 
@@ -144,6 +145,7 @@ def _output_in_npz(path: Path) -> Output:
         labels=labels,
         label_numbers=numbers,
         detections=from_arrays(arrays, labels, numbers),
+        levels=levels_in_arrays(arrays),
         provenance=provenance_of(lambda name: arrays[name].item(), arrays),
         **kinds,
     )
@@ -189,6 +191,7 @@ def _output_in_csv(path: Path) -> Output:
         labels=tuple(label for _, label in some) or tuple(map(from_cell, labels)),
         label_numbers=tuple(int(number) for number, _ in some),
         detections=_detections_in(comments),
+        levels=levels_in_lines(comments),
         provenance=provenance,
         **kinds,
     )
@@ -323,6 +326,7 @@ def _comments(output: Output) -> Iterator[tuple[str, str]]:
         yield "detections", HEADING
         for line in to_lines(output.detections):
             yield "detection", line
+    yield from lines_of(output.levels)
 
 
 def _row_by_row(array: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:

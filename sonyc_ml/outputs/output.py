@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,10 @@ from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
 from sonyc_ml.outputs.kinds import COMPUTED, KINDS
+from sonyc_ml.outputs.levels import arrays_of
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.result import SoundLevels
 
 NOT_FINITE = "NaN or infinity"  # in a note, of what the network gave
 FORMAT_VERSION = 1
@@ -235,6 +239,8 @@ class Output:
         Their scores, falling.
     detections : tuple of Detection or None
         What was heard; None where nobody asked for it.
+    levels : SoundLevels or None
+        How loud it was; None where nobody asked for it.
     labels : tuple of str
         Of the scores' columns; of an output without them, of the classes that occur in it. Empty where the bundle has
         none.
@@ -249,6 +255,7 @@ class Output:
     top_classes: npt.NDArray[np.int32] | None = None
     top_scores: npt.NDArray[np.float32] | None = None
     detections: tuple[Detection, ...] | None = None
+    levels: SoundLevels | None = None
     labels: tuple[str, ...] = ()
     label_numbers: tuple[int, ...] = ()
     provenance: Provenance
@@ -256,6 +263,7 @@ class Output:
     def __repr__(self) -> str:
         shapes = describe_arrays(self.by_kind())
         heard = "" if self.detections is None else f", {count(len(self.detections), 'detection')}"
+        heard += "" if self.levels is None else f", {self.levels!r}"
         return f"<Output of {self.provenance.recording!r}: {len(self.timestamps)} windows{shapes}{heard}>"
 
     def by_kind(self) -> dict[str, npt.NDArray[Any]]:
@@ -338,5 +346,6 @@ class Output:
             named["label_numbers"] = np.array(self.label_numbers, np.int32)
         if self.detections is not None:
             named |= to_arrays(self.detections)
+        named |= arrays_of(self.levels)
         named |= {field.name: getattr(self.provenance, field.name) for field in fields(Provenance)}
         return {name: np.asarray(value) for name, value in named.items() if value is not None}

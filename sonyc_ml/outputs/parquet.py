@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
@@ -25,12 +25,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
-from sonyc_ml.base.records import dataclass
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup
 from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
+from sonyc_ml.outputs.levels import LEVEL_HEAD, LEVELS, level_column, level_head, levels_in_column
 from sonyc_ml.outputs.output import Output, Provenance, provenance_of
 from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
 from sonyc_ml.outputs.rows import forget
@@ -58,20 +59,18 @@ class PartDescription:
         Of the scores; empty where they have none.
     label_numbers : tuple of int
         Where the scores of all classes are not kept, which class each label is of.
+    level_heads : mapping
+        Of recordings, by name and time, what of their sound levels is of the whole; empty where there are none.
     """
 
     recordings: tuple[tuple[Provenance, int], ...]
     labels: tuple[str, ...]
     label_numbers: tuple[int, ...] = ()
+    level_heads: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def check_installed() -> None:
-    """See that pyarrow is there.
-
-    Raises
-    ------
-    ConfigError
-    """
+    """See that pyarrow is there; a ConfigError where it is not."""
     arrow_modules()
 
 
@@ -184,7 +183,8 @@ def output_tables(output: Output) -> Iterator[Any]:
     """An output as tables with its provenance, so many windows at a time; one at least."""
     arrow, _ = arrow_modules()
     kinds, times, n_windows = output.by_kind(), output.times(), len(output.timestamps)
-    heard = None if output.detections is None else to_column(arrow, output)
+    lists = {} if output.detections is None else {COLUMN: to_column(arrow, output)}
+    lists |= {} if output.levels is None else {LEVELS: level_column(arrow, output)}
     name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
     metadata = {METADATA_KEY: json.dumps(_metadata(output))}
     n_rows = max(1, BATCH_BYTES // (16 + sum(array[:1].nbytes for array in kinds.values())))
@@ -196,8 +196,7 @@ def output_tables(output: Output) -> Iterator[Any]:
             "time": arrow.array(times[rows], arrow.timestamp("us", "UTC")),
             **{kind: _lists(arrow, values[rows]) for kind, values in kinds.items()},
         }
-        if heard is not None:
-            columns[COLUMN] = heard.slice(start, n_rows)
+        columns |= {name: column.slice(start, n_rows) for name, column in lists.items()}
         yield arrow.table(columns, metadata=metadata)
         for values in kinds.values():
             forget(values)
@@ -209,7 +208,7 @@ def _lists(arrow: Any, values: npt.NDArray[Any]) -> Any:
 
 
 def _metadata(output: Output) -> dict[str, Any]:
-    columns = {name: [value] for name, value in asdict(output.provenance).items()}
+    columns = {name: [value] for name, value in (asdict(output.provenance) | level_head(output)).items()}
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels": output.labels,
@@ -286,15 +285,22 @@ def _description(schema: Any) -> PartDescription:
     def provenance(row: int) -> Provenance:
         return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
 
-    rows = enumerate(columns["n_windows"])
+    recordings = tuple((provenance(row), n) for row, n in enumerate(columns["n_windows"]))
     labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
-    return PartDescription(tuple((provenance(row), n) for row, n in rows), labels, numbers)
+    heads = columns.get(LEVEL_HEAD) or [common.get(LEVEL_HEAD, "")] * len(recordings)
+    keys = [(found.recording, found.recording_mtime_ns) for found, _ in recordings]
+    return PartDescription(recordings, labels, numbers, dict(zip(keys, heads, strict=True)))
 
 
 def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:
     labels, numbers = description.labels, description.label_numbers
     kinds: dict[str, Any] = {name: _matrix(table, name) for name in KINDS if name in table.column_names}
     detections = from_column(table[COLUMN], labels, numbers) if COLUMN in table.column_names else None
+    levels = None
+    if LEVELS in table.column_names:
+        levels = levels_in_column(
+            table[LEVELS], description.level_heads[provenance.recording, provenance.recording_mtime_ns]
+        )
     if numbers:  # those that occur in this output, of those of the part
         labels, numbers = occurring(label_lookup(labels, numbers), kinds.get("top_classes"), detections)
     return Output(
@@ -302,6 +308,7 @@ def _output(table: Any, provenance: Provenance, description: PartDescription) ->
         labels=labels,
         label_numbers=numbers,
         detections=detections,
+        levels=levels,
         provenance=provenance,
         **kinds,
     )
@@ -328,13 +335,7 @@ def _checked(path: Path) -> Iterator[None]:
 
 
 def arrow_modules() -> tuple[Any, Any]:
-    """Import pyarrow and its Parquet, where they are used.
-
-    Raises
-    ------
-    ConfigError
-        There is no pyarrow.
-    """
+    """Import pyarrow and its Parquet, where they are used; a ConfigError where there is none."""
     try:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  an extra
         from pyarrow import parquet  # noqa: PLC0415

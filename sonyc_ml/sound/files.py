@@ -19,10 +19,10 @@ from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
-from sonyc_ml.sound.levels import Levels, largest_of
+from sonyc_ml.sound.levels.microphone import Levels, largest_of
 from sonyc_ml.sound.ogg import SEVERAL
 from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
-from sonyc_ml.sound.recording import check_samples, to_mono
+from sonyc_ml.sound.recording import FrameListener, check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.start_time.metadata import read_timestamp
 from sonyc_ml.sound.triggered import Segment
@@ -30,8 +30,7 @@ from sonyc_ml.sound.unfinished import RawSound
 
 Floats = npt.NDArray[np.float32]
 
-BLOCK_LENGTH = 1 << 16  # samples of all channels together: a quarter of a megabyte
-HASH_BLOCK_SIZE = 1 << 18  # bytes
+BLOCK_LENGTH, HASH_BLOCK_SIZE = 1 << 16, 1 << 18  # samples of all channels together, and bytes: as much memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +59,7 @@ class FileRecording:
     n_elapsed : int
         Length in time (in samples of each channel): with what a triggered recorder left out.
     levels : Levels
-        Of the blocks that were read until now.
+        Of what was read until now.
     """
 
     path: Path
@@ -79,6 +78,7 @@ class FileRecording:
     _n_unread: Callable[[], int] = field(repr=False)
     _sound: Sound = field(repr=False)
     _descriptor: int = field(repr=False)
+    _listeners: list[FrameListener] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -115,7 +115,7 @@ class FileRecording:
 
     @property
     def timestamp(self) -> str:
-        """When GUANO says that the sound begins; see :func:`sonyc_ml.sound.start_time.metadata.read_timestamp`."""
+        """When GUANO says that the sound begins."""
         return read_timestamp(self._descriptor, self.n_bytes)
 
     @property
@@ -124,13 +124,17 @@ class FileRecording:
         has_gaps = self.n_elapsed != self.n_samples
         return {
             "note": self.note,
-            "segments": json.dumps([list(segment) for segment in self.segments]) if has_gaps else "",
+            "segments": json.dumps(list(map(list, self.segments))) if has_gaps else "",
             "n_elapsed": self.n_elapsed if has_gaps else 0,
             "level_dbfs": self.levels.level_dbfs,
             "clipped_share": round(self.levels.clipped_share, 6),
             "identical_share": round(self.levels.identical_share, 6),
             "without_sound": self.levels.is_dead,
         }
+
+    def attach(self, listener: FrameListener) -> None:
+        """Hand the samples of all channels to somebody else too, as blocks are read."""
+        self._listeners.append(listener)
 
     def blocks(self) -> Iterator[Floats]:
         """Yield the mono samples in order, `(n,)` float32 in [-1, 1], a few megabytes at a time.
@@ -163,6 +167,8 @@ class FileRecording:
     def _segments_as(self, form: Callable[[Floats], Floats]) -> Iterator[tuple[Segment, Iterator[Floats]]]:
         n_before = 0
         for segment in self.segments:
+            for listener in self._listeners:
+                listener.begin(segment.start)
             yield segment, self._blocks(segment.n_samples, n_before, form)
             n_before += segment.n_samples
 
@@ -176,7 +182,10 @@ class FileRecording:
                 reason = f"it ends after {n_found:,} of {self.n_samples:,} samples; it is truncated or damaged"
                 raise failure(self.path, self._descriptor, (self.n_bytes, self.mtime_ns), reason)
             n_read += len(frames)
-            yield form(frames)
+            formed = form(frames)  # first, for it refuses what is no sound
+            for listener in self._listeners:
+                listener.frames(frames)
+            yield formed
         n_unread = self._n_unread() if n_before + n_read == self.n_samples else 0
         if n_unread > 0:
             raise UnreadableRecordingError(f"{self.path}: {SEVERAL.format(self.n_bytes - n_unread, self.n_bytes)}")
@@ -188,17 +197,12 @@ class FileRecording:
     def sha256(self, progress: Callable[[], None] | None = None) -> str:
         """SHA-256 of the file's bytes, in hexadecimal; `progress` is called as the work goes on.
 
-        Raises
-        ------
-        UnfinishedRecordingError
-            The file has changed since it was opened.
-        UnavailableRecordingError
-            The disk fails.
+        An UnfinishedRecordingError says that the file has changed since it was opened, an UnavailableRecordingError
+        that the disk fails.
         """
         digest, position = hashlib.sha256(), 0
         try:
-            # Without seeking: libsndfile reads on from where the descriptor stands.
-            while content := os.pread(self._descriptor, HASH_BLOCK_SIZE, position):
+            while content := os.pread(self._descriptor, HASH_BLOCK_SIZE, position):  # without seeking, for libsndfile
                 digest.update(content)
                 position += len(content)
                 if progress is not None:
@@ -314,15 +318,7 @@ def _recording_of(
 
 
 def read_recording(path: str | Path, channel: int | None = None) -> tuple[Floats, int]:
-    """Read a whole recording.
-
-    Returns
-    -------
-    y : np.ndarray [shape=(n_samples,), dtype=float32]
-        With silence for what a triggered recorder left out.
-    sr : int
-        In Hz.
-    """
+    """Read a whole recording: `(n_samples,)`, with silence in a triggered one's gaps, and its sample rate (in Hz)."""
     with open_recording(path, channel) as recording:
         if recording.n_elapsed == recording.n_samples:
             blocks = list(recording.blocks())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,39 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 LOUDEST = 2.0**32  # full scale is 1; 32-bit numbers that nobody scaled reach half of this
+
+
+class FrameListener(Protocol):
+    """Who hears a recording's samples as they were recorded, before they are mixed."""
+
+    def begin(self, start: int) -> None:
+        """A stretch without a gap begins, at a sample counted from where the recording began."""
+        ...
+
+    def frames(self, frames: npt.NDArray[np.float32]) -> None:
+        """Its next samples, `(n, n_channels)` float32, full scale being 1."""
+        ...
+
+
+@runtime_checkable
+class Measurable(Protocol):
+    """A :class:`Recording` whose samples somebody may hear as they were recorded, beside whoever reads it.
+
+    Attributes
+    ----------
+    n_channels : int
+    channel : int or None
+        The channel that is read; None for the mean of all.
+    """
+
+    @property
+    def n_channels(self) -> int: ...  # noqa: D102  see the class
+    @property
+    def channel(self) -> int | None: ...  # noqa: D102
+
+    def attach(self, listener: FrameListener) -> None:
+        """Hand every block of samples, as it is read, to the listener too; before any is read."""
+        ...
 
 
 class Recording(Protocol):

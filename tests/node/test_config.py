@@ -55,7 +55,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
 
 def test_every_path_is_relative_to_the_file() -> None:
     """No table has a path that would be taken from the working directory."""
-    from sonyc_ml.node.config import PATHS
+    from sonyc_ml.node.config_file import PATHS
 
     paths = {
         (name, field.name)

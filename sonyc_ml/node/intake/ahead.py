@@ -73,7 +73,7 @@ class Ahead:
         name : str
             What the output calls the recording.
         """
-        self._recording.name = name
+        self._recording.named(name)
         self.go_on()
         return self._output
 

@@ -126,6 +126,8 @@ class Connection:
             content = os.read(self.descriptor, READ_SIZE)
         except BlockingIOError:
             return True
+        except ConnectionResetError:  # with answers that it has not read
+            return False
         except OSError as error:
             self.problem = error.strerror or str(error)
             return False

@@ -193,7 +193,7 @@ def _folder(daemon: DaemonFacts, folder: FolderFacts | None) -> Answer:
 
 
 def _bundle(bundle: BundleFacts) -> Answer:
-    slow = "" if bundle.xnnpack_operators else "XNNPACK took none of the network: it runs slowly"
+    slow = "" if bundle.xnnpack_operators or not bundle.sha256 else "XNNPACK took none of the network: it runs slowly"
     return {**dataclasses.asdict(bundle), "warning": slow}
 
 

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.sound.header import Layout
-from sonyc_ml.sound.levels import Levels, largest_of
+from sonyc_ml.sound.levels.microphone import Levels, largest_of
 from sonyc_ml.sound.live.formats import is_same_sound
-from sonyc_ml.sound.recording import check_samples, to_mono
+from sonyc_ml.sound.recording import FrameListener, check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
 from sonyc_ml.sound.triggered import Segment as Stretch
 from sonyc_ml.sound.unfinished import decode, placed
@@ -101,12 +101,17 @@ class LiveRecording:
     """
 
     def __init__(self, segment: LiveSegment, name: str, channel: int | None = None) -> None:
-        self.name, self.source, self.channel = name, f"{segment.source} (live)", channel
-        self._segment = segment
+        self._name, self.source, self.channel = name, f"{segment.source} (live)", channel
+        self._segment, self._listeners = segment, list[FrameListener]()
         self.sample_rate, self.n_samples = segment.layout.sample_rate, segment.n_samples
         self.n_channels = segment.layout.n_channels
         self._layout = placed(self._contents(), segment.layout)
         self.levels = Levels(largest_of("RAW", self._layout.valid_bits) if self._layout.tag == 1 else 1.0)
+
+    @property
+    def name(self) -> str:
+        """What an output calls it."""
+        return self._name
 
     @property
     def n_bytes(self) -> int:
@@ -142,6 +147,10 @@ class LiveRecording:
             "without_sound": self.levels.is_dead,
         }
 
+    def attach(self, listener: FrameListener) -> None:
+        """Hand every block of samples, as it is read, to the listener too; before any is read."""
+        self._listeners.append(listener)
+
     def segment_blocks(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:
         """Yield the one stretch with its mono samples, in blocks as those of a file."""
         yield Stretch(0, self.n_samples), self._blocks(self._mono)
@@ -164,8 +173,20 @@ class LiveRecording:
         return (view[start : start + size] for start in range(0, len(view), size))
 
     def _blocks(self, form: Callable[[Floats], Floats]) -> Iterator[Floats]:
+        self._begin()
         for content in self._contents():
-            yield form(decode(content, self._layout).reshape(-1, self.n_channels))
+            yield form(self._heard(content))
+
+    def _begin(self) -> None:
+        for listener in self._listeners:
+            listener.begin(0)
+
+    def _heard(self, content: bytes | memoryview) -> Floats:
+        """Samples of whole frames, `(n, n_channels)`, which whoever listens has heard."""
+        frames = decode(content, self._layout).reshape(-1, self.n_channels)
+        for listener in self._listeners:
+            listener.frames(frames)
+        return frames
 
     def _mono(self, frames: Floats) -> Floats:
         samples = to_mono(frames, self.channel)
@@ -187,7 +208,7 @@ class StreamCutError(Exception):
 class OpenRecording(LiveRecording):
     """A stretch of a stream that still comes: who reads it waits.
 
-    Its name is known when it is over: until then it is empty.
+    Its name is known when it is over.
 
     Parameters
     ----------
@@ -214,6 +235,17 @@ class OpenRecording(LiveRecording):
         """
         yield Stretch(0, self.n_samples), OpenBlocks(self._coming())
 
+    @property
+    def name(self) -> str:
+        """Its name; waits until it has one."""
+        while not self._name:
+            self._wait()
+        return self._name
+
+    def named(self, name: str) -> None:
+        """Give it a name."""
+        self._name = name
+
     def sha256(self, progress: Callable[[], None] | None = None) -> str:  # noqa: ARG002  it is known
         """SHA-256 of the bytes that were read."""
         return self._digest.hexdigest()
@@ -221,13 +253,14 @@ class OpenRecording(LiveRecording):
     def _coming(self) -> Iterator[Floats]:
         size, n_read = self._segment.layout.frame_size, 0
         n_bytes = self.n_samples * size
+        self._begin()
         while n_read < n_bytes:
             is_open = self._segment.is_open
             content = bytes(self._segment.content[n_read : min(n_bytes, n_read + BLOCK_LENGTH * size)])
             if content:
                 self._digest.update(content)
                 n_read += len(content)
-                yield self._mono(decode(content, self._layout).reshape(-1, self.n_channels))
+                yield self._mono(self._heard(content))
             elif is_open:
                 self._wait()
             else:

@@ -72,6 +72,21 @@ def test_numbers_are_those_of_the_whole(
     assert len(list(embed(bundle, content, rate, [n + 4000 for n in lengths], seconds))) == 2
 
 
+def test_one_that_is_over_before_it_has_a_name(bundle: LoadedBundle) -> None:
+    """Whoever works ahead may come to the end before the journal knows the recording."""
+    cutter = Cutter("a", raw_layout(8000), 2.0)
+    cutter.feed(samples("S16_LE", 8000, 1), Clocks()())
+    assert cutter.open is not None
+    ahead = Ahead(cutter.open, bundle, StartTimes())
+    cutter.feed(samples("S16_LE", 8000, 1), Clocks()())
+    for _ in range(3):
+        ahead.go_on()
+    output = ahead.finish("a_1")
+    assert output is not None
+    assert output.provenance.recording == "a_1"
+    ahead.drop()
+
+
 def test_a_recording_that_ends_early_is_embedded_as_a_whole(bundle: LoadedBundle) -> None:
     """No silence stands for what did not come."""
     clocks, cutter = Clocks(), Cutter("a", raw_layout(8000), 5.0)

@@ -37,7 +37,7 @@ class Levels:
     """
 
     def __init__(self, largest: float = 1.0) -> None:
-        self._largest = np.float32(largest)
+        self.largest = np.float32(largest)
         self._n_samples = self._n_values = self._n_clipped = self._n_identical = 0
         self._sum = self._sum_of_squares = 0.0
         self._first = self._last = np.float32(np.nan)
@@ -56,8 +56,8 @@ class Levels:
             self._first = samples[0]
         self._n_samples += len(samples)
         self._n_values += frames.size
-        if frames.max() >= self._largest or frames.min() <= -self._largest:
-            self._n_clipped += int(np.count_nonzero(np.abs(frames) >= self._largest))
+        if frames.max() >= self.largest or frames.min() <= -self.largest:
+            self._n_clipped += int(np.count_nonzero(np.abs(frames) >= self.largest))
         self._n_identical += int(samples[0] == self._last) + int(np.count_nonzero(samples[1:] == samples[:-1]))
         self._last = samples[-1]
         changes = samples - self._first  # so that a large constant does not drown what is left

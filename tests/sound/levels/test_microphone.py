@@ -12,7 +12,7 @@ import soundfile
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.outputs.files import read_output, write_output
 from sonyc_ml.sound.files import open_recording
-from sonyc_ml.sound.levels import SOFTEST_DBFS, Levels
+from sonyc_ml.sound.levels.microphone import SOFTEST_DBFS, Levels
 
 Floats = npt.NDArray[np.float64]
 N_SAMPLES = 80_000
