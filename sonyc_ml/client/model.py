@@ -167,7 +167,7 @@ class RemoteModel:
         if segment_s is not None and not 0 < segment_s < float("inf"):
             raise ValueError(f"segment_s must be above 0, not {segment_s!r}")
         audio = audio_format(rate, channels, dtype)
-        given = {"segment_s": segment_s, "hop_size": hop_size, "source": source or None}
+        given = {"segment_s": segment_s, "hop_size": as_plain(hop_size), "source": source or None}
         said = {name: value for name, value in given.items() if value is not None}
         with self._lock:
             return self._begin_stream(audio, said, dtype)
@@ -197,8 +197,7 @@ class RemoteModel:
         sr = self._assumed_rate() if sr is None else checked_sample_rate(sr)
         y = as_samples(y)
         audio = AudioFormat(sr, 4, 1, is_float=True)
-        hop_size = hop_size if isinstance(hop_size, (int, str, type(None))) else float(hop_size)
-        said = {**audio.data, "n_samples": len(y), "hop_size": hop_size}
+        said = {**audio.data, "n_samples": len(y), "hop_size": as_plain(hop_size)}
         what = f"{len(y) / sr:.1f} s of sound ({len(y):,} samples)"
         event = self._ask(lambda peer: peer.request(y.data.cast("B"), said), len(y) / sr, what)
         warn(event.data.get("warnings"), 4)
@@ -245,6 +244,11 @@ def audio_format(rate: int, channels: int, dtype: str) -> AudioFormat:
         return read_audio_format({"rate": rate, "width": width, "channels": channels, "format": kind})
     except ProtocolError as error:
         raise ValueError(str(error)) from error
+
+
+def as_plain(hop_size: Any) -> Any:
+    """A hop as JSON holds it: numpy has numbers of its own."""
+    return hop_size if isinstance(hop_size, (int, str, type(None))) else float(hop_size)
 
 
 def as_samples(y: Any) -> Floats:

@@ -14,7 +14,7 @@ import pytest
 
 import sonyc_ml
 from sonyc_ml.client import Answer, RemoteModel, Stream, spawn
-from sonyc_ml.errors import LostModelError, RestartedModelWarning
+from sonyc_ml.errors import LostModelError, ProtocolError, RestartedModelWarning
 from sonyc_ml.model import Model
 from sonyc_ml.sound.live.formats import raw_layout
 from tests.conftest import PATIENCE_S
@@ -124,6 +124,21 @@ def test_a_segment_that_is_refused_is_said_and_the_next_goes_on(remote: RemoteMo
         _ = answers[1].outputs
     assert answers[1].said["first_sample"] == SEGMENT_LENGTH
     assert len(answers[0].outputs["embedding"]) == len(answers[2].outputs["embedding"]) == 6
+
+
+def test_a_channel_that_a_stream_does_not_have(tiny_bundle: Path) -> None:
+    """It is refused in a sentence; one that it has is read alone."""
+    frames = np.random.default_rng(0).normal(0, 0.1, (RATE, 2)).astype(np.float32)
+    with spawn(tiny_bundle, channel=1) as model:
+        with model.stream(RATE, 1, "float32") as stream:
+            (answer,) = stream.send(frames[:, 0].copy()) + stream.end()
+        with pytest.raises(ProtocolError, match="there is no channel 1; the stream has 1, counted from 0"):
+            _ = answer.outputs
+        with model.stream(RATE, 2, "float32", hop_size=np.float32(0.25)) as stream:
+            (answer,) = stream.send(frames) + stream.end()
+        np.testing.assert_array_equal(
+            answer.outputs["embedding"], model.get_embedding(frames[:, 1].copy(), RATE, hop_size=0.25)
+        )
 
 
 def kill(pid: int) -> None:

@@ -36,6 +36,9 @@ class StreamedSound:
     def __init__(self, data: dict[str, Any], model: Model) -> None:
         self._model, self._hop_size = model, data.get("hop_size")
         self._layout = layout_of_event(data)
+        if model.channel is not None and model.channel >= self._layout.n_channels:
+            n_channels = self._layout.n_channels
+            raise ProtocolError(f"there is no channel {model.channel}; the stream has {n_channels}, counted from 0")
         self._n_answered = _number(data, "first_sample", 0)
         segment_s = _number(data, "segment_s", SEGMENT_S)
         self._size = max(1, round(segment_s * self._layout.sample_rate)) * self._layout.frame_size
