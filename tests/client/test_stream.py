@@ -134,7 +134,7 @@ def test_a_channel_that_a_stream_does_not_have(tiny_bundle: Path) -> None:
             (answer,) = stream.send(frames[:, 0].copy()) + stream.end()
         with pytest.raises(ProtocolError, match="there is no channel 1; the stream has 1, counted from 0"):
             _ = answer.outputs
-        with model.stream(RATE, 2, "float32", hop_size=np.float32(0.25)) as stream:
+        with model.stream(RATE, 2, "float32", hop_size=np.float64(0.25)) as stream:
             (answer,) = stream.send(frames) + stream.end()
         np.testing.assert_array_equal(
             answer.outputs["embedding"], model.get_embedding(frames[:, 1].copy(), RATE, hop_size=0.25)
