@@ -134,12 +134,11 @@ class Provenance:
     def marks(self) -> tuple[str, ...]:
         """What is out of the ordinary with the recording, in a word or two each to count by; empty for most."""
         is_finite = NOT_FINITE not in self.note
+        is_explained = not is_finite or self.salvaged or bool(self.segments) or self.is_live
         marks = {
             "salvaged": self.salvaged,
             "triggered": bool(self.segments),
-            "with a wrong header": bool(self.note)
-            and is_finite
-            and not (self.salvaged or self.segments or self.is_live),
+            "with a wrong header": bool(self.note) and not is_explained,
             "without sound": self.without_sound,
             f"with {NOT_FINITE}": not is_finite,
         }

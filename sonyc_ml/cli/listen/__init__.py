@@ -12,9 +12,11 @@ from typing import Any
 from sonyc_ml.cli.flags import (
     add_command,
     add_detection_flags,
+    add_level_flags,
     add_model_flags,
     detection_parameters,
     keep_parameters,
+    level_table,
     model_parameters,
 )
 
@@ -60,6 +62,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
         help="whether sound may be written to the disk, where it is embedded later (default never)",
     )
     add_detection_flags(parser)
+    add_level_flags(parser)
     add_model_flags(parser)
 
 
@@ -89,6 +92,9 @@ def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:
         "model": {"path": parsed.model, **model_parameters(parsed)},
         "detections": detection_parameters(parsed),
     }
+    levels = level_table(parsed)
+    if levels is not None:
+        tables["levels"] = levels
     return {name: {key: value for key, value in values.items() if value is not None} for name, values in tables.items()}
 
 
