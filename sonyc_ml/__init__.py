@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sonyc_ml.model.waveform import WaveformModel
     from sonyc_ml.model.waveform.loading import load_waveform_model
     from sonyc_ml.outputs.cache import OutputCache
+    from sonyc_ml.outputs.levels.table import read_levels
     from sonyc_ml.outputs.reading import iter_outputs, read_detections, read_embeddings
     from sonyc_ml.sound.files import read_recording
 
@@ -48,6 +49,7 @@ __all__ = [
     "load_waveform_model",
     "read_detections",
     "read_embeddings",
+    "read_levels",
     "read_recording",
     "save_model",
 ]
@@ -62,6 +64,7 @@ _HOMES = {
     "load_waveform_model": "model.waveform.loading",
     "read_detections": "outputs.reading",
     "read_embeddings": "outputs.reading",
+    "read_levels": "outputs.levels.table",
     "read_recording": "sound.files",
     "save_model": "authoring.hub",
 }

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scripts.benchmarks import latency, loading_time, machine, other_process, predictions, resamplers
+from scripts.benchmarks import latency, loading_time, machine, other_process, predictions, resamplers, sound_levels
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
@@ -25,6 +25,7 @@ COMMANDS = {
     "load": loading_time.measure,
     "batch": batches.measure,
     "resample": resamplers.measure,
+    "levels": sound_levels.measure,
     "client": other_process.measure,
     "predict": predictions.measure,
 }
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_load(commands)
     _add_batch(commands)
     _add_resample(commands)
+    _add_levels(commands)
     _add_client(commands)
     _add_predict(commands)
     return parser
@@ -122,6 +124,15 @@ def _add_resample(commands: Any) -> None:
         description="Resample sines and noise between usual rates: distance from the ideal, and processor time.",
     )
     _add_common(parser, repeats=7, what="times each resampler is run, of which the fastest counts")
+
+
+def _add_levels(commands: Any) -> None:
+    parser = commands.add_parser(
+        "levels",
+        help="what sound levels cost, beside the embedding",
+        description="Time the sound levels of ten seconds at usual rates, beside the embedding by the default bundle.",
+    )
+    _add_common(parser, repeats=15, what="times each is run, in turn")
 
 
 def _add_client(commands: Any) -> None:

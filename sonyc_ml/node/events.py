@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.output import Highest, Output, Provenance
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.result import SoundLevels
 
 N_HIGHEST = 10  # classes and detections of a recording that leave the node: 6,522 classes would be 331 kB
 
@@ -39,6 +43,8 @@ class OutputPublished:
         Those with the highest scores; None where nobody asked for any.
     n_detections : int
         How many there are in all.
+    levels : SoundLevels or None
+        How loud it was; None where nobody asked for it.
     """
 
     recording: str
@@ -54,6 +60,25 @@ class OutputPublished:
     highest: tuple[Highest, ...] = ()
     detections: tuple[Detection, ...] | None = None
     n_detections: int = 0
+    levels: SoundLevels | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeriodMeasured:
+    """The sound levels of one period of a recording.
+
+    Attributes
+    ----------
+    recording : str
+    start_time : str
+        When the period begins, in ISO 8601; empty where nobody knows.
+    fields : mapping of str to object
+        The levels by their names, their reference, and what else is said of the period; None for what there is not.
+    """
+
+    recording: str
+    start_time: str
+    fields: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,4 +173,15 @@ def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputP
         highest=highest,
         detections=detections,
         n_detections=len(output.detections or ()),
+        levels=output.levels,
     )
+
+
+def periods_of(event: OutputPublished) -> Iterator[PeriodMeasured]:
+    """The sound levels of each period of an output; nothing where it has none."""
+    levels = event.levels
+    if levels is None:
+        return
+    for row, start_s in enumerate(levels.start_s.tolist()):
+        start = datetime.fromisoformat(event.start_time) + timedelta(seconds=start_s) if event.start_time else None
+        yield PeriodMeasured(event.recording, start.isoformat() if start else "", levels.period(row))

@@ -29,6 +29,7 @@ COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
 BUNDLES = ROOT / "docs" / "bundles.md"
 LABELS = ROOT / "docs" / "labels.md"
+LEVELS = ROOT / "docs" / "levels.md"
 DETECTIONS = ROOT / "docs" / "detections.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 ARCHIVE = ROOT / "docs" / "archive.md"
@@ -224,6 +225,24 @@ def test_detections_commands_run(workplace: Path) -> None:
     finally:
         daemon.terminate()
         assert daemon.wait(PATIENCE_S) == 0
+
+
+def test_levels_commands_run(workplace: Path) -> None:
+    """Every command of docs/levels.md works as it stands, in its order, and so does its Python; its table is one."""
+    times_s = np.arange(6 * 48000) / 48000
+    soundfile.write(workplace / "tone.wav", 0.05 * np.sin(2 * np.pi * 1000 * times_s), 48000, subtype="PCM_24")
+    run_blocks(blocks("bash", LEVELS), workplace)
+    assert "sensitivity_db = 120.02" in (workplace / "microphone.toml").read_text()
+    assert (workplace / "levels.csv").read_text().startswith("recording,time,start_s,measured_s,LAeq,")
+    run_python(blocks("python", LEVELS), workplace)
+    (workplace / "node.toml").write_text(
+        f'[spool]\nfolder = "recordings"\n[output]\nfolder = "alone"\n{blocks("toml", LEVELS)[0]}'
+    )
+    config = load_config(workplace / "node.toml", {})
+    settings = config.level_settings()
+    assert settings is not None
+    assert settings.calibrator == "4231-2518"
+    assert config.model == ()
 
 
 def test_picture_commands_run(workplace: Path) -> None:

@@ -22,9 +22,11 @@ from sonyc_ml.analysis.plots.bins import (
     longest_pause_s,
     merged,
     read_timetable,
+    span_of,
     span_of_day,
 )
 from sonyc_ml.analysis.plots.components import Floats, Numbers, on_unit_sphere, principal_components
+from sonyc_ml.analysis.plots.levels import LevelBins, draw_steps
 from sonyc_ml.analysis.plots.maps import draw_maps
 from sonyc_ml.base.human import count, span
 from sonyc_ml.base.records import dataclass
@@ -60,6 +62,8 @@ class DayView:
         Of one of the outputs, for the names of what made them.
     note_on_starts : str
         What is to be said of where the start times come from; empty where all is well.
+    levels : LevelBins or None
+        How loud it was.
     """
 
     start_s: float
@@ -73,6 +77,7 @@ class DayView:
     labels: tuple[str, ...]
     provenance: Provenance
     note_on_starts: str = ""
+    levels: LevelBins | None = None
 
 
 def look_at(
@@ -94,7 +99,6 @@ def look_at(
     Raises
     ------
     ConfigError
-        There are no outputs, or none on that day.
     """
     timetable = read_timetable(read())
     if not len(timetable.starts_s):
@@ -104,8 +108,9 @@ def look_at(
     number = int(np.bincount(timetable.bundle[there]).argmax())  # embeddings of two bundles are not comparable
     chosen = there & (timetable.bundle == number)
     starts_s, ends_s = timetable.starts_s[chosen], timetable.ends_s[chosen]
-    bins = Bins(bin_edges(start_s, end_s, starts_s, timetable.hop_size_s))
-    last = _fill(bins, read(), timetable.bundles[number])
+    edges_s = bin_edges(start_s, end_s, starts_s, timetable.hop_size_s)
+    bins, levels = Bins(edges_s), LevelBins(edges_s)
+    last = _fill(bins, levels, read(), timetable.bundles[number])
     return DayView(
         start_s=start_s,
         end_s=end_s,
@@ -118,6 +123,7 @@ def look_at(
         labels=last.labels,
         provenance=last.provenance,
         note_on_starts=timetable.note_on_starts(chosen),
+        levels=None if levels.is_empty else levels,
     )
 
 
@@ -140,12 +146,13 @@ def _fullest(timetable: Timetable, zone: tzinfo) -> date:
     return min(days, key=lambda day: (-days[day], day))
 
 
-def _fill(bins: Bins, outputs: Iterable[Output], bundle: str) -> Output:
+def _fill(bins: Bins, levels: LevelBins, outputs: Iterable[Output], bundle: str) -> Output:
     """Add a bundle's outputs to bins; returns the last."""
     last = None
     for output in outputs:
         if output.provenance.bundle_sha256 == bundle:
             bins.add(output)
+            levels.add(output, span_of(output)[0])
             last = output
     if last is None or not bins.n_windows.any():
         raise ConfigError("the recordings there have no window in that time")
@@ -156,16 +163,21 @@ def draw(span_: DayView, width_inch: float = drawing.WIDTH_INCH, height_inch: fl
     """Draw when there were recordings, the heat map, and the map."""
     heat = _heat(span_)
     has_map = span_.bins.map.n_seen > 2
-    heights = [0.13, max(0.9, 0.145 * len(heat.rows)), *([2.2] if has_map else [])]
+    strips_inch = [0.13, *([] if span_.levels is None else [0.8]), max(0.9, 0.145 * len(heat.rows))]
+    heights = [*strips_inch, *([2.2] if has_map else [])]
     figure = drawing.new_figure(width_inch, height_inch or sum(heights) + 1.35)
-    rows = GridSpec(len(heights), 1, figure=figure, height_ratios=heights)
-    strips = GridSpecFromSubplotSpec(2, 2, rows[:2, 0], height_ratios=heights[:2], width_ratios=(60, 1))
+    rows, n_strips = GridSpec(len(heights), 1, figure=figure, height_ratios=heights), len(strips_inch)
+    strips = GridSpecFromSubplotSpec(n_strips, 2, rows[:n_strips, 0], height_ratios=strips_inch, width_ratios=(60, 1))
     coverage = figure.add_subplot(strips[0, 0])
-    axes = figure.add_subplot(strips[1, 0], sharex=coverage)
     _draw_coverage(span_, coverage)
-    _draw_heat(span_, heat, axes, figure.add_subplot(strips[1, 1]))
+    if span_.levels is not None:
+        loud = figure.add_subplot(strips[1, 0], sharex=coverage)
+        draw_steps(loud, _days(span_.levels.edges_s), span_.levels.steps_db(), span_.levels.reference)
+        loud.tick_params(axis="x", labelbottom=False)
+    axes = figure.add_subplot(strips[n_strips - 1, 0], sharex=coverage)
+    _draw_heat(span_, heat, axes, figure.add_subplot(strips[n_strips - 1, 1]))
     if has_map:
-        draw_maps(figure, rows[2, 0], span_.bins.map, span_.labels, span_.zone)
+        draw_maps(figure, rows[n_strips, 0], span_.bins.map, span_.labels, span_.zone)
     sound_s = float((merged(span_.starts_s, span_.ends_s) @ (-1, 1)).sum())
     subtitle = f"{count(len(span_.starts_s))}, {span(sound_s)} of sound"
     drawing.with_heading(figure, _title(span_), subtitle, _footnote(span_, heat))
@@ -182,6 +194,7 @@ class Heat:
     label: str
     is_score: bool
     notes: list[str]
+    is_level: bool = False
 
 
 def _heat(span_: DayView) -> Heat:
@@ -194,8 +207,12 @@ def _heat(span_: DayView) -> Heat:
         return Heat(
             [names[row] for row in rows], bold, scores[:, rows].T, "Mean score", True, drawing.what_classes(peaks)
         )
+    if embedding is None and span_.levels is not None and span_.levels.band_hz:
+        names = [f"{hz:g} Hz" for hz in span_.levels.band_hz][::-1]
+        bands = span_.levels.levels_db()[:, 1:].T[::-1].astype(np.float32)
+        return Heat(names, [False] * len(names), bands, span_.levels.reference, False, [], is_level=True)
     if embedding is None:
-        raise ConfigError("the outputs hold neither embeddings nor scores")
+        raise ConfigError("the outputs hold neither embeddings nor scores, nor levels in bands")
     points = on_unit_sphere(np.array([point for point, _, _ in span_.bins.map.kept]))
     components = principal_components(points, N_COMPONENTS)
     levels = components.coordinates(on_unit_sphere(embedding)).T
@@ -238,6 +255,9 @@ def _draw_heat(span_: DayView, heat: Heat, axes: Axes, bar: Axes) -> None:
         norm = PowerNorm(DIMMEST, 0, 1)
         image = drawing.draw_image(axes, heat.rows, extent, cmap=drawing.SCORES, norm=norm)
         drawing.colour_bar(bar, image, heat.label, (0, 0.05, 0.2, 0.5, 1))
+    elif heat.is_level:
+        image = drawing.draw_image(axes, heat.rows, extent, cmap=drawing.LEVELS)
+        drawing.colour_bar(bar, image, heat.label)
     else:
         image = drawing.draw_image(axes, heat.rows, extent, cmap=drawing.EMBEDDING, vmin=-2.5, vmax=2.5)
         drawing.colour_bar(bar, image, heat.label, extend="both")
@@ -275,8 +295,7 @@ def _footnote(span_: DayView, heat: Heat) -> list[str]:
     provenance = span_.provenance
     width_s = span_.bins.edges_s[1] - span_.bins.edges_s[0]
     parts = [
-        f"Bundle {provenance.bundle} (SHA-256 {provenance.bundle_sha256[:8]})",
-        f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s",
+        *drawing.made_by(provenance),
         f"bins of {span(width_s)}",
         "hatched: not recorded",
         *heat.notes,

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from sonyc_ml.analysis.plots import style as drawing
 from sonyc_ml.analysis.plots.columns import Floats, MelScale, Spectrogram, Timeline, envelope, shown_values
 from sonyc_ml.analysis.plots.components import order_of_likeness, varying
+from sonyc_ml.analysis.plots.levels import draw_bands, draw_levels
 from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
@@ -116,7 +117,7 @@ def _silence(n_samples: int) -> Iterator[npt.NDArray[np.float32]]:
 
 
 def _check(output: Output, recording: Path | None, model: Model | None) -> None:
-    if not output.computed():
+    if not output.computed() and not output.levels:
         raise ConfigError(f"the output of {output.provenance.recording} holds neither an embedding nor scores")
     starts_s = output.timestamps
     if not len(starts_s) or not np.isfinite(starts_s).all() or (np.diff(starts_s) <= 0).any():
@@ -197,6 +198,11 @@ def _panels(view: View) -> Iterator[tuple[Any, float]]:
         yield _draw_embedding, 1.4
     if view.scores is not None:
         yield _draw_scores, _height_of_scores(view.output)
+    levels = view.output.levels
+    if levels is not None and len(levels):
+        yield lambda _view, axes, bar: draw_levels(levels, axes, bar), 0.75
+        if levels.band_hz:
+            yield lambda _view, axes, bar: draw_bands(levels, axes, bar), 0.9
 
 
 def _height_of_scores(output: Output) -> float:
@@ -268,9 +274,7 @@ def _draw_scores(view: View, axes: Axes, bar: Axes) -> None:
 
 def _footnote(view: View) -> list[str]:
     provenance = view.output.provenance
-    bundle = " ".join(filter(None, (provenance.bundle, view.version)))
-    parts = [f"Bundle {bundle} (SHA-256 {provenance.bundle_sha256[:8]})"]
-    parts.append(f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s")
+    parts = drawing.made_by(provenance, view.version)
     if view.output.embedding is not None:
         parts.append("dimensions ordered by likeness")
     if view.output.scores is not None:

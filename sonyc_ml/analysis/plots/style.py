@@ -27,6 +27,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.human import shown
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.output import Provenance
 
 SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH_INCH = 7.2  # two columns of a paper
@@ -275,3 +276,12 @@ def seconds_axis(axes: Axes, end_s: float) -> None:
     else:
         axes.xaxis.set_major_locator(MaxNLocator(10, steps=steps))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / size_s:g}"))
+
+
+def made_by(provenance: Provenance, version: str = "") -> list[str]:
+    """What made an output, for a footnote: the bundle and its windows, or no network at all."""
+    if not provenance.bundle_sha256:
+        return [f"Sound levels alone, of {provenance.window_size_s:g} s"]
+    bundle = " ".join(filter(None, (provenance.bundle, version)))
+    windows = f"window {provenance.window_size_s:g} s, hop {provenance.hop_size_s:g} s"
+    return [f"Bundle {bundle} (SHA-256 {provenance.bundle_sha256[:8]})", windows]

@@ -64,6 +64,7 @@ class LevelMeter:
     bundle, interpreter = _NoBundle(), _NoInterpreter()
     carries_state = True  # no other hop makes sense of periods
     labels: tuple[str, ...] = ()
+    channel: int | None = None  # all are read; the settings say which is measured
 
     def __init__(self, levels: LevelSettings) -> None:
         keep_freed_memory()

@@ -67,12 +67,12 @@ def proof(identity: Identity, folder: Path, output_folders: Sequence[Path], outp
 
 
 def is_sound(output: Output) -> bool:
-    """Whether it has windows, and as many rows of finite numbers as windows; it may have detections alone."""
+    """Whether it has windows, and as many rows of finite numbers as windows; it may have detections or levels alone."""
     kinds = output.by_kind()
     n_windows = len(output.timestamps) if output.timestamps.ndim == 1 else 0
     return (
         n_windows > 0
-        and (bool(kinds) or output.detections is not None)
+        and (bool(kinds) or output.detections is not None or bool(output.levels))
         and bool(np.isfinite(output.timestamps).all())
         and all(KINDS[name].fits(array, n_windows) and _is_finite(array) for name, array in kinds.items())
     )

@@ -20,13 +20,20 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from sonyc_ml.base.human import count, iso
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.config import MqttConfig
-from sonyc_ml.node.events import NodeEvent, OutputPublished, RecordingEnded, RecordingPostponed
+from sonyc_ml.node.events import (
+    NodeEvent,
+    OutputPublished,
+    PeriodMeasured,
+    RecordingEnded,
+    RecordingPostponed,
+    periods_of,
+)
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Journal
 
@@ -40,6 +47,8 @@ MAX_DETAIL = 1000  # characters: an extractor's complaint may be of any length
 LOOK_S = 5.0  # how soon a change of the state is published
 DRAIN_S, STOP_S = 3.0, 5.0  # what is waiting goes out at the end, but a daemon that is to stop stops
 OFFLINE = {"state": "offline"}
+Message: TypeAlias = OutputPublished | PeriodMeasured | RecordingEnded
+TOPICS = {OutputPublished: "recording", PeriodMeasured: "levels", RecordingEnded: "ended"}
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -61,7 +70,7 @@ class MqttPublisher:
     def __init__(self, settings: MqttConfig, state_folder: Path) -> None:
         self._settings, self._state_folder = settings, state_folder
         self._topic = settings.topic
-        self._waiting: deque[OutputPublished | RecordingEnded] = deque(maxlen=settings.max_waiting)
+        self._waiting: deque[Message] = deque(maxlen=settings.max_waiting)
         self._counts: Counter[str] = Counter()
         self._n_dropped = 0
         self._lock, self._wake = threading.Lock(), threading.Event()
@@ -73,7 +82,7 @@ class MqttPublisher:
         self._thread = threading.Thread(target=self._run, args=(self._broker,), name="mqtt", daemon=True)
 
     @property
-    def waiting(self) -> tuple[OutputPublished | RecordingEnded, ...]:
+    def waiting(self) -> tuple[Message, ...]:
         """The events that wait for the broker, the oldest first."""
         with self._lock:
             return tuple(self._waiting)
@@ -104,8 +113,9 @@ class MqttPublisher:
                 self._counts[event.state] += 1
                 if event.state == "done":
                     return  # its outputs are published
-            self._n_dropped += len(self._waiting) == self._waiting.maxlen
-            self._waiting.append(event)
+            for one in (event, *(periods_of(event) if isinstance(event, OutputPublished) else ())):
+                self._n_dropped += len(self._waiting) == self._waiting.maxlen
+                self._waiting.append(one)
         self._wake.set()
 
     def __enter__(self) -> Self:
@@ -147,8 +157,7 @@ class MqttPublisher:
                 if not self._waiting:
                     return
                 event = self._waiting.popleft()
-            kind = "recording" if isinstance(event, OutputPublished) else "ended"
-            broker.publish(f"{self._topic}/{kind}", encoded(message(event)))
+            broker.publish(f"{self._topic}/{TOPICS[type(event)]}", encoded(message(event)))
 
     def _look(self, broker: Broker) -> None:
         """Publish the state where it has changed, and now and then."""
@@ -209,8 +218,10 @@ class MqttPublisher:
         broker.close()
 
 
-def message(event: OutputPublished | RecordingEnded) -> dict[str, Any]:
-    """What is published of a recording."""
+def message(event: Message) -> dict[str, Any]:
+    """What is published of a recording, or of a period of it."""
+    if isinstance(event, PeriodMeasured):
+        return {"recording": event.recording, "start_time": event.start_time or None, **event.fields}
     if isinstance(event, RecordingEnded):
         return {
             "recording": event.recording,

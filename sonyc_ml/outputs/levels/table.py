@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import ConfigError, MissingOutputsError
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.levels.result import QUANTITIES, SoundLevels
 
@@ -100,6 +101,27 @@ class Levels:
                 **{f"{hz:g}": self.bands[:, place] for place, hz in enumerate(self.band_hz)},
             }
         )
+
+
+def read_levels(folder: str | Path) -> Levels:
+    """Read the sound levels of a folder of outputs, or of a single one.
+
+    Parameters
+    ----------
+    folder : str or Path
+        What :func:`sonyc_ml.outputs.reading.read_embeddings` takes.
+
+    Raises
+    ------
+    MissingOutputsError
+        There are no outputs, or none with levels.
+    """
+    from sonyc_ml.outputs.reading import iter_outputs  # noqa: PLC0415  it reads every format
+
+    levels = levels_of(iter_outputs(folder))
+    if not levels.provenances:
+        raise MissingOutputsError(f"there are no sound levels in the outputs of {folder}; --levels measures them")
+    return levels
 
 
 def levels_of(outputs: Iterable[Output]) -> Levels:

@@ -72,6 +72,22 @@ class SoundLevels:
         column = QUANTITIES.index(quantity)
         return float(self.total[column]) if total else self.values[:, column]
 
+    def period(self, row: int) -> dict[str, Any]:
+        """Everything of one period as plain values by name: levels with two digits, None for what there is not."""
+        named = zip(
+            (*QUANTITIES, *(f"{hz:g}" for hz in self.band_hz)), (*self.values[row], *self.bands[row]), strict=True
+        )
+        levels = {name: None if np.isnan(value) else round(float(value), 2) for name, value in named}
+        return {
+            "reference": self.reference,
+            "period_s": self.about.get("period_s"),
+            "measured_s": round(float(self.measured_s[row]), 3),
+            **{name: levels[name] for name in QUANTITIES},
+            "bands": {name: value for name, value in levels.items() if name not in QUANTITIES},
+            "n_clipped": int(self.n_clipped[row]),
+            "near_floor": bool(self.near_floor[row]),
+        }
+
     @property
     def about(self) -> Mapping[str, Any]:
         """How it was measured, by name."""

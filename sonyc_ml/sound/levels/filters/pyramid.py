@@ -35,7 +35,7 @@ NOTHING = 1e-9  # a gain that is 0 but for rounding
 N_GROUPED = 3  # bands are turned back together, as long as the widest of them asks for
 N_PARTS = 24  # of a middle, over which energies are summed
 SHORT_S = 0.03  # a middle that is no longer is one part
-N_AT_ONCE = 64  # blocks of the first stage: more fit in no small computer's cache
+N_AT_ONCE, LEAST_AT_ONCE = 64, 8  # blocks of the first stage, and of every other: more fit in no small computer's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class _Stage:
         self._scale = RATIO**depth  # samples of the stream that one of this stage stands for
         # The middle of the first block begins before the stage's first sample, as that did in the stage before.
         self._place = -MARGIN * sum(RATIO**above for above in range(depth + 1))
-        self._n_at_once = max(1, N_AT_ONCE // self._scale)
+        self._n_at_once = max(LEAST_AT_ONCE, N_AT_ONCE // self._scale)
         self._held = np.zeros(LENGTH - STEP, np.float32)
         self._n_left = 0  # samples whose middles are not told
 

@@ -1,0 +1,35 @@
+"""Sound levels on their way to a broker: a message for each period."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from sonyc_ml.node.events import OutputPublished, PeriodMeasured, periods_of
+from sonyc_ml.node.telemetry.mqtt import TOPICS, encoded, message
+from tests.support.levels import measure, tone
+
+EVENT = OutputPublished("a.wav", "tiny", Path("a.npz"), "2026-11-29T12:00:00+00:00", 2.5, 1.0, 3, 5000, {})
+
+
+def test_each_period_is_a_message() -> None:
+    """With its time, its reference, its levels, and null for what there is not: JSON has no NaN."""
+    assert list(periods_of(EVENT)) == []
+    event = replace(EVENT, levels=measure(tone(1000, 48000, 2.5), 48000, sensitivity_db=120.0))
+    periods = list(periods_of(event))
+    assert [period.start_time[17:19] for period in periods] == ["00", "01", "02"]
+    said = json.loads(encoded(message(periods[1])))
+    assert (said["recording"], said["reference"], said["measured_s"]) == ("a.wav", "dB re 20 µPa", 1.0)
+    assert abs(said["LAeq"] - 114) < 0.05
+    assert said["LASmax"] is None
+    assert abs(said["bands"]["1000"] - 114) < 0.1
+    assert TOPICS[PeriodMeasured] == "levels"
+
+
+def test_a_time_that_nobody_knows_is_none() -> None:
+    """Rather than a wrong one."""
+    event = replace(EVENT, start_time="", levels=measure(np.zeros(48000, np.float32), 48000))
+    assert message(next(periods_of(event)))["start_time"] is None
