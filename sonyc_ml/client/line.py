@@ -6,7 +6,7 @@ import warnings
 
 from sonyc_ml import errors
 from sonyc_ml.client.link import HungUpError, Link, SilenceError
-from sonyc_ml.errors import LostModelError, ProtocolError, RestartedModelWarning
+from sonyc_ml.errors import BundleError, LostModelError, ProtocolError, RestartedModelWarning
 from sonyc_ml.sound.live.answers import read_error
 from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, ERROR, INFO, Event, encode
 
@@ -145,6 +145,8 @@ class Line:
         if event.type == ERROR:
             raise read_error(event)
         info = event.data.get("sonyc_ml")
+        if info is None and "sonyc_ml" in event.data:
+            raise BundleError(f"{self.name}: there is no network that could answer: that node measures levels alone")
         if not isinstance(info, dict):
             raise ProtocolError(f"{self.name}: what answers there is no sonyc_ml")
         self.info = info

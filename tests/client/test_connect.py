@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import sonyc_ml
 from sonyc_ml.client import connect
-from sonyc_ml.errors import ConfigError, LostModelError, ProtocolError, RestartedModelWarning
+from sonyc_ml.errors import BundleError, ConfigError, LostModelError, ProtocolError, RestartedModelWarning
 from sonyc_ml.outputs.files import read_output
 from sonyc_ml.sound.live.formats import raw_layout
 from sonyc_ml.sound.live.wyoming import EventReader, encode
@@ -190,6 +190,7 @@ def test_who_is_not_there(tmp_path: Path) -> None:
     [
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", ProtocolError, "must be an object of JSON, not 'HTTP"),
         (encode("info", {"asr": []}), ProtocolError, "is no sonyc_ml"),
+        (encode("info", {"sonyc_ml": None}), BundleError, "measures levels alone"),
         (b"", LostModelError, "has hung up while it said what it is, and, begun again, has hung up"),
     ],
 )

@@ -19,6 +19,8 @@ from sonyc_ml.sound.live.audio_format import read_audio_format
 from sonyc_ml.sound.live.shared import SharedSamples
 from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, DESCRIBE, INFO, Event, encode
 
+NOTHING: dict[str, Any] = {name: [] for name in ("asr", "tts", "handle", "intent", "wake")}  # that the protocol has
+
 
 class Conversation:
     """One connection to a model.
@@ -135,7 +137,7 @@ def describe(model: Model, given: list[warnings.WarningMessage] | None = None) -
     """What an ``info`` event says: what the protocol asks for, of which there is none, and the model."""
     extractor = model.extractor
     return {
-        **{name: [] for name in ("asr", "tts", "handle", "intent", "wake")},
+        **NOTHING,
         "sonyc_ml": {
             "version": __version__,
             "name": model.bundle.name,

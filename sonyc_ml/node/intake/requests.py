@@ -7,11 +7,15 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sonyc_ml.model.serving.conversation import WholeRecording, describe
+from sonyc_ml.errors import BundleError
+from sonyc_ml.model import Model
+from sonyc_ml.model.serving.conversation import NOTHING, WholeRecording, describe
+from sonyc_ml.sound.live.answers import encode_error
 
 if TYPE_CHECKING:
-    from sonyc_ml.model import Model
     from sonyc_ml.node.running_bundles import LoadedBundle
+
+NO_NETWORK = encode_error(BundleError("there is no network here that could answer: this node measures levels alone"))
 
 
 class Asker(Protocol):
@@ -44,7 +48,7 @@ class Requests:
 
     def about(self) -> dict[str, Any]:
         """What ``info`` says."""
-        return describe(self._model)
+        return describe(self._model) if self._model is not None else {**NOTHING, "sonyc_ml": None}
 
     def begin(self, data: dict[str, Any]) -> WholeRecording:
         """A recording that an ``audio-start`` event announces."""
@@ -67,8 +71,8 @@ class Requests:
             waiting = list(self._waiting)
             self._waiting.clear()
         for recording, asker in waiting:
-            asker.answered(recording.answer(self._model))
+            asker.answered(recording.answer(self._model) if self._model is not None else NO_NETWORK)
 
     @property
-    def _model(self) -> Model:
-        return next(iter(self._bundles)).model
+    def _model(self) -> Model | None:
+        return next((bundle.model for bundle in self._bundles if isinstance(bundle.model, Model)), None)
