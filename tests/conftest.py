@@ -51,9 +51,24 @@ SLOW = {
     "batch/test_dask.py",
     "batch/test_remote.py",
     "batch/test_run.py",
+    "bundles/test_golden.py",
+    "model/test_dtln.py",
+    "model/test_kinds.py",
+    "model/test_waveform.py",
     "node/test_mqtt.py",
+    "outputs/test_cache.py",
 }
-SLOW_MARKS = ("timing", "librosa", "long", "x86")
+SLOW_MARKS = ("timing", "service", "librosa", "long", "x86")
+# What takes longest begins first: else one processor has it at the end, and the others nothing.
+LONGEST = (
+    *("journeys/test_docs.py", "test_features.py", "batch/test_run.py", "authoring/test_make.py"),
+    *("cli/test_separate.py", "journeys/test_daemon.py", "bundles/test_trust.py", "batch/test_dask.py"),
+    *("journeys/test_wheels.py", "cli/test_embed.py", "authoring/test_export.py", "analysis/test_plots.py"),
+    *("batch/test_remote.py", "bundles/test_integrity.py", "model/test_long.py", "node/test_worker.py"),
+)
+# Where the processes that a test starts are measured for coverage, which makes each take half as long again.
+# What others start runs the same code.
+MEASURED = ("batch/", "client/", "cli/test_embed", "cli/test_node", "cli/test_sep", "journeys/test_daemon", "node/")
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
 
 
@@ -76,17 +91,28 @@ def _no_processes(request: pytest.FixtureRequest) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--quick`` leave out what takes long."""
+    """The longest first; with ``--quick`` leave out what takes long."""
+    items.sort(key=turn)  # files stay together: it is stable
     slow = [item for item in items if is_slow(item)] if config.getoption("--quick") else []
     if slow:
         config.hook.pytest_deselected(items=slow)
         items[:] = [item for item in items if item not in set(slow)]
 
 
+def below_tests(path: Path) -> str:
+    """The name of a file of tests by its path in ``tests/``; its path where it is elsewhere."""
+    return path.relative_to(ROOT / "tests").as_posix() if ROOT / "tests" in path.parents else path.as_posix()
+
+
+def turn(item: pytest.Item) -> int:
+    """When the file of a test has its turn."""
+    name = below_tests(item.path)
+    return LONGEST.index(name) if name in LONGEST else len(LONGEST)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With ``--quick`` what is slow as a whole is not even imported; None leaves others to decide."""
-    name = collection_path.relative_to(ROOT / "tests").as_posix() if ROOT / "tests" in collection_path.parents else ""
-    return True if config.getoption("--quick") and name in SLOW else None
+    return True if config.getoption("--quick") and below_tests(collection_path) in SLOW else None
 
 
 def is_slow(item: pytest.Item) -> bool:
@@ -155,6 +181,15 @@ def vouch(network: Path, kind: str = "pickled", window_size_s: float = 1.0) -> P
     network.with_suffix(".json").write_text(manifest.text())
     maker.trust(network)
     return network
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measured(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Of most files, coverage is measured in the tests' own process alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not below_tests(request.path).startswith(MEASURED):
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -340,7 +340,7 @@ def test_blocks_give_the_features_of_the_whole_for_every_family(
 
 
 @pytest.mark.parametrize("res_type", ["kaiser_best", "sinc", pytest.param("soxr_hq", marks=needs("soxr"))])
-@STREAM_SETTINGS
+@examples(5)
 @given(cuts=CUTS)
 def test_blocks_of_resampled_recordings_give_the_features_of_the_whole(res_type: str, cuts: list[int]) -> None:
     """The same holds where the recording is resampled on the way."""

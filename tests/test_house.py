@@ -54,7 +54,8 @@ def test_folders_are_small() -> None:
     """The package has few entries, and no folder of package or scripts more modules than can be looked over."""
     ignored = {"__pycache__", "__init__.py", "__main__.py", "py.typed"}
     assert len([path for path in (ROOT / "sonyc_ml").iterdir() if path.name not in ignored]) <= MAX_ENTRIES
-    modules = Counter(path.parent for _, path, _ in files_of("sonyc_ml", "scripts") if path.name != "__init__.py")
+    paths = [path for folder in ("sonyc_ml", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    modules = Counter(path.parent for path in paths if path.name != "__init__.py")
     assert {folder.as_posix(): n for folder, n in modules.items() if n > MAX_MODULES} == {}
 
 
@@ -75,7 +76,7 @@ def test_modules_and_functions_fit_on_a_screen_or_a_few() -> None:
 
 def test_modules_of_scripts_have_names_of_their_own() -> None:
     """What a traceback names is one module."""
-    names = Counter(path.stem for _, path, _ in files_of("scripts") if path.stem != "__init__")
+    names = Counter(path.stem for path in (ROOT / "scripts").rglob("*.py") if path.stem != "__init__")
     assert [name for name, n in names.items() if n > 1] == []
 
 

@@ -25,6 +25,7 @@ def versions(target: Target, *groups: str) -> dict[str, str]:
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_a_lock_file_has_what_is_required(target: Target) -> None:
     """Every requirement, of the base and of each extra, is there in a version that pyproject.toml allows."""
+    assert required(target)["base"]
     for group, requirements in required(target).items():
         there = versions(target, group, "source")
         for requirement in requirements:

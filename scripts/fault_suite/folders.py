@@ -51,7 +51,7 @@ class Trial:
         seconds = self.node.wait_for(lambda: self._is_done(name), f"{name}, made {when}", PATIENCE_S)
         self.row.counts[when] = max(self.row.counts.get(when, 0.0), round(seconds, 1))
         if seconds > BACK_S:
-            self.row.problems.append(f"{name}, made {when}, was embedded after {seconds:.1f} s, not {BACK_S:g}")
+            self.row.too_slow.append(f"{name}, made {when}, was embedded after {seconds:.1f} s, not {BACK_S:g}")
 
     def says(self, word: str, detail: str = "") -> None:
         """Wait until the daemon says how the folder is."""

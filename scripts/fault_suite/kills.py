@@ -23,7 +23,7 @@ from sonyc_ml.errors import SonycMLError
 from sonyc_ml.node.journal.journal import Journal
 
 N_PARALLEL = 2
-KILLS_A_ROUND, N_ROUNDS = 100, 2
+KILLS_A_ROUND, N_ROUNDS = 50, 2
 LONG_KILLS_A_ROUND, N_LONG_ROUNDS = 250, 20  # a round has its own folder: else each start would scan ever more
 KILLS_A_DAMAGE = 25
 N_AHEAD = 300  # recordings without an output: enough to be killed at, and few enough to be embedded at the end

@@ -161,6 +161,8 @@ class _Disk:
         recorder.start()
         process = node.start(wait=False)
         try:
+            if self._program is not None:  # what loses nothing yet shows nothing of a daemon that flushes nothing
+                node.wait_for(lambda: PUBLISHED.search(node.log(offset)) is not None, "an output")
             time.sleep(self._chance.uniform(0, RUN_S))
             done = _done(node)
             acknowledged = {Path(path) for path in PUBLISHED.findall(node.log(offset))}

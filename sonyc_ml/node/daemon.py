@@ -107,7 +107,7 @@ class Daemon:
             config.spool.folder.mkdir(parents=True, exist_ok=True)
             from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it
 
-            self._intake = Intake(config.listen, config.spool.folder, self._spool.wake, self._bundles)
+            self._intake = Intake(config.listen, config.spool.folder, self._bundles, self._spool.wake)
             self._listeners.append(self._intake.desk.on_event)
         self._open_state(house)
         exporter = MetricsExporter(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sonyc_ml.analysis.plots.components import Reservoir, order_of_likeness, principal_components
+from tests.conftest import needs
 
 
 def test_components_are_those_of_the_covariance() -> None:
@@ -25,6 +26,7 @@ def test_axes_do_not_turn_round() -> None:
         assert (axes[np.arange(4), np.abs(axes).argmax(axis=1)] > 0).all()
 
 
+@needs("scipy")
 def test_what_moves_together_lies_together() -> None:
     """Dimensions of three groups, shuffled, are ordered group by group; constant ones come last."""
     rng = np.random.default_rng(3)
@@ -39,6 +41,7 @@ def test_what_moves_together_lies_together() -> None:
     assert (np.diff(ordered) != 0).sum() == 2
 
 
+@needs("scipy")
 def test_neighbours_are_alike() -> None:
     """A chain of dimensions, each most like the next one, is found again out of any order."""
     steps = np.random.default_rng(4).normal(size=(2000, 12))
@@ -48,6 +51,7 @@ def test_neighbours_are_alike() -> None:
     assert order in (sorted(order), sorted(order, reverse=True))
 
 
+@needs("scipy")
 def test_few_dimensions_keep_their_order() -> None:
     """Where there is nothing to compare, nothing is moved but constant ones, and nothing fails."""
     assert order_of_likeness(np.array([[1.0, 2.0, 3.0]])).tolist() == [0, 1, 2]

@@ -9,9 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from threadpoolctl import threadpool_info  # comes with scikit-learn
 
 from sonyc_ml.base.blas import one_blas_thread
+
+threadpool_info = pytest.importorskip("threadpoolctl", reason="threadpoolctl comes with scikit-learn").threadpool_info
 
 COUNT = "max(pool['num_threads'] for pool in threadpool_info() if pool['user_api'] == 'blas')"
 PROGRAM = f"""

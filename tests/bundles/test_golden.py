@@ -270,6 +270,9 @@ def test_a_state_file_that_is_none_costs_a_check(bundle: Path, state: Path) -> N
     state.mkdir(parents=True)
     for _ in range(2):
         load_model(bundle)
+    assert state.is_dir()
+    change_golden(bundle, add("features", 0.5))
+    assert "features differ" in refusal(bundle)  # it is checked each time
 
 
 def test_a_state_folder_that_is_none_costs_a_check(bundle: Path, state: Path) -> None:

@@ -319,7 +319,7 @@ def test_a_read_only_bundle_is_fine(sound: Path) -> None:
     for path in (*sound.parent.iterdir(), sound.parent):
         path.chmod(stat.S_IMODE(path.stat().st_mode) & ~0o222)
     try:
-        load_model(sound)
+        assert load_model(sound).bundle.path == sound
     finally:
         sound.parent.chmod(0o755)
 
@@ -341,14 +341,14 @@ def test_a_link_inside_the_folder_is_fine(sound: Path, name: str) -> None:
     path = sound.with_name(name)
     path.rename(path.with_name("the file itself"))
     path.symlink_to("the file itself")
-    load_model(sound)
+    assert load_model(sound).bundle.path == sound
 
 
 def test_a_folder_may_be_a_link(sound: Path) -> None:
     """`current` may lead to the folder of the version that is to run."""
     current = sound.parent.with_name("current")
     current.symlink_to(sound.parent.name)
-    load_model(current / sound.name)
+    assert load_model(current / sound.name).bundle.sha256 == load_model(sound).bundle.sha256
 
 
 def test_a_link_that_others_can_turn_is_refused(planted: Planted, tmp_path: Path) -> None:
@@ -605,7 +605,9 @@ def test_an_older_version_may_run_where_no_keys_are_trusted(sound: Path, keys: P
     """Without trusted keys, versions are the operator's own business."""
     load_model(sound, trusted_keys=sign_version(sound, "2.0.0", keys))
     sign_version(sound, "1.0.0", keys)
-    load_model(sound)
+    manifest = load_model(sound).bundle.manifest
+    assert manifest is not None
+    assert manifest.version == "1.0.0"
 
 
 def test_a_version_that_does_not_run_is_not_remembered(sound: Path, keys: Path) -> None:

@@ -248,8 +248,8 @@ def test_a_read_only_bundle_can_be_trusted(elsewhere: Path) -> None:
     """A folder that only others write is no obstacle: acceptance is written down with the user, not in the bundle."""
     elsewhere.parent.chmod(0o555)
     try:
-        trust(elsewhere)
-        load_model(elsewhere)
+        assert trust(elsewhere).name == elsewhere.stem
+        assert load_model(elsewhere).bundle.accepted
     finally:
         elsewhere.parent.chmod(0o755)
 
@@ -257,7 +257,7 @@ def test_a_read_only_bundle_can_be_trusted(elsewhere: Path) -> None:
 def test_what_is_made_here_runs_here(elsewhere: Path) -> None:
     """`bundle make` by this user is acceptance."""
     make_bundle(elsewhere)
-    load_model(elsewhere)
+    assert load_model(elsewhere).bundle.accepted
 
 
 def test_a_network_is_data(foreign: Path, mark: Path) -> None:
@@ -334,7 +334,7 @@ def test_what_ran_under_the_last_version_goes_on(elsewhere: Path, state: Path) -
     (state / "bundles.json").write_text(json.dumps({"versions": {}, "golden": {key: "passed"}}))
     load_model(elsewhere)
     (state / "bundles.json").unlink()
-    load_model(elsewhere)
+    assert load_model(elsewhere).bundle.accepted
 
 
 def test_another_bundles_golden_check_accepts_nothing(elsewhere: Path, state: Path) -> None:

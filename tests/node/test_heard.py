@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sonyc_ml.base.identity import Identity, state_of
+from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
-from sonyc_ml.node.events import NodeEvent, OutputPublished
+from sonyc_ml.node.events import OutputPublished
 from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.heard import (
     N_HEARD,
@@ -26,19 +26,17 @@ from sonyc_ml.node.journal.heard import (
     heard_labels,
     matching,
 )
-from sonyc_ml.node.journal.journal import Journal, OutputSummary, open_journal
+from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from sonyc_ml.node.operate.forget import forget
 from sonyc_ml.node.operate.listing import heard_listing
 from sonyc_ml.node.retention.proof import proof
-from sonyc_ml.node.running_bundles import RunningBundles
 from sonyc_ml.node.telemetry.mqtt import message
-from sonyc_ml.node.worker import Worker
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import read_output
-from tests.support.bundles import configure
 from tests.support.detections import make_echo, write_scores
 from tests.support.earlier import JOURNAL_1, make_file
 from tests.support.journals import NOON_S, Clock, an_identity
+from tests.support.node import Node
 
 LABELS = ("dog", "siren", "rain", "Turdus merula_Eurasian Blackbird")
 A, B = an_identity("a.wav"), an_identity("b.wav", NOON_S + 100)
@@ -122,34 +120,18 @@ def test_a_class_is_meant_by_any_of_its_names(wanted: str) -> None:
 # --- through the worker -----------------------------------------------------------------------------------------------
 
 
-class Node:
-    """A worker with a bundle whose scores are the samples of its recordings."""
-
-    def __init__(self, folder: Path, more: str) -> None:
-        model = make_echo(folder / "models" / "echo.tflite", LABELS)
-        self.config = configure(folder, model, more=more)
-        self.recordings, self.out = folder / "recordings", self.config.output.folder
-        self.events: list[NodeEvent] = []
-        self.open()
-
-    def open(self) -> None:
-        self.journal = open_journal(self.config.state_folder, time.time)
-        bundles = RunningBundles(self.config.model, self.config.output)
-        self.worker = Worker(
-            self.recordings, self.journal, bundles, lambda _: False, output=self.config.output, emit=self.events.append
-        )
-        self.worker.start()
-
-    def embed(self, name: str, scores: list[list[float]]) -> Identity:
-        path = write_scores(self.recordings / name, np.array(scores, np.float32))
-        identity = Identity(name, *state_of(path.stat()))
-        assert self.worker.step([identity])
-        return identity
+def embed(node: Node, name: str, scores: list[list[float]]) -> Identity:
+    """Embed a recording whose samples are its scores."""
+    write_scores(node.recordings / name, np.array(scores, np.float32))
+    identity = node.identity(name)
+    assert node.worker.step([identity])
+    return identity
 
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    node = Node(tmp_path, 'scores = "none"\n[detections]\nthreshold = 0.5\n')
+    model = make_echo(tmp_path / "models" / "echo.tflite", LABELS)
+    node = Node(tmp_path, model, more='scores = "none"\n[detections]\nthreshold = 0.5\n')
     yield node
     node.journal.close()
 
@@ -159,7 +141,7 @@ LOUD = [[0.1, 0.9, 0.2, 0.6], [0.1, 0.7, 0.2, 0.1], [0.55, 0.1, 0.2, 0.3]]
 
 def test_a_daemon_keeps_what_it_hears(node: Node) -> None:
     """In its outputs, in the journal and in the event of each recording; an output of detections alone is proved."""
-    identity = node.embed("20261128T120000Z.wav", LOUD)
+    identity = embed(node, "20261128T120000Z.wav", LOUD)
     output = read_output(node.out / "20261128T120000Z.wav.npz")
     assert output.scores is None
     assert [one.label for one in output.detections or ()] == [LABELS[3], "siren", "dog"]
@@ -180,21 +162,21 @@ def test_a_daemon_keeps_what_it_hears(node: Node) -> None:
 
 def test_a_journal_that_is_lost_is_made_again_with_what_was_heard(node: Node) -> None:
     """From the outputs, without embedding anything."""
-    node.embed("a.wav", LOUD)
+    embed(node, "a.wav", LOUD)
     before = heard_in(node.journal)
     node.journal.close()
     for path in node.config.state_folder.iterdir():
         path.unlink()
-    node.open()
+    node.start()
     assert heard_in(node.journal) == before
     assert not node.worker.step()
 
 
 def test_a_touched_recording_keeps_what_was_heard(node: Node) -> None:
     """Its time is another, and it is embedded already: what was heard goes with it."""
-    identity = node.embed("a.wav", LOUD)
+    identity = embed(node, "a.wav", LOUD)
     os.utime(node.recordings / "a.wav", ns=(identity.mtime_ns + 10**9, identity.mtime_ns + 10**9))
-    again = Identity("a.wav", *state_of((node.recordings / "a.wav").stat()))
+    again = node.identity("a.wav")
     assert node.worker.step([again])
     assert {one.identity for one in heard_in(node.journal)} == {again}
     assert len(heard_in(node.journal)) == 3

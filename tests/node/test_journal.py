@@ -36,18 +36,6 @@ A, B, C = (an_identity(f"{letter}.wav", NOON_S + number) for number, letter in e
 A_AGAIN = an_identity("a.wav", NOON_S + 60)
 
 
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
-    journal = Journal(tmp_path, clock=clock)
-    yield journal
-    journal.close()
-
-
 def entry_of(journal: Journal, identity: Identity) -> Entry:
     (entry,) = [entry for entry in journal.find(identity.name) if entry.identity == identity]
     return entry

