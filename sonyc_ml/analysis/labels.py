@@ -77,6 +77,12 @@ def _rules(output: Output, asked: Asked) -> Rules:
     if isinstance(asked, DetectionRules):
         return asked
     rules = {**_made_with(output), **(asked or {})}
+    if "place" in rules and "classes" not in (asked or {}):
+        raise ConfigError(
+            f"the detections of {output.provenance.recording} are of classes that are expected at a place, which the "
+            "output does not name: give --classes, or embed again with other rules"
+        )
+    rules = {name: value for name, value in rules.items() if name not in ("place", "week")}
     for name in ("classes", "thresholds"):
         if isinstance(rules.get(name), str):  # a digest
             raise ConfigError(

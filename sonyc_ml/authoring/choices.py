@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, Self
 
 from sonyc_ml.base.records import dataclass, field
-from sonyc_ml.bundles.sections import Detections, Head, Keep
+from sonyc_ml.bundles.sections import Detections, Head, Keep, Location
 from sonyc_ml.bundles.waveform import State
 
 
@@ -32,6 +32,10 @@ class MakerChoices:
         File name of the network that reads the embedding.
     head_embeddings : int, optional
         How many embeddings it reads, those of the windows before among them; one where not given.
+    location : str
+        File name of a network that says which classes are expected at a place and in a week.
+    location_threshold : float, optional
+        From which of its values on; 0.03 where not given.
     labels : tuple of str
         Of the scores.
     constants : mapping of str to value, optional
@@ -61,6 +65,8 @@ class MakerChoices:
     stages: tuple[str, ...] = ()
     head: str = ""
     head_embeddings: int | None = None
+    location: str = ""
+    location_threshold: float | None = None
     labels: tuple[str, ...] = ()
     constants: Mapping[str, Any] | None = None
     state: Collection[tuple[int | str, int | str]] = ()
@@ -83,9 +89,15 @@ class MakerChoices:
         as_they_are = ("version", "description", "licence", "outputs", "stages", "labels", "sensitivity")
         return {name: getattr(self, name) for name in as_they_are} | {
             "head": Head(self.head, self.head_embeddings) if self.head else None,
+            "location": self._location(),
             "constants": dict(self.constants or {}),
             "state": tuple(State(source, target) for source, target in self.state),
             "activation": self.activation or "none",
             "detections": Detections(**self.detections) if self.detections else None,
             "keep": Keep(**self.keep) if self.keep else None,
         }
+
+    def _location(self) -> Location | None:
+        if not self.location:
+            return None
+        return Location(self.location, *([] if self.location_threshold is None else [self.location_threshold]))

@@ -80,7 +80,7 @@ def _drafted(path: Path, choices: MakerChoices) -> tuple[Bundle, Manifest]:
     wiring = {"constants": choices.constants, "feedback": choices.state}
     kind = kind or recognised_kind(read_plain(path), str(path), choices.parameters, **wiring)
     extractors = [path.with_suffix(".pkl").name] if kind == "pickled" else []
-    others = (*choices.stages, *([choices.head] if choices.head else []))
+    others = (*choices.stages, *filter(None, (choices.head, choices.location)))
     files = {name: read_plain(path.with_name(name)) for name in (path.name, *extractors, *others)}
     extractor = read_description(files.get(path.with_suffix(".pkl").name, b""))
     draft = Manifest(
@@ -139,7 +139,7 @@ def _warn_of_blocks(model: Model) -> None:
 
 def _unnamed_activation(model: Model) -> str:
     """What the manifest says where nobody has named an activation; of scores that are raw it warns."""
-    scores = model.get_outputs(golden.golden_signal(), golden.SAMPLE_RATE).get("scores")
+    scores = model.get_outputs(golden.golden_signal(model.n_channels), golden.SAMPLE_RATE).get("scores")
     if scores is None or not lie_outside(scores):
         return ""
     warnings.warn(

@@ -54,7 +54,7 @@ def check_repeats(model: Model) -> None:
     BundleMismatchError
         It does not.
     """
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
+    y, sr = golden.golden_signal(model.n_channels), golden.SAMPLE_RATE
     first, second = (model.get_outputs(y, sr) for _ in range(2))
     for kind, rows in first.items():
         if not np.array_equal(rows, second[kind], equal_nan=True):
@@ -72,7 +72,7 @@ def _without_times(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def golden_vector(model: Model, reference: Model) -> tuple[bytes, dict[str, float]]:
     """The golden vector and the tolerances that it needs; with outputs of both kinds of kernels if they differ."""
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
+    y, sr = golden.golden_signal(model.n_channels), golden.SAMPLE_RATE
     outputs, others = (_without_times(one.get_outputs(y, sr)) for one in (model, reference))
     wider = golden.default_tolerances(outputs, others)
     vector = golden.pack(y, sr, model.get_features(y, sr), outputs, others if wider else None)
@@ -87,7 +87,7 @@ def _tolerance_of_features(model: Model) -> dict[str, float]:
     """
     if not getattr(getattr(model.extractor, "spectrum", None), "changed", None):
         return {}
-    y, sr = golden.golden_signal(), golden.SAMPLE_RATE
-    nudged = (y * (1 + np.random.default_rng(0).normal(0, 1e-7, len(y)))).astype(np.float32)
+    y, sr = golden.golden_signal(model.n_channels), golden.SAMPLE_RATE
+    nudged = (y * (1 + np.random.default_rng(0).normal(0, 1e-7, y.shape))).astype(np.float32)
     needed = 10 * float(np.abs(model.get_features(y, sr) - model.get_features(nudged, sr)).max())
     return {"features_db": min(LARGEST_TOLERANCE["features_db"], needed)} if needed > USUAL_FEATURES else {}

@@ -9,6 +9,7 @@ from typing import Any
 MAX_SAMPLE_RATE = 10_000_000  # Hz
 MAX_SECONDS = 3600.0
 MIN_HOP_S = 0.0005
+MAX_CHANNELS = 64
 MAX_SAMPLES = 1 << 26  # of a window, and of all that is computed of one
 
 # Of the parameters that say how much is computed. Whether they fit each other is the extractor's to say.
@@ -26,6 +27,7 @@ LARGEST: Mapping[str, float] = {
     "n_mfcc": 1 << 14,
     "lead_s": MAX_SECONDS,
     "shortest_s": MAX_SECONDS,
+    "n_channels": MAX_CHANNELS,
 }
 DEFAULTS: Mapping[str, float] = {"target_sr": 8000, "duration": 1.0, "n_fft": 1024, "n_mels": 64, "mel_hop_len": 160}
 

@@ -31,14 +31,18 @@ N_SAMPLES = 29767  # a little over 1.3 s, so that the padding is as well
 DIRECTIONS = {"embedding": "cosine"}  # a tolerance's name; other kinds have theirs, a difference, under their own
 
 
-def golden_signal() -> Floats:
-    """A signal that reaches every part of a bundle: a chirp over steps of noise, with silence at its end."""
+def golden_signal(n_channels: int | None = None) -> Floats:
+    """A signal that reaches every part of a bundle: a chirp over steps of noise, with silence at its end.
+
+    With `n_channels`, `(n_channels, n_samples)`: each channel has it later and softer than the one before.
+    """
     time_s = np.arange(N_SAMPLES) / SAMPLE_RATE
     chirp = 0.3 * np.sin(2 * np.pi * (50 + 2500 * time_s) * time_s)
     noise = np.random.default_rng(2016).normal(0, 1, N_SAMPLES) * np.where(time_s % 0.4 < 0.2, 0.1, 0.001)
     signal = np.where(time_s < 1.2, chirp + noise, 0)
     pcm = np.round(np.clip(signal, -1, 1) * 32767).astype(np.int16)  # what is stored is what is heard
-    return (pcm / np.float32(32768)).astype(np.float32)
+    y = (pcm / np.float32(32768)).astype(np.float32)
+    return y if n_channels is None else np.stack([np.roll(y, 5 * i) / np.float32(2**i) for i in range(n_channels)])
 
 
 def pack(

@@ -13,7 +13,17 @@ from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.bounds import MAX_SAMPLE_RATE, MAX_SECONDS, MIN_HOP_S
-from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Section, check_activation, check_constants
+from sonyc_ml.bundles.sections import (
+    Detections,
+    Golden,
+    Head,
+    Input,
+    Keep,
+    Location,
+    Section,
+    check_activation,
+    check_constants,
+)
 from sonyc_ml.bundles.waveform import CLASS, KIND, State, Waveform
 from sonyc_ml.errors import BundleError
 
@@ -58,6 +68,8 @@ class Manifest:
     labels : tuple of str
         Of the scores.
     head : Head or None
+    location : Location or None
+        Which classes are expected where, and when.
     class_ : str
         ``module:name`` of a model class of the user's own; its parameters are those of its dataclass.
     parameters : dict
@@ -96,6 +108,7 @@ class Manifest:
     sensitivity: float | None = None
     labels: tuple[str, ...] = ()
     head: Head | None = None
+    location: Location | None = None
     class_: str = ""
     parameters: dict[str, Any] = field(default_factory=dict)
     pickle: dict[str, str] = field(default_factory=dict)
@@ -122,6 +135,13 @@ class Manifest:
                 object.__setattr__(self, key, None)
         if self.class_ and not CLASS.fullmatch(self.class_):
             raise ValueError(f"class must be like 'my_library.models:MyModel', not {self.class_!r}")
+        self._check_files()
+        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
+        self._check_waveform()
+
+    def _check_files(self) -> None:
+        if not self.files:
+            raise ValueError("files must not be empty: a bundle has a network")
         for name, digest in self.files.items():
             if not name or "/" in name or name.startswith(".") or not name.isprintable():
                 raise ValueError(f"files.{name} must be a file in the manifest's own folder")
@@ -130,11 +150,10 @@ class Manifest:
         head_file, golden_file = self.head.network if self.head else "", self.golden.file if self.golden else ""
         stages = [("waveform.stages", stage.network) for stage in self.waveform.stages] if self.waveform else []
         stages += [("stages", name) for name in self.stages]
+        stages += [("location.network", self.location.network)] if self.location else []
         for what, name in (("head.network", head_file), ("golden.file", golden_file), *stages):
             if name and name not in self.files:
                 raise ValueError(f"{what} names {name!r}, which is not among files")
-        (self.metadata or Metadata()).check_fits(self.sample_rate, self.labels)
-        self._check_waveform()
 
     def _check_waveform(self) -> None:
         if (self.input.kind == KIND) != (self.waveform is not None):

@@ -19,6 +19,7 @@ USUAL_COSINE, USUAL_SCORES = 0.9997, 0.05
 ACTIVATIONS = ("sigmoid", "softmax", "reconstruction_error", "none")
 LOWEST_SENSITIVITY, HIGHEST_SENSITIVITY = 0.5, 1.5
 MAX_EMBEDDINGS = 1 << 12  # that a head reads at once
+USUAL_EXPECTATION = 0.03  # BirdNET's own
 MAX_CONSTANT = 1 << 16  # numbers of one input
 
 
@@ -59,8 +60,30 @@ class Head:
     n_embeddings: int | None = None
 
     def __post_init__(self) -> None:
+        _check_named("network", self.network)
         if self.n_embeddings is not None and not 1 <= self.n_embeddings <= MAX_EMBEDDINGS:
             raise ValueError(f"n_embeddings must be from 1 to {MAX_EMBEDDINGS:,}, not {self.n_embeddings}")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A network of its own, which reads latitude, longitude and week, and says how likely each class is there then.
+
+    Attributes
+    ----------
+    network : str
+        Its file.
+    threshold : float
+        From which value on a class is expected, in [0, 1].
+    """
+
+    network: str
+    threshold: float = USUAL_EXPECTATION
+
+    def __post_init__(self) -> None:
+        _check_named("network", self.network)
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be from 0 to 1, not {self.threshold}")
 
 
 class Section:
@@ -89,6 +112,8 @@ class Detections(Section):
     thresholds: dict[str, float] | None = None
     classes: tuple[str, ...] | None = None
     top_k: int | None = None
+    place: tuple[float, ...] | None = None
+    week: int | None = None
     merge_s: float | bool | None = None
     min_duration_s: float | None = None
     cool_down_s: float | None = None
@@ -137,6 +162,7 @@ class Golden:
     scores: float = USUAL_SCORES
 
     def __post_init__(self) -> None:
+        _check_named("file", self.file)
         for name in ("features_db", "cosine", "scores"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be a number, not {getattr(self, name)}")
@@ -145,6 +171,11 @@ class Golden:
                 raise ValueError(f"{name} must be from 0 to {largest:g}: more proves nothing")
         if not LOWEST_COSINE <= self.cosine <= 1:
             raise ValueError(f"cosine must be from {LOWEST_COSINE:g} to 1: less proves nothing")
+
+
+def _check_named(key: str, name: str) -> None:
+    if not name:
+        raise ValueError(f"{key} must be the name of a file")
 
 
 def check_activation(activation: str, sensitivity: float | None) -> None:

@@ -103,6 +103,14 @@ def add_detection_flags(parser: argparse.ArgumentParser) -> None:
         help="detect classes from this score on, and single classes from their own; none for no detections (default: "
         "as the manifest says)",
     )
+    flags.add_argument(
+        "--place",
+        metavar="LAT,LON",
+        help="detect only classes that the bundle's location model expects at this place, as in 48.1,11.6",
+    )
+    flags.add_argument(
+        "--week", type=int, metavar="N", help="with --place: when, from 1 to 48 (default: when a recording begins)"
+    )
     add_keep_flags(flags)
 
 
@@ -149,7 +157,17 @@ def detection_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
     """What ``--detect`` says, by the keys of ``[detections]``; empty where it is not given."""
     if parsed.detect == "none":
         return {"enabled": False}
-    return {} if parsed.detect is None else {"enabled": True, **parse_thresholds(parsed.detect, "--detect")}
+    found = {} if parsed.detect is None else {"enabled": True, **parse_thresholds(parsed.detect, "--detect")}
+    if parsed.place is not None:
+        found["place"] = _parse_place(parsed.place)
+    return found if parsed.week is None else {**found, "week": parsed.week}
+
+
+def _parse_place(text: str) -> list[float]:
+    try:
+        return [float(value) for value in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"--place takes LATITUDE,LONGITUDE in degrees, as in 48.1,11.6, not {text!r}") from None
 
 
 def keep_parameters(parsed: argparse.Namespace) -> dict[str, Any]:
@@ -240,7 +258,7 @@ def parse_features(texts: Iterable[str]) -> dict[str, Any]:
     """``n_mels=40,center=false`` to a mapping; names may have hyphens, as the flags of ``bundle make``."""
     from sonyc_ml.authoring.parameters import LOG_MEL, WINDOWS, value_of  # noqa: PLC0415  few commands have features
 
-    known = [flag.removeprefix("--").replace("-", "_") for flag, *_ in (*WINDOWS, *LOG_MEL)]
+    known = [flag.removeprefix("--").replace("-", "_") for flag, *_ in (*WINDOWS, *LOG_MEL)] + ["n_channels"]
     found: dict[str, Any] = {}
     for text in ",".join(texts).split(","):
         name, equals, value = text.partition("=")

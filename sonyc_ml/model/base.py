@@ -14,8 +14,19 @@ import numpy.typing as npt
 from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.errors import AssumedSampleRateWarning
-from sonyc_ml.features import checked_sample_rate, checked_samples
-from sonyc_ml.model.extractor import Extractor, check_keywords, describe_windows, run_segments
+from sonyc_ml.features import checked_sample_rate
+from sonyc_ml.model.extractor import (
+    Extractor,
+    check_keywords,
+    checked_channels,
+    checked_number,
+    describe_windows,
+    frames_of,
+    gathered,
+    run_segments,
+    with_channels,
+    without_channels,
+)
 from sonyc_ml.model.hearing import begin_levels, make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings, naming
@@ -24,7 +35,6 @@ from sonyc_ml.outputs.cache import OutputCache, output_of, outputs_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output, fingerprint_of
-from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.recording import Recording
 from sonyc_ml.sound.start_time import StartTimes
@@ -58,8 +68,8 @@ class Model:
         :func:`~sonyc_ml.model.activation.activated`.
     num_threads, reference_kernels, backend, batch_size
         See :class:`~sonyc_ml.model.interpreter.Interpreter`.
-    channel : int >= 0, optional
-        Channel of the recordings to read; the mean of all where not given.
+    channel, n_channels : int >= 0, int > 1, optional
+        Channel of the recordings to read; or how many the network reads as they are. Else it reads the mean of all.
     detections, keep : mapping, optional
         What outputs have of the scores: see :func:`~sonyc_ml.model.hearing.make_hearing`.
     cache : OutputCache, optional
@@ -89,12 +99,13 @@ class Model:
         backend: str | None = None,
         batch_size: int = 1,
         channel: int | None = None,
+        n_channels: int | None = None,
         detections: Mapping[str, Any] | None = None,
         keep: Mapping[str, Any] | None = None,
         cache: OutputCache | None = None,
         **parameters: Any,
     ) -> None:
-        self.cache, self.channel = cache, channel
+        self.cache, self.channel, self.n_channels = cache, channel, checked_number(n_channels, channel)
         self.bundle = model_path if isinstance(model_path, Bundle) else read_bundle(model_path)
         kernels = dict[str, Any](num_threads=num_threads, reference_kernels=reference_kernels, backend=backend)
         said = (outputs, constants, activation, sensitivity)
@@ -102,15 +113,17 @@ class Model:
         self.interpreter, self.outputs = self._network.interpreter, self._network.outputs
         self._n_windows_at_once = -(-WINDOWS_BETWEEN_PROGRESS // batch_size) * batch_size  # whole batches
         check_keywords(type(self).__name__, self.make_extractor, parameters)
-        self.extractor = self.make_extractor(**parameters)
+        self.declared, is_last = without_channels(self.interpreter.input.shape, self.n_channels)
+        self.extractor = with_channels(self.make_extractor(**parameters), self.n_channels, is_last=is_last)
         if self.carries_state and "hop_size" not in parameters:
             self.extractor.hop_size_s = self.extractor.window_size_s  # each window goes on where the one before ended
         self._network.fit(self.extractor.feature_shape)
         self.labels = self._network.checked_labels()
         n_scores = self._network.widths.get("scores", 0)
-        self._hearing = make_hearing(self.bundle.manifest, self.labels, n_scores, detections, keep)
+        self._hearing = make_hearing(self.bundle, self.labels, n_scores, detections, keep)
         kind = self.bundle.assumed_kind or None
-        self._parameters = {"channel": channel, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
+        read = {"channel": channel, "n_channels": self.n_channels}
+        self._parameters = {**read, "outputs": outputs and dict(outputs), "input_kind": kind, **parameters}
         self._parameters |= {**self.found, **self._network.settings(constants, sensitivity), **self._hearing.recorded}
         runtime = self.interpreter.backend + ", reference kernels" * reference_kernels
         self._has_warned = False  # of a sample rate that was assumed
@@ -136,8 +149,8 @@ class Model:
 
         Parameters
         ----------
-        y : np.ndarray [shape=(n_samples,), dtype=float32]
-            Mono samples in [-1, 1].
+        y : np.ndarray [shape=(n_samples,) or (n_channels, n_samples), dtype=float32]
+            Samples in [-1, 1]; mono, but for a model of several channels.
         sr : int > 0
             Sample rate of `y` (in Hz).
         hop_size : float > 0, optional
@@ -147,9 +160,9 @@ class Model:
         -------
         np.ndarray [shape=(n_windows, …), dtype=float32]
         """
-        y, sr = checked_samples(y), checked_sample_rate(sr)
+        y, sr = checked_channels(y, self.n_channels), checked_sample_rate(sr)
         with one_blas_thread():
-            return np.concatenate(list(self.extractor.stream([y], sr, len(y), hop_size)))
+            return np.concatenate(list(self.extractor.stream([y], sr, y.shape[-1], hop_size)))
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
         """Return the embedding of samples.
@@ -186,10 +199,10 @@ class Model:
             ``embedding`` and ``scores`` that the network has, `(n_windows, n)` float32.
         """
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
-        sr, y = self._rate_of_samples(sr), checked_samples(y)
+        sr, y = self._rate_of_samples(sr), checked_channels(y, self.n_channels)
         if self.cache is not None:
             return outputs_of(self, self.cache, self._kernels + self.fingerprint(hop_size), y, sr, hop_size)
-        timestamps, outputs = self._run([(Segment(0, len(y)), [y])], sr, hop_size)
+        timestamps, outputs = self._run([(Segment(0, y.shape[-1]), [y])], sr, hop_size)
         return {"timestamps": timestamps, **outputs}
 
     def get_labels(
@@ -206,7 +219,7 @@ class Model:
             Where there are no scores, or no such class, a ValueError says so.
         """
         outputs = self.get_outputs(y, sr := self._rate_of_samples(sr), hop_size)
-        return self._hearing.labels_of(outputs, self.extractor.window_size_s, len(y) / sr, rules)
+        return self._hearing.labels_of(outputs, self.extractor.window_size_s, np.shape(y)[-1] / sr, rules)
 
     def _rate_of_samples(self, sr: int | None) -> int:
         """What a public method was given as `sr`, or what is assumed: of that, whoever called the method is warned."""
@@ -248,10 +261,8 @@ class Model:
 
         Raises
         ------
-        RecordingError
-            This recording cannot be embedded; says why. The branch UnavailableRecordingError: not for now.
-        StoreError
-            `scratch` cannot hold the results.
+        RecordingError, StoreError
+            It cannot be embedded (not for now: UnavailableRecordingError), or `scratch` cannot hold the results.
         """
         if self.cache is not None:
             key, others = self._kernels + self.fingerprint(hop_size, start_times), (progress, scratch)
@@ -259,10 +270,11 @@ class Model:
         sr, times = recording.sample_rate, start_times or StartTimes()
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
-        with self._hearing.begin(scratch) as heard:
+        with self._hearing.begin(scratch, lambda: recording.start_time(name or recording.name, times)) as heard:
             measured = begin_levels(recording, self.levels)
             with naming(recording):
-                timestamps, outputs = self._run(recording.segment_blocks(), sr, hop_size, progress, scratch, heard.keep)
+                segments, how = frames_of(recording, self.n_channels), (progress, scratch, heard.keep)
+                timestamps, outputs = self._run(segments, sr, hop_size, *how)
             made_by = (name or recording.name, times, progress, self.bundle, self._versions)
             provenance = heard.noted(make_provenance(recording, *made_by, self._settings(hop_size, times)))
             return Output(provenance=provenance, **heard.fields(timestamps, outputs, provenance), levels=measured())
@@ -303,7 +315,8 @@ class Model:
     def warm_up(self) -> None:
         """Run once, on a window of silence: what is loaded late is loaded now, and what fails fails now."""
         sr = self.extractor.sample_rate or WARM_UP_SAMPLE_RATE
-        self.get_outputs(np.zeros(round(self.extractor.window_size_s * sr), np.float32), sr)
+        shape = (*([self.n_channels] if self.n_channels else []), round(self.extractor.window_size_s * sr))
+        self.get_outputs(np.zeros(shape, np.float32), sr)
 
     def process_file(
         self, path: str | Path, output_path: str | Path | None = None, hop_size: float | None = None
@@ -326,20 +339,8 @@ class Model:
         return output_path
 
     def _run(
-        self,
-        segments: Iterable[tuple[Segment, Iterable[Floats]]],
-        sr: int,
-        hop_size: float | None,
-        progress: Callable[[], None] | None = None,
-        scratch: Path | None = None,
-        keep: Callable[[dict[str, Floats]], dict[str, npt.NDArray[Any]]] = dict,
+        self, segments: Iterable[tuple[Segment, Iterable[Floats]]], sr: int, hop_size: float | None, *how: Any
     ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[Any]]]:
         """When each window begins (in seconds), and what is kept of every output: each segment as if a recording."""
         computing = run_segments(segments, sr, hop_size, self.extractor, self._network, self._n_windows_at_once)
-        with RowsByName(scratch) as results, one_blas_thread():
-            for computed, rows in computing:
-                results.append(keep(rows) if computed else rows)
-                if computed and progress is not None:
-                    progress()
-            outputs = results.arrays()
-        return outputs.pop("timestamps"), outputs
+        return gathered(computing, *how)

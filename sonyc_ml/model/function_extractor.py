@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.errors import BundleMismatchError, RecordingError
 from sonyc_ml.features import Framing, frame, overlapping
+from sonyc_ml.model.extractor import apart
 
 Floats = npt.NDArray[np.float32]
 
@@ -21,6 +22,8 @@ TOLERANCE = 1e-4  # of the largest feature; rounding, and a resampler at the end
 
 class FunctionExtractor:
     """A function ``get_features(y, sr, hop_size=None)`` of the user's own, as an :class:`~sonyc_ml.model.Extractor`.
+
+    With `n_channels`, `y` has the shape `(n_channels, n_samples)`; else it is mono.
 
     A recording of up to :data:`WHOLE_S` seconds is given to the function as it is. A longer one is given in blocks of
     whole windows that overlap by a window less a hop, so that every window is seen once and whole. That is the same
@@ -33,8 +36,14 @@ class FunctionExtractor:
     TRIAL_SAMPLE_RATE = 44100
 
     def __init__(
-        self, function: Callable[..., Any], bundle: Bundle, duration: float | None, hop_size: float | None
+        self,
+        function: Callable[..., Any],
+        bundle: Bundle,
+        duration: float | None,
+        hop_size: float | None,
+        n_channels: int | None = None,
     ) -> None:
+        self.n_channels = n_channels
         self._function, self._source = function, bundle.pickle_path
         described = bundle.description.parameters if bundle.description else {}
         manifest = bundle.manifest  # zero while it is being made; says what the outputs until now were made with
@@ -57,7 +66,7 @@ class FunctionExtractor:
         """Yield the function's features, of the whole recording or block by block."""
         hop_size = _seconds("hop_size", hop_size, self.hop_size_s)
         if n_samples <= self.WHOLE_S * sr:
-            yield self._call(np.concatenate(list(blocks)), sr, hop_size)
+            yield self._call(np.concatenate(list(blocks), axis=-1), sr, hop_size)
             return
         yield from self._in_blocks(blocks, sr, n_samples, hop_size, self.N_WINDOWS)
 
@@ -68,9 +77,9 @@ class FunctionExtractor:
         step = n_at_once * hop_length
         n_windows = max(1, 1 + (n_samples - window_length) // hop_length)
         n_left = n_samples
-        for piece in overlapping(blocks, step - hop_length + window_length, step, -(-n_windows // n_at_once)):
-            features = self._call(piece[:n_left], sr, hop_size)
-            if n_left > len(piece) and len(features) != n_at_once:
+        for piece in self._pieces(blocks, step - hop_length + window_length, step, -(-n_windows // n_at_once)):
+            features = self._call(piece[..., :n_left], sr, hop_size)
+            if n_left > piece.shape[-1] and len(features) != n_at_once:
                 raise BundleMismatchError(
                     f"{self._source} gave {len(features)} windows for a block of {n_at_once}: a long recording "
                     f"is embedded in blocks of windows of {self.window_size_s:g} s every {hop_size:g} s; say the "
@@ -78,6 +87,13 @@ class FunctionExtractor:
                 )
             yield features
             n_left -= step
+
+    def _pieces(self, blocks: Iterable[Floats], length: int, step: int, n_pieces: int) -> Iterator[Floats]:
+        """Overlapping pieces of the recording, with its channels where the function reads several."""
+        if self.n_channels is None:
+            return overlapping(blocks, length, step, n_pieces)
+        streams = (overlapping(one, length, step, n_pieces) for one in apart(blocks, self.n_channels))
+        return map(np.stack, zip(*streams, strict=True))
 
     def framing(self, n_samples: int, sr: int, hop_size: float | None = None) -> Framing:
         """Windows from the first sample on: how a function of the user's own pads is not known."""
@@ -112,14 +128,14 @@ class FunctionExtractor:
         sr, hop_size = self.sample_rate or self.TRIAL_SAMPLE_RATE, self.hop_size_s
         n_at_once = 1 + math.ceil(self.WHOLE_S / hop_size) // 3
         window_length, hop_length = round(self.window_size_s * sr), max(1, round(hop_size * sr))
-        y = _uneven(window_length + (3 * n_at_once - 1) * hop_length + 1)  # three blocks, and a sample that is left
+        y = self._channels(_uneven(window_length + (3 * n_at_once - 1) * hop_length + 1))  # three blocks and a sample
         beginning = f"{self._source}: recordings of more than {self.WHOLE_S:g} s are embedded in blocks, and"
         try:
             whole = self._call(y, sr, hop_size)
         except RecordingError as error:
             return f"{beginning} in one piece the function fails on one: {error}"
         try:
-            pieces = list(self._in_blocks([y], sr, len(y), hop_size, n_at_once))
+            pieces = list(self._in_blocks([y], sr, y.shape[-1], hop_size, n_at_once))
         except (BundleMismatchError, RecordingError) as error:
             return f"{beginning} will be refused: {error}"
         parts = np.concatenate(pieces)
@@ -134,12 +150,16 @@ class FunctionExtractor:
             )
         return ""
 
+    def _channels(self, y: Floats) -> Floats:
+        """Sound to try the function with: each channel has it a little later."""
+        return y if self.n_channels is None else np.stack([np.roll(y, 3 * i) for i in range(self.n_channels)])
+
     def _try(self) -> tuple[int, ...]:
         """Shape of a window's features, from a window of faint noise."""
         sr = self.sample_rate or self.TRIAL_SAMPLE_RATE
         noise = np.random.default_rng(0).normal(0, 1e-3, round(self.window_size_s * sr)).astype(np.float32)
         try:
-            return self._call(noise, sr, self.hop_size_s).shape[1:]
+            return self._call(self._channels(noise), sr, self.hop_size_s).shape[1:]
         except RecordingError as error:
             raise BundleMismatchError(str(error)) from error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import calendar
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -10,11 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass, replace
+from sonyc_ml.bundles.bundle import Bundle
 from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.errors import BundleMismatchError
+from sonyc_ml.model.interpreter import Interpreter
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import Detection, Detector, check_classes, highest_of, label_lookup
 from sonyc_ml.outputs.output import NOT_FINITE, Provenance
-from sonyc_ml.outputs.rules import DetectionRules, Kept
+from sonyc_ml.outputs.rules import N_WEEKS, DetectionRules, Kept
+from sonyc_ml.sound.start_time.times import BEFORE_2000, IN_THE_FUTURE, StartTime
 
 if TYPE_CHECKING:
     from sonyc_ml.sound.levels.result import SoundLevels
@@ -37,27 +43,37 @@ class Hearing:
         Of the bundle; empty where it has none.
     n_classes : int
         0 where there are no scores.
+    location : LocationModel or None
+        Of the place that the rules name.
     """
 
     rules: DetectionRules | None
     kept: Kept
     labels: tuple[str, ...]
     n_classes: int
+    location: LocationModel | None = None
 
     @property
     def recorded(self) -> dict[str, Any]:
         """What the outputs' provenance says of it; None for what is as it comes."""
         return {"detections": self.rules and self.rules.recorded(), "keep": self.kept.recorded() or None}
 
-    def begin(self, scratch: Path | None) -> Heard:
+    def begin(self, scratch: Path | None, start: Callable[[], StartTime]) -> Heard:
         """Begin a recording.
 
         Parameters
         ----------
         scratch : Path or None
             A folder for what is too much for memory.
+        start : callable
+            Says when it begins; asked where the classes depend on it.
         """
-        return Heard(self, scratch)
+        expected, note = None, ""
+        if self.rules is not None and self.location is not None:
+            week = self.rules.week or week_of(start())
+            expected = self.location.expected(week)
+            note = "" if week else "its classes are those that are expected in any week, as its start is in doubt"
+        return Heard(self, scratch, expected, note)
 
     def labels_of(
         self, outputs: Mapping[str, npt.NDArray[Any]], window_size_s: float, duration_s: float, asked: Mapping[str, Any]
@@ -81,7 +97,9 @@ class Hearing:
         if "scores" not in outputs:
             raise ValueError("labels need scores, and the bundle has none; a head gives them")
         names = self.labels or tuple(map(label_lookup(()), range(self.n_classes)))
-        with Detector(replace(self.rules or DetectionRules(), **asked), names) as detector:
+        rules = replace(self.rules or DetectionRules(), **asked)
+        expected = self.location.expected(rules.week) if self.location is not None else None
+        with Detector(rules, names, None, expected) as detector:
             detector.add(outputs["scores"])
             return list(detector.detections(outputs["timestamps"], window_size_s, duration_s))
 
@@ -103,7 +121,7 @@ def begin_levels(recording: Recording, settings: LevelSettings | None) -> Callab
 
 
 def make_hearing(
-    manifest: Manifest | None,
+    bundle: Bundle,
     labels: tuple[str, ...],
     n_classes: int,
     detections: Mapping[str, Any] | None,
@@ -113,7 +131,7 @@ def make_hearing(
 
     Parameters
     ----------
-    manifest : Manifest or None
+    bundle : Bundle
     labels : tuple of str
     n_classes : int
     detections, keep : mapping, optional
@@ -126,9 +144,65 @@ def make_hearing(
     ValueError
         A value cannot be; or there are no scores, or not these classes.
     """
+    manifest = bundle.manifest
     rules = _make_rules(manifest, labels, n_classes, dict(detections or {}))
+    location = LocationModel(bundle, rules.place, n_classes) if rules and rules.place else None
     said = manifest.keep.given() if manifest and manifest.keep else {}
-    return Hearing(rules=rules, kept=Kept(**{**said, **(keep or {})}), labels=labels, n_classes=n_classes)
+    kept = Kept(**{**said, **(keep or {})})
+    return Hearing(rules=rules, kept=kept, labels=labels, n_classes=n_classes, location=location)
+
+
+class LocationModel:
+    """Which classes are expected at a place, by the week of the year.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    place : tuple of float
+        Latitude and longitude (in degrees).
+    n_classes : int
+
+    Raises
+    ------
+    ValueError
+        The bundle has no network that says it.
+    BundleMismatchError
+        The network does not read three numbers, or does not give one for each class.
+    """
+
+    def __init__(self, bundle: Bundle, place: tuple[float, ...], n_classes: int) -> None:
+        location = bundle.manifest.location if bundle.manifest else None
+        if location is None:
+            raise ValueError("place needs a location model, and the bundle has none: bundle make --location FILE")
+        self._network = Interpreter(bundle.files[location.network])
+        try:
+            self._network.fit((3,))
+        except BundleMismatchError as error:
+            raise BundleMismatchError(f"{location.network} must read latitude, longitude and week: {error}") from error
+        n_given = math.prod(self._network.row_shapes[0])
+        if n_given != n_classes:
+            raise BundleMismatchError(f"{location.network} gives {n_given:,} values for {n_classes:,} classes")
+        self._place, self._threshold = place, location.threshold
+        self._found: dict[int | None, npt.NDArray[np.bool_]] = {}
+
+    def expected(self, week: int | None) -> npt.NDArray[np.bool_]:
+        """Which classes are expected in a week, from 1 to 48, or in any: `(n_classes,)`."""
+        if week not in self._found:
+            weeks = range(1, N_WEEKS + 1) if week is None else [week]
+            values = self._network(np.array([[*self._place, week] for week in weeks], np.float32))[0]
+            self._found[week] = np.asarray((values.reshape(len(weeks), -1) >= self._threshold).any(axis=0))
+        return self._found[week]
+
+
+def week_of(start: StartTime) -> int | None:
+    """In which of the 48 weeks of its year a recording begins, as birdnetlib counts them; None where that is in doubt.
+
+    The time of a file is that of a copy where it was copied, which may be months later.
+    """
+    if start.doubt in (BEFORE_2000, IN_THE_FUTURE) or start.source == "mtime":
+        return None
+    day = start.time.timetuple().tm_yday
+    return math.ceil(N_WEEKS * day / (366 if calendar.isleap(start.time.year) else 365))
 
 
 def _make_rules(
@@ -157,15 +231,21 @@ class Heard:
     hearing : Hearing
     scratch : Path or None
         See :meth:`Hearing.begin`.
+    expected : np.ndarray [shape=(n_classes,), dtype=bool], optional
+        Which classes can be heard there and then.
+    note : str
+        What is to be said of them.
     """
 
-    def __init__(self, hearing: Hearing, scratch: Path | None) -> None:
-        self._hearing, self._detector = hearing, None
+    def __init__(
+        self, hearing: Hearing, scratch: Path | None, expected: npt.NDArray[np.bool_] | None = None, note: str = ""
+    ) -> None:
+        self._hearing, self._detector, self._note = hearing, None, note
         self._n_not_finite = 0
         self._label = label_lookup(hearing.labels)
         if hearing.rules is not None:
             names = tuple(map(self._label, range(hearing.n_classes)))
-            self._detector = Detector(hearing.rules, names, scratch)
+            self._detector = Detector(hearing.rules, names, scratch, expected)
 
     def __enter__(self) -> Self:
         return self
@@ -197,10 +277,9 @@ class Heard:
 
     def noted(self, made: Provenance) -> Provenance:
         """The provenance, with a note on windows for which the network gave something that is no number."""
-        if not self._n_not_finite:
-            return made
-        note = f"the network gave {NOT_FINITE} for {self._n_not_finite:,} windows"
-        return replace(made, note="; ".join(filter(None, (made.note, note))))
+        not_finite = f"the network gave {NOT_FINITE} for {self._n_not_finite:,} windows" if self._n_not_finite else ""
+        notes = "; ".join(filter(None, (made.note, self._note, not_finite)))
+        return made if notes == made.note else replace(made, note=notes)
 
     def fields(self, timestamps: npt.NDArray[np.float64], outputs: dict[str, Any], made: Provenance) -> dict[str, Any]:
         """Everything of an output but its provenance, by the names of :class:`~sonyc_ml.outputs.output.Output`.

@@ -45,9 +45,9 @@ class AudioModel(Model):
             if hop_size is not None:
                 extractor.framing(1, extractor.sample_rate, hop_size)  # refuses what is no hop
                 extractor.hop_size_s = hop_size
-            explain_misfit(extractor, self.interpreter.inputs[0].shape)
+            explain_misfit(extractor, self.declared)
             return extractor  # type: ignore[no-any-return]
-        return FunctionExtractor(extractor, self.bundle, duration, hop_size)
+        return FunctionExtractor(extractor, self.bundle, duration, hop_size, self.n_channels)
 
 
 class SpecModel(Model):
@@ -60,7 +60,7 @@ class SpecModel(Model):
         """Make log-mel features of the layout that the network reads; see the class for the keywords."""
         if "res_type" not in parameters and _is_undescribed(self.bundle, "log_mel"):
             parameters["res_type"] = usual_res_type("log_mel", parameters)
-        extractor, self.found = fit_log_mel(parameters, self.interpreter.inputs[0].shape)
+        extractor, self.found = fit_log_mel(parameters, self.declared)
         if self.found and _is_undescribed(self.bundle, "log_mel"):
             words = ", ".join(f"{name}={value}" for name, value in self.found.items())
             logger.warning("nothing says the layout of what %s reads; by its shape it is %s", self.bundle.path, words)
@@ -102,7 +102,7 @@ class PCMModel(Model):
         """Make windows of samples; see the class for the keywords."""
         if not target_sr:
             raise ValueError("a network that reads samples does not say their rate: give it as target_sr (--target-sr)")
-        declared = self.interpreter.input.shape
+        declared = self.declared
         window = declared[1:] or declared
         if duration is None and min(window) < 0:
             raise ValueError("the network takes windows of any length: give one as duration (--duration)")

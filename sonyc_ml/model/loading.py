@@ -25,7 +25,7 @@ from sonyc_ml.bundles.sections import INPUT_KINDS
 from sonyc_ml.errors import BundleError, BundleMismatchError, RecordingError, StoreError
 from sonyc_ml.features import LogMel, PCMWindows
 from sonyc_ml.model import AudioModel, Model, PCMModel, SpecModel
-from sonyc_ml.model.extractor import Extractor
+from sonyc_ml.model.extractor import Extractor, without_channels
 from sonyc_ml.model.interpreter import Interpreter, Tensor
 from sonyc_ml.model.versions import python_and_processor, resampler
 from sonyc_ml.outputs.cache import OutputCache, make_cache
@@ -310,7 +310,8 @@ def recognised_kind(network: bytes, source: str, parameters: Mapping[str, Any], 
     if LOG_MEL_ALONE.intersection(parameters):
         return "log_mel"
     tensor = Interpreter(network, **wiring).input
-    shape = tuple(size for size in tensor.shape[1:] or tensor.shape if size != 1)
+    declared, _ = without_channels(tensor.shape, parameters.get("n_channels"))
+    shape = tuple(size for size in declared[1:] or declared if size != 1)
     if len(shape) == 1:
         return "pcm"
     try:

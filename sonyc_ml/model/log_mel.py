@@ -22,7 +22,7 @@ def usual_res_type(kind: str, parameters: Mapping[str, Any]) -> str:
     parameters : mapping
         Keywords of the extractor.
     """
-    parameters = with_preset(parameters)
+    parameters = {name: value for name, value in with_preset(parameters).items() if name != "n_channels"}
     if "res_type" in parameters:
         return str(parameters["res_type"])
     if kind == "log_mel":

@@ -107,7 +107,7 @@ class Daemon:
             config.spool.folder.mkdir(parents=True, exist_ok=True)
             from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it
 
-            self._intake = Intake(config.listen, config.spool.folder, self._spool.wake)
+            self._intake = Intake(config.listen, config.spool.folder, self._bundles, self._spool.wake)
             self._listeners.append(self._intake.desk.on_event)
         self._open_state(house)
         exporter = MetricsExporter(
@@ -215,6 +215,8 @@ class Daemon:
 
         Where nothing was found and nothing waits, as in most turns of a quiet night, the journal is only asked.
         """
+        if self._intake is not None:
+            self._intake.requests.answer()
         n_known = self._journal.n_added
         found = self._spool.found()
         while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:

@@ -135,6 +135,7 @@ class Publisher:
 
     def _embed_live(self, identity: Identity, bundle: LoadedBundle, live: Waiting, hop_size_s: float | None) -> Output:
         """Embed a recording of a stream: the rest of it, where the most was done while it came."""
+        from sonyc_ml.node.intake.gapless import n_heard  # noqa: PLC0415
         from sonyc_ml.sound.live.segment import LiveRecording  # noqa: PLC0415
 
         for ahead in live.ahead:
@@ -142,7 +143,7 @@ class Publisher:
             if output is not None:
                 return output
         return bundle.model.embed(
-            LiveRecording(live.segment, identity.name, bundle.model.channel),
+            LiveRecording(live.segment, identity.name, bundle.model.channel, n_heard(live.segment, bundle)),
             hop_size_s,
             start_times=self._start_times,
             progress=self._progress,

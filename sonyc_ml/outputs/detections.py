@@ -56,6 +56,8 @@ class Detector:
         Of all classes, in the order of the scores' columns.
     scratch : Path, optional
         A folder for what is too much for memory; see :class:`~sonyc_ml.outputs.rows.Rows`.
+    expected : np.ndarray [shape=(n_classes,), dtype=bool], optional
+        Which classes can be heard; all where not given.
 
     Raises
     ------
@@ -63,7 +65,13 @@ class Detector:
         The rules name a class that is not among the labels.
     """
 
-    def __init__(self, rules: DetectionRules, labels: Sequence[str], scratch: Path | None = None) -> None:
+    def __init__(
+        self,
+        rules: DetectionRules,
+        labels: Sequence[str],
+        scratch: Path | None = None,
+        expected: npt.NDArray[np.bool_] | None = None,
+    ) -> None:
         check_classes(rules, labels)
         self._rules, self._labels = rules, labels
         asked = frozenset(rules.classes or labels)
@@ -71,6 +79,8 @@ class Detector:
         self._thresholds = np.array(
             [rules.thresholds.get(label, rules.threshold) if label in asked else np.inf for label in labels], np.float32
         )
+        if expected is not None:
+            self._thresholds[~expected] = np.inf
         self._rows = RowsByName(scratch)
         self._sums = np.zeros(len(labels))
         self._n_windows = 0

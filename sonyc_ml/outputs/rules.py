@@ -12,6 +12,7 @@ from typing import Any
 from sonyc_ml.base.records import dataclass, field
 
 MAX_RECORDED = 20  # classes that a record names one by one; of more it has how many, and a digest
+N_WEEKS = 48  # of a year, as BirdNET's location model counts them
 KEPT_SCORES = ("all", "top-k", "none")
 DTYPES = ("float32", "float16")
 
@@ -28,6 +29,11 @@ class DetectionRules:
         Of classes that have one of their own.
     classes : tuple of str
         Those that are detected; all where empty.
+    place : tuple of float or None
+        Latitude and longitude (in degrees): only classes that the bundle's location model expects there are detected.
+    week : int or None
+        When it expects them: from 1 to 48, of which a year has as many. None for the week in which a recording begins;
+        where that is not known, a class counts that is expected in any.
     top_k : int > 0 or None
         A class counts only in windows where it is among so many with the highest scores, of those that are detected.
     merge_s : float >= 0 or None
@@ -48,6 +54,8 @@ class DetectionRules:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     top_k: int | None = None
+    place: tuple[float, ...] | None = None
+    week: int | None = None
     merge_s: float | bool | None = 0.0
     min_duration_s: float = 0.0
     cool_down_s: float = 0.0
@@ -58,6 +66,7 @@ class DetectionRules:
                 raise ValueError(f"a threshold must be in [0, 1]: {name and f'that of {name} '}is {value:g}")
         if self.top_k is not None and self.top_k < 1:
             raise ValueError(f"top_k must be at least 1, not {self.top_k}")
+        self._check_place()
         if self.merge_s is False:
             object.__setattr__(self, "merge_s", None)
         elif self.merge_s is True:
@@ -66,6 +75,17 @@ class DetectionRules:
             value = getattr(self, name)
             if value is not None and not 0 <= value < math.inf:
                 raise ValueError(f"{name} must be a number of seconds that is not below 0, and is {value:g}")
+
+    def _check_place(self) -> None:
+        if self.place is not None:
+            object.__setattr__(self, "place", tuple(self.place))
+            sizes = [abs(value) for value in self.place]
+            if len(sizes) != 2 or not (sizes[0] <= 90 and sizes[1] <= 180):
+                raise ValueError(f"place must be a latitude and a longitude in degrees, not {list(self.place)}")
+        if self.week is not None and not 1 <= self.week <= N_WEEKS:
+            raise ValueError(f"week must be from 1 to {N_WEEKS}, of which a year has as many, not {self.week}")
+        if self.week is not None and self.place is None:
+            raise ValueError("week says when, and place where: give both, or place alone")
 
     @property
     def gap_s(self) -> float | None:

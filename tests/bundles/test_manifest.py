@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sonyc_ml.bundles.about import Metadata, Quantisation
 from sonyc_ml.bundles.manifest import Manifest, parse_manifest, version_numbers
-from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep
+from sonyc_ml.bundles.sections import Detections, Golden, Head, Input, Keep, Location
 from sonyc_ml.bundles.waveform import Stage, State, Stream, Waveform
 from sonyc_ml.errors import BundleError
 from tests.conftest import floats
@@ -31,6 +31,7 @@ FULL = Manifest(
         "a.tflite": DIGEST,
         "second.tflite": "e" * 64,
         "head of a.tflite": "f" * 64,
+        "where.tflite": "0" * 64,
         "a.golden.npz": "1" * 64,
     },
     description="Zwei Zeilen,\nund ein ♫",
@@ -43,6 +44,7 @@ FULL = Manifest(
     sensitivity=1.25,
     labels=("dog, barking", "siren"),
     head=Head("head of a.tflite", 3),
+    location=Location("where.tflite", 0.1),
     class_="my_library.models:MyModel",
     parameters={"lowest_hz": 50.0},
     pickle={"python": "3.11.2", "dill": "0.4.1", "numpy": "2.2.0"},

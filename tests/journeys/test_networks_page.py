@@ -58,6 +58,7 @@ BRING: dict[str, Callable[[Path], None]] = {
     "NAME.tflite": small(networks.dense((1, 64, 51, 1))),
     "CLASSIFIER.tflite": small(networks.classifying(4000)),
     "PLACED.tflite": small(networks.placed(4000)),
+    "STEREO.tflite": small(networks.reshaping(networks.Spec((1, 2, 400)), networks.Spec((1, 800)))),
     "RECURRENT.tflite": small(networks.recurrent(4000)),
     "FRONT.tflite": bring_chain,
     "birdnet.tflite": bring_birdnet,

@@ -65,7 +65,7 @@ def with_an_odd_default(y: Floats, sr: int, hop_size: Any = "as always") -> Floa
     return windowed(y, sr, hop_size)
 
 
-def extractor_of(function: Callable[..., Floats], **given: float | None) -> FunctionExtractor:
+def extractor_of(function: Callable[..., Floats], **given: Any) -> FunctionExtractor:
     bundle = Bundle("A", Path("models/A.tflite"), None, {"A.tflite": b"", "A.pkl": b""}, "")
     return FunctionExtractor(function, bundle, **{"duration": 0.5, "hop_size": 0.25, **given})
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sonyc_ml.node.events import OutputPublished, PeriodMeasured, periods_of
+from sonyc_ml.node.telemetry.collector import EventCounts
 from sonyc_ml.node.telemetry.mqtt import TOPICS, encoded, message
 from tests.support.levels import measure, tone
 
@@ -33,3 +34,15 @@ def test_a_time_that_nobody_knows_is_none() -> None:
     """Rather than a wrong one."""
     event = replace(EVENT, start_time="", levels=measure(np.zeros(48000, np.float32), 48000))
     assert message(next(periods_of(event)))["start_time"] is None
+
+
+def test_metrics_have_the_levels_of_the_last_recording() -> None:
+    """By their name and their reference; where nothing is measured there is no such metric."""
+    counts = EventCounts(["tiny"])
+    counts.on_event(EVENT)
+    assert not [family for family in counts.families() if "level" in family.name]
+    counts.on_event(replace(EVENT, levels=measure(tone(1000, 48000, 2.5), 48000)))
+    (family,) = (family for family in counts.families() if family.name == "sonyc_ml_sound_level_db")
+    found = {labels["quantity"]: (value, labels["reference"]) for labels, value in family.samples}
+    assert found["LAeq"][1] == "dBFS"
+    assert "LASmax" not in found  # S has not settled

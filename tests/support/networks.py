@@ -148,6 +148,14 @@ def dense(shape: tuple[int, ...], n_dims: int = 5) -> bytes:
     return graph.pack([source], [target])
 
 
+def weighted(weights: npt.NDArray[np.float32]) -> bytes:
+    """A network that multiplies its `(1, n)` input with these weights, `(n_dims, n)`."""
+    graph = Graph()
+    source, target = graph.tensor(Spec((1, weights.shape[1]))), graph.tensor(Spec((1, weights.shape[0])))
+    graph.operator("FULLY_CONNECTED", [source, graph.constant(weights), -1], target, schema.FullyConnectedOptionsT())
+    return graph.pack([source], [target])
+
+
 def requantising(read: Spec, written: Spec) -> bytes:
     """A network that only changes how the values are stored."""
     graph = Graph()

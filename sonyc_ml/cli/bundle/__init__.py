@@ -99,6 +99,9 @@ def _add_make(actions: Any) -> None:
         help="an input that holds what an output gave for the window before, by name or number; may be repeated "
         "(of waveform, where it is not given: by their shapes)",
     )
+    make.add_argument(
+        "--n-channels", type=int, metavar="N", help="how many channels it reads as they are (default: the mean of all)"
+    )
     add_parameters(make)
     for flag, text in (
         ("--tolerance-db", "how far features may be off the golden vector (default 0.005)"),
@@ -117,6 +120,10 @@ def _add_detections(make: argparse.ArgumentParser) -> None:
         metavar="X,LABEL=X,…",
         help="detect classes from this score on, and single classes from their own (default: no detections)",
     )
+    flags.add_argument(
+        "--location", default="", metavar="FILE", help="network that knows which classes are expected where, and when"
+    )
+    flags.add_argument("--location-threshold", type=float, metavar="X", help="from which value on (default 0.03)")
     flags.add_argument("--classes", default="", metavar="A,B,… or FILE", help="only these; a file has one per line")
     flags.add_argument("--detect-top-k", type=int, metavar="K", help="only the K highest classes of each window")
     flags.add_argument("--merge", type=float, metavar="SECONDS", help="merge detections no further apart (default 0)")
@@ -176,6 +183,8 @@ def _make(parsed: argparse.Namespace) -> int:
             stages=names_in(parsed.stages or ""),
             head=parsed.head,
             head_embeddings=parsed.head_embeddings,
+            location=parsed.location,
+            location_threshold=parsed.location_threshold,
             labels=names_in(parsed.labels),
             constants=parse_constants(parsed.constants or ()),
             state=[_parse_state(text) for text in parsed.state or ()],
@@ -185,6 +194,7 @@ def _make(parsed: argparse.Namespace) -> int:
             detections=_detections(parsed),
             keep=keep_parameters(parsed),
             **given_parameters(parsed),
+            **({"n_channels": parsed.n_channels} if parsed.n_channels else {}),
         )
         if metadata is not None:
             add_metadata(parsed.path.with_name(f"{manifest.name}.tflite"), metadata)

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
+from sonyc_ml.node.intake.gapless import n_heard
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.live.segment import LiveSegment, OpenRecording, StreamCutError
@@ -38,7 +39,7 @@ class Ahead:
     ) -> None:
         self.segment, self.bundle = segment, bundle
         self._start_times, self._progress = start_times, progress
-        self._recording = OpenRecording(segment, bundle.model.channel, self._wait)
+        self._recording = OpenRecording(segment, bundle.model.channel, n_heard(segment, bundle), self._wait)
         self._goes, self._waits = threading.Semaphore(0), threading.Semaphore(0)
         self._is_dropped = self._is_over = False
         self._output: Output | None = None

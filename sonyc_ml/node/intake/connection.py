@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import socket
 from collections import deque
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.errors import ProtocolError, RecordingError
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.node.intake.requests import Calls, Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
 from sonyc_ml.sound.live.clock import Moment, this_moment
 from sonyc_ml.sound.live.cutting import Cutter
 from sonyc_ml.sound.live.formats import describe
 from sonyc_ml.sound.live.segment import LiveSegment
-from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Sound, WyomingStream, stream_for
+from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Requested, Sound, WyomingStream, stream_for
 from sonyc_ml.sound.live.wyoming import INFO, encode
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 READ_SIZE = 1 << 16  # bytes: what a pipe holds
-STEP_S = 0.25  # how much sound the worker is woken for
+STEP_S = 0.5  # less sound than this is left for the end
 MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
 SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
 
@@ -47,6 +49,7 @@ class Connection:
         To read from; non-blocking, and closed by :meth:`close`.
     config : ListenConfig
     buffer : Buffer
+    requests : Requests
     layout : Layout, optional
         Of raw PCM.
     overlap_s : float
@@ -69,6 +72,7 @@ class Connection:
         descriptor: int,
         config: ListenConfig,
         buffer: Buffer,
+        requests: Requests,
         *,
         layout: Layout | None = None,
         overlap_s: float = 0.0,
@@ -81,10 +85,12 @@ class Connection:
         self.name, self.descriptor, self.answers = name, descriptor, answers
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
-        self._n_steps = 0  # of the open recording, that the worker knows of
+        self._n_halvings = 0  # of what is missing of the open recording
+        self._may_be_full = False  # whether it is worth a look
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
         self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
+        self._calls = Calls(requests, MAX_UNSENT, lambda content: post(self, content))
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
         self._last_layout: Layout | None = None
@@ -103,11 +109,14 @@ class Connection:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the other side, who sends sound faster than it can be recorded, is to wait until there is room."""
+        """Whether the other side is to wait: for an answer, or as it sends sound faster than it can be recorded."""
         cutter = self._cutter
-        if cutter is None or not self._buffer.is_full(cutter.source, self._open_s()):
+        if self._calls.is_waiting:
+            return True
+        if not self._may_be_full or cutter is None:
             return False
-        return cutter.is_ahead(self._now())
+        self._may_be_full = self._buffer.is_full(cutter.source, self._open_s())
+        return self._may_be_full and cutter.is_ahead(self._now())
 
     # Reading
 
@@ -146,7 +155,9 @@ class Connection:
         elif isinstance(item, Ends):
             self._finish(SOURCE_ENDED, "the stream ended")
         elif isinstance(item, Asked):
-            self._send(encode(INFO, {"asr": [], "tts": [], "handle": [], "intent": [], "wake": []}))
+            self._send(encode(INFO, self._calls.about()))
+        elif isinstance(item, Requested):
+            self.n_waiting += self._calls.take(item.event)
 
     def _begin(self, begins: Begins) -> None:
         name = self._claim(plain_name(begins.source) or self.name)
@@ -170,27 +181,36 @@ class Connection:
         if self.is_stalled:
             self.is_stalled = False
             logger.warning("%s: sound comes again", self._cutter.source)
-        self._put(self._cutter.feed(sound.content, now))
+        segments = self._cutter.feed(sound.content, now)
+        self._put(segments)
         self._say_what_comes(self._cutter)
-        if not self._cutter.is_ahead(now):  # who can wait does
+        if (segments or self._may_be_full) and not self._cutter.is_ahead(now):  # who can wait does
             self._buffer.make_room(self._cutter.source, self._open_s())
 
     def _say_what_comes(self, cutter: Cutter) -> None:
-        """Let the worker go on with the recording that is open, a little at a time."""
-        step = round(STEP_S * cutter.layout.sample_rate) * cutter.layout.frame_size
-        n_steps = cutter.n_bytes // step
-        if n_steps != self._n_steps and n_steps:
+        """Let the worker go on with the recording that is open: each time when half of what was missing has come.
+
+        So it is woken a few times, and little is left for the end.
+        """
+        if cutter.open is None:
+            return
+        n_planned = cutter.open.n_planned
+        n_missing = max(1, n_planned - cutter.open.n_samples, round(STEP_S * cutter.layout.sample_rate))
+        n_halvings = int(math.log2(max(1.0, n_planned / n_missing)))
+        if n_halvings > self._n_halvings:
             self._buffer.comes(cutter.open, cutter.source)
-        self._n_steps = n_steps
+        self._n_halvings = n_halvings
 
     def _put(self, segments: list[LiveSegment]) -> None:
         for segment in segments:
+            self._may_be_full = True
             self.n_waiting += 1
             self._buffer.put(Waiting(segment, self))
 
     def _open_s(self) -> float:
-        cutter = self._cutter
-        return cutter.n_bytes / cutter.layout.frame_size / cutter.layout.sample_rate if cutter else 0.0
+        """How long the open recording will be (in seconds): room for all of it is made at its beginning."""
+        segment = self._cutter.open if self._cutter else None
+        return segment.n_planned / segment.layout.sample_rate if segment else 0.0
 
     # Interruptions
 

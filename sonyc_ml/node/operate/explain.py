@@ -22,6 +22,7 @@ FATES = {
     "deleted": "was deleted by retention",
     "gone": "is gone, removed by somebody else",
     "overwritten": "was overwritten by another recording",
+    "live": "never was: it came as a stream, and was in memory alone",
 }
 
 

@@ -13,6 +13,11 @@ from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.operate.whereabouts import find_entries, find_outputs, state_of_file
 
+WHERE_GONE = {  # by the fate of a file
+    **{fate: f"its file was {fate} by retention" for fate in ("moved", "deleted")},
+    "live": "it came as a stream, and its sound was in memory alone",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -87,8 +92,7 @@ def _why_not(entry: Entry | None, daemon: DaemonFacts) -> str:
         return "the journal does not know it"
     file = state_of_file(Path(daemon.folder), entry.identity)
     if file == "gone":
-        by_retention = entry.fate in ("moved", "deleted")
-        return f"its file was {entry.fate} by retention" if by_retention else "its file is not there any more"
+        return WHERE_GONE.get(entry.fate, "its file is not there any more")
     if file == "another":
         return "its file has changed since, and is another recording now"
     if entry.state == "done":

@@ -134,8 +134,12 @@ class Sweeper:
                 if self._find(entry.identity) == OVERWRITTEN:
                     self._journal.settle(entry.identity, OVERWRITTEN)
         try:
-            # A disk that is away leaves no folder, or an empty one: nothing is gone for that.
-            return self._journal.compact(before_s, self._is_gone) if _has_entries(self._folder) else 0
+            # A disk that is away leaves no folder, or an empty one: nothing is gone for that. Of streams there is none.
+            from sonyc_ml.node.journal.live import drop_gaps  # noqa: PLC0415  once a day
+
+            has_files = _has_entries(self._folder)
+            drop_gaps(self._journal, before_s)
+            return self._journal.compact(before_s, self._is_gone if has_files else lambda _name: False)
         except _StoppedError:
             return 0
 

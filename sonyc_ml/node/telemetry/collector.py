@@ -67,6 +67,7 @@ class EventCounts:
         self._stages = {(name, stage): Histogram(STAGE_BOUNDS_S) for name in self._windows for stage in STAGES}
         self._lags = Histogram(LAG_BOUNDS_S)
         self._hops: dict[str, float] = {}
+        self._levels: list[tuple[dict[str, str], float]] = []  # of the last output
         self._embedded_s, self._salvaged = 0.0, 0
         self.last_output_s: float | None = None
         self.last_found_s: float | None = None
@@ -85,6 +86,10 @@ class EventCounts:
         self._windows[event.bundle] += event.n_windows
         self._bytes[event.bundle] += event.n_bytes
         self._hops[event.bundle] = event.hop_size_s
+        if event.levels is not None:
+            reference = event.levels.reference
+            totals = event.levels.totals().items()
+            self._levels = [({"quantity": name, "reference": reference}, value) for name, value in totals]
         for stage, seconds in event.stages_s.items():
             self._stages.setdefault((event.bundle, stage), Histogram(STAGE_BOUNDS_S)).observe(seconds)
 
@@ -104,7 +109,7 @@ class EventCounts:
             windows, n_bytes = self._windows.copy(), self._bytes.copy()
             stages = {key: histogram.copy() for key, histogram in self._stages.items()}
             lags, hops = self._lags.copy(), self._hops.copy()
-            embedded_s, n_salvaged = self._embedded_s, self._salvaged
+            embedded_s, n_salvaged, levels = self._embedded_s, self._salvaged, list(self._levels)
         ends = [({"state": state, "reason": reason}, n) for (state, reason), n in ended.items()]
         times = [({"bundle": bundle, "stage": stage}, value) for (bundle, stage), value in stages.items()]
         return [
@@ -118,6 +123,11 @@ class EventCounts:
             Family("sonyc_ml_stage_duration_seconds", "histogram", "To embed a recording, to store its output.", times),
             Family(
                 "sonyc_ml_recording_lag_seconds", "histogram", "From when it was found until it was done.", [({}, lags)]
+            ),
+            *(
+                [Family("sonyc_ml_sound_level_db", "gauge", "Of the last recording, as a whole.", levels)]
+                if levels
+                else []
             ),
         ]
 

@@ -10,6 +10,7 @@ from sonyc_ml.sound.levels.periods import Percentiles, Sums, percentiles_db
 Floats = npt.NDArray[np.float64]
 
 EXCEEDED = (10.0, 50.0, 90.0)  # percent of the time
+N_BETWEEN = 4  # steps from one F average to the next whose level is counted: F changes little in so short a time
 SILENCE = 1e-22  # mean square of no sound: a logarithm has no lower end
 
 
@@ -76,7 +77,7 @@ class Measured:
     def note_fast(self, number: int, fast: Floats) -> None:
         """Take in all settled F averages of a period, which has ended; of one with several stretches the last ones."""
         if len(fast):
-            row, levels_db = self.sums.row(number), decibels(fast)
+            row, levels_db = self.sums.row(number), decibels(fast[::N_BETWEEN])
             row[self.F_MIN] = fast.min()
             row[self.EXCEEDED] = percentiles_db(levels_db, EXCEEDED)
             self.percentiles.add(levels_db)

@@ -110,7 +110,7 @@ class Percentiles:
         if not len(levels_db):
             return
         places = ((levels_db - self.LOWEST_DB) / self.CLASS_DB).astype(np.intp)
-        places = np.clip(places, 0, len(self._counts) - 1)
+        places = np.minimum(np.maximum(places, 0), len(self._counts) - 1)
         first = int(places.min())
         found = np.bincount(places - first)
         self._counts[first : first + len(found)] += found

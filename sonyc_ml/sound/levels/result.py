@@ -72,6 +72,10 @@ class SoundLevels:
         column = QUANTITIES.index(quantity)
         return float(self.total[column]) if total else self.values[:, column]
 
+    def totals(self) -> dict[str, float]:
+        """The levels of the recording by name (in dB), without those that there are not."""
+        return {name: float(value) for name, value in zip(QUANTITIES, self.total, strict=True) if not np.isnan(value)}
+
     def period(self, row: int) -> dict[str, Any]:
         """Everything of one period as plain values by name: levels with two digits, None for what there is not."""
         named = zip(

@@ -100,8 +100,8 @@ class Cutter:
             How much sound is known to be missing.
         """
         found = []
-        if self.open is not None:
-            found.append(self._cut(self.open, len(self.open.content) // self.layout.frame_size, moment))
+        while self.open is not None:  # with an overlap, two recordings may be open
+            found.append(self._cut(self.open, min(self._n_segment, self.open.n_samples), moment))
         self._rest.clear()
         self._n_before += n_missing_bytes // self.layout.frame_size
         self._why = (reason, detail)
@@ -122,7 +122,11 @@ class Cutter:
         kept = segment.content[n_own * size :]
         del segment.content[(n_own + self._n_overlap) * size :]
         placement = self._clock.place(self._n_before, n_own, moment)
-        segment.start_s, segment.n_own, segment.salvaged = placement.start_s, n_own, n_own < self._n_segment
+        segment.start_s, segment.n_own, segment.salvaged = (
+            placement.start_s,
+            n_own,
+            segment.n_samples < segment.n_planned,
+        )
         segment.reason, segment.detail = self._why if self._why[0] else placement[1:]
         segment.note = placement.detail if placement.reason in ("drift", "clock set") else ""
         segment.is_open = False  # the last: who reads it finds everything in its place

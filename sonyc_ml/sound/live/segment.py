@@ -98,12 +98,17 @@ class LiveRecording:
     name : str
     channel : int or None
         The channel that is read; None for the mean of all.
+    n_samples : int, optional
+        How many of the samples are read; all where not given.
     """
 
-    def __init__(self, segment: LiveSegment, name: str, channel: int | None = None) -> None:
+    def __init__(
+        self, segment: LiveSegment, name: str, channel: int | None = None, n_samples: int | None = None
+    ) -> None:
         self._name, self.source, self.channel = name, f"{segment.source} (live)", channel
         self._segment, self._listeners = segment, list[FrameListener]()
-        self.sample_rate, self.n_samples = segment.layout.sample_rate, segment.n_samples
+        self.sample_rate = segment.layout.sample_rate
+        self.n_samples = segment.n_samples if n_samples is None else n_samples
         self.n_channels = segment.layout.n_channels
         self._layout = placed(self._contents(), segment.layout)
         self.levels = Levels(largest_of("RAW", self._layout.valid_bits) if self._layout.tag == 1 else 1.0)
@@ -161,7 +166,7 @@ class LiveRecording:
 
     def sha256(self, progress: Callable[[], None] | None = None) -> str:  # noqa: ARG002  it takes milliseconds
         """SHA-256 of the samples' bytes as they came: of the content of a WAV file's ``data`` chunk."""
-        return hashlib.sha256(self._segment.content).hexdigest()
+        return hashlib.sha256(self._content()).hexdigest()
 
     def start_time(self, name: str, start_times: StartTimes) -> StartTime:  # noqa: ARG002  it is known
         """When it begins."""
@@ -169,8 +174,11 @@ class LiveRecording:
 
     def _contents(self) -> Iterator[memoryview]:
         size = max(1, BLOCK_LENGTH // self.n_channels) * self._segment.layout.frame_size
-        view = memoryview(self._segment.content)
+        view = self._content()
         return (view[start : start + size] for start in range(0, len(view), size))
+
+    def _content(self) -> memoryview:
+        return memoryview(self._segment.content)[: self.n_samples * self._segment.layout.frame_size]
 
     def _blocks(self, form: Callable[[Floats], Floats]) -> Iterator[Floats]:
         self._begin()
@@ -216,13 +224,15 @@ class OpenRecording(LiveRecording):
         Whose samples fill their place.
     channel : int or None
         See :class:`LiveRecording`.
+    n_samples : int
+        How many samples are read.
     wait : callable
         Returns once there may be more samples; raises what is to end the reading.
     """
 
-    def __init__(self, segment: LiveSegment, channel: int | None, wait: Callable[[], None]) -> None:
-        super().__init__(segment, "", channel)
-        self.n_samples, self._wait = segment.n_planned, wait
+    def __init__(self, segment: LiveSegment, channel: int | None, n_samples: int, wait: Callable[[], None]) -> None:
+        super().__init__(segment, "", channel, n_samples)
+        self._wait = wait
         self._digest = hashlib.sha256()
 
     def segment_blocks(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 from sonyc_ml.base.human import seconds_of
+from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import Config, load_config
@@ -50,14 +51,15 @@ PATIENCE_S = 40.0
 class Node:
     """Live sound and a worker, as the daemon puts them together."""
 
-    def __init__(self, folder: Path, bundle: Path, sources: str, more: str) -> None:
-        text = f'[model]\npath = "{bundle}"\n[output]\nfolder = "out"\n[listen]\nsegment_s = 0.5\n{more}\n{sources}'
+    def __init__(self, folder: Path, bundle: Path, sources: str, more: str, segment_s: float) -> None:
+        text = f'[model]\npath = "{bundle}"\n[output]\nfolder = "out"\n[listen]\n'
+        text += f"segment_s = {segment_s}\n{more}\n{sources}"
         (folder / "sonyc-ml.toml").write_text(text)
         self.config: Config = load_config(folder / "sonyc-ml.toml", {})
         self.folder, self.events = folder, list[NodeEvent]()
         self._come = threading.Event()
         self.bundles = RunningBundles(self.config.model, self.config.output)
-        self.intake = Intake(self.config.listen, self.config.spool.folder, self._come.set)
+        self.intake = Intake(self.config.listen, self.config.spool.folder, self.bundles, self._come.set)
         self.journal: Journal = open_journal(self.config.state_folder)
         self.worker = Worker(
             self.config.spool.folder,
@@ -114,9 +116,9 @@ MakeNode = Callable[..., Node]
 def make_node(tmp_path: Path, tiny_bundle: Path) -> Iterator[MakeNode]:
     nodes: list[Node] = []
 
-    def make(source: str = 'socket = "a.sock"', more: str = "", *, starts: bool = True) -> Node:
+    def make(source: str = 'socket = "a.sock"', more: str = "", *, starts: bool = True, segment_s: float = 0.5) -> Node:
         source = source if source.startswith("[[") else f'[[listen.source]]\nname = "street"\n{source}'
-        nodes.append(Node(tmp_path, tiny_bundle, source, more))
+        nodes.append(Node(tmp_path, tiny_bundle, source, more, segment_s))
         if starts:
             nodes[-1].intake.__enter__()
         return nodes[-1]
@@ -295,6 +297,32 @@ def test_several_connections_at_once(make_node: MakeNode) -> None:
         connection.close()
 
 
+def test_windows_run_on_across_the_cut(make_node: MakeNode, model: Model) -> None:
+    """With gapless, windows begin every hop, whatever is cut where; no second is counted twice."""
+    node = make_node(more="gapless = true")
+    content = samples("S16_LE", 3 * RATE, 1)
+    with connect(node) as connection:
+        for chunk in cut_at(wav_header(LAYOUT) + content, [3000]):
+            connection.sendall(chunk)
+        connection.shutdown(socket.SHUT_WR)
+        node.work_until_ended(6)
+    whole = [entry for entry in node.done() if not entry.salvaged][:4]
+    assert [entry.duration_s for entry in whole] == [0.5] * 4
+    for number, entry in enumerate(whole):
+        output, start = node.output(entry), number * SEGMENT
+        np.testing.assert_allclose(output.timestamps, np.arange(5) / 10)
+        reach = content[start : start + SEGMENT + round(0.9 * 2 * RATE)]
+        wanted = model.embed_file(write_wav(node.folder / "wanted.wav", reach, LAYOUT))
+        np.testing.assert_array_equal(output.embedding, wanted.embedding)
+    assert sum(node.audit()["seconds"].values()) == pytest.approx(3.0)
+
+
+def test_windows_that_cannot_run_on_are_refused(make_node: MakeNode) -> None:
+    """A recording must be a whole number of hops."""
+    with pytest.raises(ConfigError, match=r"gapless: windows of tiny begin every 0\.1 s, and segment_s = 0\.55"):
+        make_node(more="gapless = true", segment_s=0.55)
+
+
 # --- trouble ----------------------------------------------------------------------------------------------------------
 
 
@@ -455,8 +483,6 @@ def test_names_that_are_taken_are_not_taken_again(make_node: MakeNode) -> None:
 
 def test_a_socket_that_somebody_else_has_is_refused(make_node: MakeNode) -> None:
     """A living process keeps it; one that was killed does not."""
-    from sonyc_ml.errors import ConfigError
-
     node = make_node(starts=False)
     with socket.socket(socket.AF_UNIX) as other:
         other.bind(str(node.folder / "a.sock"))

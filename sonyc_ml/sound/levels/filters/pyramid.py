@@ -35,7 +35,10 @@ NOTHING = 1e-9  # a gain that is 0 but for rounding
 N_GROUPED = 3  # bands are turned back together, as long as the widest of them asks for
 N_PARTS = 24  # of a middle, over which energies are summed
 SHORT_S = 0.03  # a middle that is no longer is one part
-N_AT_ONCE, LEAST_AT_ONCE = 64, 8  # blocks of the first stage, and of every other: more fit in no small computer's cache
+N_AT_ONCE, LEAST_AT_ONCE = (
+    64,
+    32,
+)  # blocks of the first stage, and of every other: more fit in no small computer's cache
 
 
 @dataclass(frozen=True, slots=True)

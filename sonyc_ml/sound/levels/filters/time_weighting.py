@@ -10,6 +10,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 FAST_S, SLOW_S = 0.125, 1.0  # time constants, 5.8 of the standard
+MAX_GROWTH = 16.0  # exponent by which values grow within a chunk: all are positive, so that no digit is lost
 SETTLED = 3.1  # time constants after which a steady sound reads no more than 0.2 dB low
 
 
@@ -28,7 +29,7 @@ class TimeWeighting:
         self._share = -math.expm1(self._log_decay)
         self._state = 0.0
         self._powers = np.zeros(0)
-        self._max_chunk = max(1, round(4 * time_constant_s / step_s))
+        self._max_chunk = max(1, round(MAX_GROWTH * time_constant_s / step_s))
         self.n_settling = math.ceil(SETTLED * time_constant_s / step_s)  # steps after which it has settled
 
     def add(self, mean_squares: Floats) -> Floats:

@@ -101,6 +101,23 @@ def heights(weighting: str) -> Floats:
 
 
 @dataclass(frozen=True, slots=True)
+class Accumulation:
+    """How decaying values are summed up: within groups of rows, then from group to group.
+
+    Attributes
+    ----------
+    within : np.ndarray [shape=(n_sums, N_GROUPED, N_GROUPED)]
+    between : np.ndarray [shape=(n_sums, n_groups + 1, n_groups + 1)]
+    powers : np.ndarray [shape=(n_sums, N_GROUPED)]
+        What is left of a sum before each row of the next group.
+    """
+
+    within: Floats
+    between: Floats
+    powers: Floats
+
+
+@dataclass(frozen=True, slots=True)
 class Matrices:
     """What samples are multiplied by, for one sample rate.
 
@@ -110,13 +127,17 @@ class Matrices:
         From the row before, the row and the exponentials, to the row A-weighted, and C-weighted.
     weights : np.ndarray [shape=(row_length, 4), dtype=float32]
         From a row to what it adds to the exponentials; the last column is the double pole's other sum.
-    decays : np.ndarray [shape=(4,)]
-        What is left of the exponentials after a row.
+    simple, double : Accumulation
+        Of the exponentials of the three poles, and of the double pole's other sum.
+    decay : float
+        What is left of the double pole's exponential after a row.
     """
 
     products: tuple[Samples, Samples]
     weights: Samples
-    decays: Floats
+    simple: Accumulation
+    double: Accumulation
+    decay: float
 
     @property
     def row_length(self) -> int:
@@ -134,7 +155,14 @@ def make_matrices(sample_rate: int) -> Matrices:
     products = tuple(_make_product(weighting, rates, row_length, sample_rate) for weighting in "AC")
     weights = np.exp(rates * places[:, None])
     weights[:, 3] *= -places
-    return Matrices((products[0], products[1]), weights.astype(np.float32), np.exp(-rates * row_length))
+    decays = np.exp(-rates * row_length)
+    simple, double = (_make_accumulation(some, UNIT_LENGTH // row_length) for some in (decays[:3], decays[3:]))
+    return Matrices((products[0], products[1]), weights.astype(np.float32), simple, double, float(decays[2]))
+
+
+def _make_accumulation(decays: Floats, n_rows: int) -> Accumulation:
+    between = _powers(decays**N_GROUPED, n_rows // N_GROUPED + 1)
+    return Accumulation(_powers(decays, N_GROUPED), between, decays[:, None] ** np.arange(N_GROUPED))
 
 
 def _make_product(weighting: str, rates: Floats, row_length: int, sample_rate: int) -> Samples:
@@ -195,23 +223,23 @@ class Weightings:
         added = (rows @ matrices.weights).T.astype(np.float64, order="C")
         before, self._exponentials = self._exponentials, np.zeros(4)
         sums = np.empty((4, len(rows)))
-        self._exponentials[:3] = _accumulate(added[:3], matrices.decays[:3], before[:3], sums[:3])
+        self._exponentials[:3] = _accumulate(added[:3], matrices.simple, before[:3], sums[:3])
         # Of the double pole, besides: times the time since then, which grows by a row with each row.
-        added[3] += matrices.decays[2] * n * sums[2]
-        self._exponentials[3:] = _accumulate(added[3:], matrices.decays[3:], before[3:], sums[3:])
+        added[3] += matrices.decay * n * sums[2]
+        self._exponentials[3:] = _accumulate(added[3:], matrices.double, before[3:], sums[3:])
         return sums.T
 
 
-def _accumulate(values: Floats, decays: Floats, before: Floats, sums: Floats) -> Floats:
+def _accumulate(values: Floats, sums: Accumulation, before: Floats, out: Floats) -> Floats:
     """Sum up decaying values: each sum is that before, less by its factor, and the value before.
 
     Parameters
     ----------
     values : np.ndarray [shape=(n_sums, n), dtype=float64]
-    decays : np.ndarray [shape=(n_sums,)]
+    sums : Accumulation
     before : np.ndarray [shape=(n_sums,)]
         The sums before the first value.
-    sums : np.ndarray [shape=(n_sums, n)]
+    out : np.ndarray [shape=(n_sums, n)]
         Is filled with the sums before each value.
 
     Returns
@@ -219,20 +247,16 @@ def _accumulate(values: Floats, decays: Floats, before: Floats, sums: Floats) ->
     np.ndarray [shape=(n_sums,)]
         The sums behind the last value.
     """
-    grouped = values.reshape(len(values), -1, N_GROUPED).copy()
-    powers = decays[:, None] ** np.arange(N_GROUPED + 1)
-    _double(grouped, powers)
-    ends = np.concatenate([before[:, None, None], grouped[:, None, :, -1]], axis=2)
-    _double(ends, (decays[:, None] ** N_GROUPED) ** np.arange(ends.shape[2] + 1))
-    carried = ends[:, 0, :-1, None] * powers[:, None, :N_GROUPED]
+    grouped = np.matmul(values.reshape(len(values), -1, N_GROUPED), sums.within)
+    ends = np.concatenate([before[:, None], grouped[:, :, -1]], axis=1)
+    ends = np.matmul(ends[:, None], sums.between)[:, 0]
+    carried = out.reshape(grouped.shape)
+    np.multiply(ends[:, :-1, None], sums.powers[:, None], out=carried)
     carried[:, :, 1:] += grouped[:, :, :-1]
-    sums[:] = carried.reshape(sums.shape)
-    return np.asarray(ends[:, 0, -1])
+    return np.asarray(ends[:, -1])
 
 
-def _double(values: Floats, powers: Floats) -> None:
-    """Add to each value on the last axis all before it, by their distance's power: pairs, pairs of pairs, and so on."""
-    reach = 1
-    while reach < values.shape[-1]:
-        values[..., reach:] += powers[:, reach, None, None] * values[..., :-reach]
-        reach *= 2
+def _powers(decays: Floats, n: int) -> Floats:
+    """For each factor a matrix that sums up `n` values up to each, less by a power with each step between."""
+    n_between = np.arange(n) - np.arange(n)[:, None]
+    return np.asarray(np.where(n_between >= 0, decays[:, None, None] ** np.maximum(n_between, 0), 0))
