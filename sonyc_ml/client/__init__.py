@@ -15,5 +15,6 @@ Importing this needs neither numpy nor a runtime; numpy is imported with the fir
 
 from sonyc_ml.client.connecting import connect, spawn
 from sonyc_ml.client.model import RemoteModel
+from sonyc_ml.client.stream import Answer, Stream
 
-__all__ = ["RemoteModel", "connect", "spawn"]
+__all__ = ["Answer", "RemoteModel", "Stream", "connect", "spawn"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 
 from sonyc_ml.client.child import ENDING_S, Child
+from sonyc_ml.client.line import Peer
 from sonyc_ml.client.link import Link
-from sonyc_ml.client.model import Peer, RemoteModel
+from sonyc_ml.client.model import RemoteModel
 from sonyc_ml.errors import ConfigError, LostModelError
 from sonyc_ml.sound.live.wyoming import AUDIO_START, AUDIO_STOP, DESCRIBE, encode
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
+HERE = "127.0.0.1"
 LOAD = "load"
 LOADING_S = 300.0  # a golden vector on a slow node
 ANSWERING_S = 60.0
@@ -43,7 +45,7 @@ def spawn(path: str | Path, *, timeout_s: float = ANSWERING_S, **parameters: Any
     """
     held = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in parameters.items()}
     load = encode(LOAD, {"path": os.fspath(path), "parameters": held})
-    return RemoteModel(lambda: SpawnedPeer(load), os.fspath(path), timeout_s)
+    return RemoteModel(lambda: SpawnedPeer(load), os.fspath(path), timeout_s, "loaded the model")
 
 
 def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
@@ -52,7 +54,7 @@ def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
     Parameters
     ----------
     address : str
-        ``unix:PATH``, a socket of ``[listen]``, or ``tcp:HOST:PORT``.
+        ``unix:PATH``, a socket of ``[listen]``, ``tcp:PORT``, or ``tcp:HOST:PORT``.
     timeout_s : float > 0
         As for :func:`spawn`.
 
@@ -64,27 +66,25 @@ def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
         Nobody answers there.
     """
     kind, _, place = address.partition(":")
-    host, _, port = place.rpartition(":")
+    host, _, port = place.rpartition(":") if ":" in place else (HERE, "", place)
     if kind == "unix" and place:
         where: str | tuple[str, int] = place
     elif kind == "tcp" and host and port.isascii() and port.isdigit():
         where = (host, int(port))
     else:
         raise ConfigError(f"the address of a daemon is unix:PATH or tcp:HOST:PORT, not {address!r}")
-    return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s)
+    return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s, "said what it is")
 
 
 class SpawnedPeer(Peer):
     """A process of our own."""
 
+    is_ours = True
+
     def __init__(self, load: bytes) -> None:
         self._child = Child()
+        self.pid = self._child.pid
         super().__init__(Link(self._child.connection), load, LOADING_S)
-
-    @property
-    def pid(self) -> int:
-        """Its number."""
-        return self._child.pid
 
     def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
         """See :class:`Peer`; the samples go by way of memory that both see."""

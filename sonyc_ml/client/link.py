@@ -134,6 +134,15 @@ class Link:
                 return found[0][1]
         raise SilenceError
 
+    def wait(self, patience_s: float, *, to_send: bool) -> None:
+        """Wait until something has come, or can be sent where there is something `to_send`.
+
+        Raises
+        ------
+        SilenceError
+        """
+        self._wait(select.POLLIN | (select.POLLOUT if to_send else 0), patience_s)
+
     def _poll_now(self) -> bool:
         self._poll.register(self._connection, select.POLLIN)
         return bool(self._poll.poll(0))

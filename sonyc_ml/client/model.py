@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import warnings
 
-from sonyc_ml import errors
-from sonyc_ml.client.link import HungUpError, Link, SilenceError
-from sonyc_ml.errors import AssumedSampleRateWarning, LostModelError, ProtocolError, RestartedModelWarning
+from sonyc_ml.client.line import Line, Peer, warn
+from sonyc_ml.client.stream import Stream
+from sonyc_ml.errors import AssumedSampleRateWarning, ProtocolError
 from sonyc_ml.sound.live.answers import OUTPUTS, read_error, read_outputs
-from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, ERROR, INFO, Event, encode
+from sonyc_ml.sound.live.wyoming import ERROR, Event
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
@@ -20,50 +20,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from sonyc_ml.sound.live.audio_format import AudioFormat
+
     Floats = npt.NDArray[np.float32]
 
-CHUNK_LENGTH = 1 << 17  # bytes of samples in one event: what the caches of two processors hold
 SLOWNESS = 10.0  # seconds that a second of sound may take, before its process counts as hanging
-
-
-class Peer:
-    """What is at the other end: a process, or a daemon; :meth:`end` is to be called in every case.
-
-    Parameters
-    ----------
-    link : Link
-    greeting : bytes
-        What it is asked first; it answers with ``info``, or an error.
-    patience_s : float
-        How long that may take (in seconds).
-    """
-
-    def __init__(self, link: Link, greeting: bytes, patience_s: float) -> None:
-        self.link, self._greeting, self._patience_s = link, greeting, patience_s
-
-    def greet(self) -> Event:
-        """Return its ``info``, or the error that it answers."""
-        return self.link.ask([self._greeting], (INFO, ERROR), self._patience_s)
-
-    def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
-        """Return what asks for the outputs of samples.
-
-        Parameters
-        ----------
-        samples : memoryview
-            Mono float32, as bytes.
-        said : dict
-            Of ``audio-start``.
-        """
-        parts: list[bytes | memoryview] = [encode(AUDIO_START, said)]
-        for start in range(0, len(samples), CHUNK_LENGTH):
-            chunk = samples[start : start + CHUNK_LENGTH]
-            parts += [encode(AUDIO_CHUNK, None, len(chunk)), chunk]
-        return [*parts, encode(AUDIO_STOP)]
-
-    def end(self, *, hangs: bool = False) -> str:
-        """Let go of it, at once where it hangs; return how it ended, as in ``was ended by SIGKILL``."""
-        raise NotImplementedError
+DTYPES = {"int16": (2, False), "int24": (3, False), "int32": (4, False), "float32": (4, True), "float64": (8, True)}
 
 
 class RemoteModel:
@@ -73,9 +35,11 @@ class RemoteModel:
 
     Attributes
     ----------
-    outputs : list of str
+    name : str
+        Of the bundle.
+    outputs : tuple of str
         ``"embedding"``, ``"scores"``: what :meth:`get_outputs` gives beside ``"timestamps"``.
-    labels : list of str
+    labels : tuple of str
         The classes of the scores.
     sample_rate : int
         That the model's windows are cut at (in Hz); 0 where it takes any.
@@ -83,22 +47,22 @@ class RemoteModel:
         Length of a window, and distance between two (in seconds).
     """
 
-    def __init__(self, make_peer: Callable[[], Peer], name: str, timeout_s: float) -> None:
-        self._make_peer, self._name, self._timeout_s = make_peer, name, timeout_s
-        self._lock = threading.Lock()
-        self._peer: Peer | None = None
-        self._is_closed = self._has_warned = False
-        self._info: dict[str, Any] = {}
-        with self._lock:
-            self._persist(lambda _: None, "loaded the model", 4)
-        self.outputs: list[str] = self._info.get("outputs", [])
-        self.labels: list[str] = self._info.get("labels", [])
-        self.sample_rate: int = self._info.get("sample_rate", 0)
-        self.window_size_s: float = self._info.get("window_size_s", 0.0)
-        self.hop_size_s: float = self._info.get("hop_size_s", 0.0)
+    def __init__(self, make_peer: Callable[[], Peer], name: str, timeout_s: float, first: str) -> None:
+        self._line, self._timeout_s = Line(make_peer, name), timeout_s
+        self._lock = threading.Lock()  # of the line
+        self._has_warned = self._is_streaming = False
+        self._line.persist(lambda _: None, first, 4)
+        info = self._line.info
+        self._is_ours = self._line.peer is not None and self._line.peer.is_ours
+        self.name = str(info.get("name") or name)
+        self.outputs: tuple[str, ...] = tuple(info.get("outputs", ()))
+        self.labels: tuple[str, ...] = tuple(info.get("labels", ()))
+        self.sample_rate: int = info.get("sample_rate", 0)
+        self.window_size_s: float = info.get("window_size_s", 0.0)
+        self.hop_size_s: float = info.get("hop_size_s", 0.0)
 
     def __repr__(self) -> str:
-        return f"<RemoteModel {self._name}: {self._info.get('shown', '')}>"
+        return f"<RemoteModel {self._line.name}: {self._line.info.get('shown', '')}>"
 
     def __enter__(self) -> Self:
         return self
@@ -109,19 +73,19 @@ class RemoteModel:
         self.close()
 
     def __del__(self) -> None:
-        if (peer := getattr(self, "_peer", None)) is not None:
-            peer.link.close()
+        line = getattr(self, "_line", None)
+        if line is not None and line.peer is not None:
+            line.peer.link.close()
 
     @property
     def pid(self) -> int:
         """Number of the process; 0 where it is none of ours, or has not been started again."""
-        return getattr(self._peer, "pid", 0)
+        return self._line.peer.pid if self._line.peer is not None else 0
 
     def close(self) -> None:
         """Let go of the other process; one of ours ends."""
         with self._lock:
-            self._is_closed = True
-            self._drop()
+            self._line.close()
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
         """Return the embedding of samples; see :meth:`sonyc_ml.AudioModel.get_embedding`.
@@ -145,8 +109,7 @@ class RemoteModel:
             The other process ended while it computed, twice, or does not answer.
         """
         if "embedding" not in self.outputs:
-            name = self._info.get("name", self._name)
-            raise ValueError(f"{name} has no embedding, only {', '.join(self.outputs)}: use get_outputs")
+            raise ValueError(f"{self.name} has no embedding, only {', '.join(self.outputs)}: use get_outputs")
         return self._compute(y, sr, hop_size)["embedding"]
 
     def get_outputs(
@@ -166,6 +129,67 @@ class RemoteModel:
         """
         return self._compute(y, sr, hop_size)
 
+    def stream(
+        self,
+        rate: int,
+        channels: int,
+        dtype: str = "int16",
+        *,
+        segment_s: float | None = None,
+        hop_size: float | None = None,
+        source: str = "",
+    ) -> Stream:
+        """Begin a stream of sound, which is cut into segments; each is embedded as a recording of its own.
+
+        A process of one's own answers nothing else while a stream goes on. A daemon takes several streams and calls at
+        a time, cuts as its configuration says, and publishes what it answers.
+
+        Parameters
+        ----------
+        rate : int > 0
+            Sample rate (in Hz).
+        channels : int > 0
+            The mean of all is embedded, or the model's ``channel``.
+        dtype : {"int16", "int24", "int32", "float32", "float64"}
+            Of the samples; those of 24 bits come as bytes.
+        segment_s : float > 0, optional
+            Length of a segment (in seconds); 10 where not given. A daemon's configuration says it.
+        hop_size : float > 0, optional
+            Distance between windows (in seconds). A daemon's configuration says it.
+        source : str
+            What a daemon calls its recordings; the name of its socket where not given.
+
+        Raises
+        ------
+        ValueError
+            There is no such sound, or a stream goes on.
+        """
+        if segment_s is not None and not 0 < segment_s < float("inf"):
+            raise ValueError(f"segment_s must be above 0, not {segment_s!r}")
+        audio = audio_format(rate, channels, dtype)
+        given = {"segment_s": segment_s, "hop_size": as_plain(hop_size), "source": source or None}
+        said = {name: value for name, value in given.items() if value is not None}
+        with self._lock:
+            return self._begin_stream(audio, said, dtype)
+
+    def _begin_stream(self, audio: AudioFormat, said: dict[str, Any], dtype: str) -> Stream:
+        if self._is_ours:
+            self._check_no_stream()
+            stream = Stream(self._line, audio, said, dtype, self._timeout_s, self._stream_ended)
+            self._is_streaming = True
+            return stream
+        if {"segment_s", "hop_size"} & said.keys():
+            raise ValueError(f"{self._line.name}: the daemon's configuration says segment_s and hop_size")
+        line = self._line.again()
+        return Stream(line, audio, said, dtype, self._timeout_s, line.close)
+
+    def _stream_ended(self) -> None:
+        self._is_streaming = False
+
+    def _check_no_stream(self) -> None:
+        if self._is_streaming:
+            raise ValueError(f"{self._line.name}: a stream goes on; end it first")
+
     def _compute(self, y: Floats, sr: int | None, hop_size: float | None) -> dict[str, npt.NDArray[Any]]:
         from sonyc_ml.features import checked_sample_rate  # noqa: PLC0415  numpy
         from sonyc_ml.sound.live.audio_format import AudioFormat  # noqa: PLC0415
@@ -173,8 +197,7 @@ class RemoteModel:
         sr = self._assumed_rate() if sr is None else checked_sample_rate(sr)
         y = as_samples(y)
         audio = AudioFormat(sr, 4, 1, is_float=True)
-        hop_size = hop_size if isinstance(hop_size, (int, str, type(None))) else float(hop_size)
-        said = {**audio.data, "n_samples": len(y), "hop_size": hop_size}
+        said = {**audio.data, "n_samples": len(y), "hop_size": as_plain(hop_size)}
         what = f"{len(y) / sr:.1f} s of sound ({len(y):,} samples)"
         event = self._ask(lambda peer: peer.request(y.data.cast("B"), said), len(y) / sr, what)
         warn(event.data.get("warnings"), 4)
@@ -186,8 +209,9 @@ class RemoteModel:
             raise ValueError("the extractor does not say its sample rate: give the one of y as sr")
         if not self._has_warned:
             self._has_warned = True
-            name = self._info.get("name", self._name)
-            text = f"y is taken to be at {self.sample_rate} Hz, the rate of {name}: if it is not, give its own as sr"
+            text = (
+                f"y is taken to be at {self.sample_rate} Hz, the rate of {self.name}: if it is not, give its own as sr"
+            )
             warnings.warn(text, AssumedSampleRateWarning, stacklevel=4)
         return self.sample_rate
 
@@ -199,55 +223,32 @@ class RemoteModel:
             return peer.link.ask(request(peer), (OUTPUTS, ERROR), patience_s)
 
         with self._lock:
-            event: Event = self._persist(ask, f"computed {what}", 5, patience_s)
-            if self._peer is not None and self._peer.link.is_out_of_step:
-                self._drop()
+            self._check_no_stream()
+            event: Event = self._line.persist(ask, f"computed {what}", 5, patience_s)
+            if self._line.peer is not None and self._line.peer.link.is_out_of_step:
+                self._line.drop()
         if event.type == ERROR:
             raise read_error(event)
         return event
 
-    # The other process, begun where there is none, and once more where it dies. All of this holds the lock.
 
-    def _persist(self, task: Callable[[Peer], Any], what: str, stacklevel: int, patience_s: float = 0.0) -> Any:
-        """Carry out a task of the other process; once more, in a new one, where it ends within."""
-        lost: list[str] = []
-        while True:
-            try:
-                return task(self._peer or self._begin(stacklevel + 2))
-            except HungUpError:
-                lost.append(f"{self._drop()} while it {what}")
-            except SilenceError:
-                how = self._drop(hangs=True)
-                raise LostModelError(
-                    f"{self._name}: it gave no sign of life for {patience_s:.0f} s while it {what}, and {how}"
-                ) from None
-            except BaseException:  # an error of what it sent, or Ctrl-C: where the conversation stands is not known
-                self._drop()
-                raise
-            if len(lost) > 1:
-                raise LostModelError(f"{self._name}: the process {lost[0]}, and, begun again, {lost[1]}")
-            warnings.warn(
-                f"{self._name}: the process {lost[0]}; it is begun again", RestartedModelWarning, stacklevel=stacklevel
-            )
+def audio_format(rate: int, channels: int, dtype: str) -> AudioFormat:
+    """What a stream's samples are, or a ValueError that says why there are none such."""
+    from sonyc_ml.sound.live.audio_format import read_audio_format  # noqa: PLC0415  who only calls needs none
 
-    def _begin(self, stacklevel: int) -> Peer:
-        if self._is_closed:
-            raise ValueError(f"{self._name} is closed")
-        self._peer = peer = self._make_peer()
-        event = peer.greet()
-        if event.type == ERROR:
-            raise read_error(event)
-        info = event.data.get("sonyc_ml")
-        if not isinstance(info, dict):
-            raise ProtocolError(f"{self._name}: what answers there is no sonyc_ml")
-        self._info = info
-        warn(info.get("warnings"), stacklevel)
-        return peer
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+    width, is_float = DTYPES[dtype]
+    try:
+        kind = "float" if is_float else "int"
+        return read_audio_format({"rate": rate, "width": width, "channels": channels, "format": kind})
+    except ProtocolError as error:
+        raise ValueError(str(error)) from error
 
-    def _drop(self, *, hangs: bool = False) -> str:
-        """Let go of the other process; return how it ended."""
-        peer, self._peer = self._peer, None
-        return peer.end(hangs=hangs) if peer is not None else ""
+
+def as_plain(hop_size: Any) -> Any:
+    """A hop as JSON holds it: numpy has numbers of its own."""
+    return hop_size if isinstance(hop_size, (int, str, type(None))) else float(hop_size)
 
 
 def as_samples(y: Any) -> Floats:
@@ -259,11 +260,3 @@ def as_samples(y: Any) -> Floats:
     from sonyc_ml.features import checked_samples  # noqa: PLC0415
 
     return checked_samples(y)
-
-
-def warn(given: Any, stacklevel: int) -> None:
-    """Give the warnings that the other process gave."""
-    for one in given if isinstance(given, list) else []:
-        kind = getattr(errors, str(one.get("code")), None)
-        is_ours = isinstance(kind, type) and issubclass(kind, Warning)
-        warnings.warn(str(one.get("text")), kind if is_ours else UserWarning, stacklevel=stacklevel)

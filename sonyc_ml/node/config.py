@@ -267,6 +267,11 @@ class Config:
         return self.state.folder or self.output.folder / STATE_FOLDER
 
     @property
+    def has_own_spool(self) -> bool:
+        """Whether no recorder writes into the spool: a node that only listens has one of its own."""
+        return self.listen is not None and self.spool.folder.parent == self.state_folder
+
+    @property
     def output_folders(self) -> tuple[Path, ...]:
         """Where the outputs of each bundle go."""
         return output_folders(self.output, self.model)

@@ -215,6 +215,8 @@ class Daemon:
 
         Where nothing was found and nothing waits, as in most turns of a quiet night, the journal is only asked.
         """
+        if self._intake is not None:
+            self._intake.requests.answer()
         n_known = self._journal.n_added
         found = self._spool.found()
         while len(chunk := list(islice(found, N_FOUND))) == N_FOUND:

@@ -111,7 +111,7 @@ def test_the_same_exceptions(remote: RemoteModel, local: Model, arguments: tuple
 def test_it_says_what_it_is(remote: RemoteModel, local: Model) -> None:
     """Its labels, outputs, windows and description are the model's."""
     extractor = local.extractor
-    assert (remote.outputs, remote.labels) == (list(local.outputs), list(local.labels))
+    assert (remote.outputs, remote.labels) == (tuple(local.outputs), local.labels)
     expected = (extractor.sample_rate, extractor.window_size_s, extractor.hop_size_s)
     assert (remote.sample_rate, remote.window_size_s, remote.hop_size_s) == expected
     assert repr(local) in repr(remote)
@@ -191,7 +191,9 @@ def test_a_process_that_hangs_is_an_error(tiny_bundle: Path) -> None:
         for y in (Y[:800], Y):
             os.kill(model.pid, signal.SIGSTOP)
             pid = model.pid
-            with pytest.raises(LostModelError, match=r"gave no sign of life for \d+ s while it computed .* by SIGKILL"):
+            with pytest.raises(
+                LostModelError, match=r"gave no sign of life for [0-9.]+ s while it computed .* by SIGKILL"
+            ):
                 model.get_embedding(y, SR if len(y) < 1000 else 800_000)
             assert not is_running(pid)
             assert len(model.get_embedding(Y[:800], SR)) == 1

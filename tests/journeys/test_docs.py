@@ -38,6 +38,7 @@ PICTURES = ROOT / "docs" / "pictures.md"
 QUANTISING = ROOT / "docs" / "quantising.md"
 HUB = ROOT / "docs" / "hub.md"
 SEPARATE = ROOT / "docs" / "separate.md"
+CLIENT = ROOT / "docs" / "client.md"
 LISTEN = ROOT / "docs" / "listen.md"
 GLOSSARY = ROOT / "docs" / "glossary.md"
 PAGES = (
@@ -165,6 +166,18 @@ def test_listen_commands_run(workplace: Path) -> None:
     head = '[model]\npath = "models/NAME.tflite"\n[output]\nfolder = "embeddings"\n'
     (workplace / "c.toml").write_text(head + blocks("toml", LISTEN)[0])
     assert [source.name for source in load_config(workplace / "c.toml", {}).listen.source] == ["street", "yard", "hall"]
+
+
+def test_the_client_page_works(workplace: Path) -> None:
+    """The Python of docs/client.md works as it stands; the daemon that one block needs is the one of its command."""
+    (command,) = blocks("bash", CLIENT)
+    own, daemon, stream = blocks("python", CLIENT)
+    run_python([own, stream], workplace)
+    arguments = [sys.executable, "-m", "sonyc_ml", *command.split()[1:]]
+    with subprocess.Popen(arguments, cwd=workplace, stderr=subprocess.DEVNULL) as process:
+        wait_for((workplace / "audio.sock").exists)
+        run_python([daemon], workplace)
+        process.terminate()
 
 
 def test_separate_commands_run(workplace: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import warnings
@@ -36,6 +37,7 @@ def main() -> int:
     shared = None
     if len(sys.argv) > 1:
         end_with(int(sys.argv[1]))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # sound is never written to a disk
         shared = SharedSamples(int(sys.argv[2]))
     use_one_thread_a_worker()
     try:

@@ -131,11 +131,18 @@ def _speed(models: Sequence[Model]) -> Finding:
     return speed(models)
 
 
+def _live(config: Config) -> list[Check]:
+    from sonyc_ml.node.doctor.live import of_live  # noqa: PLC0415
+
+    return of_live(config)
+
+
 def _of_node(config: Config) -> list[Check]:
     outputs = folders.output_folders(config)
     return [
         ("user", partial(node.user, config)),
-        ("spool", partial(folders.spool, config)),
+        *([] if config.has_own_spool else [("spool", partial(folders.spool, config))]),
+        *(_live(config) if config.listen is not None else ()),
         ("inotify", partial(node.inotify, config)),
         ("retention", partial(folders.retention, config)),
         *(("output", partial(folders.writable, "output", folder)) for folder in outputs),

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.errors import ProtocolError, RecordingError
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.node.intake.requests import Calls, Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
 from sonyc_ml.sound.live.clock import Moment, this_moment
 from sonyc_ml.sound.live.cutting import Cutter
 from sonyc_ml.sound.live.formats import describe
 from sonyc_ml.sound.live.segment import LiveSegment
-from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Sound, WyomingStream, stream_for
+from sonyc_ml.sound.live.streams import Asked, Begins, Ends, Item, Missing, Requested, Sound, WyomingStream, stream_for
 from sonyc_ml.sound.live.wyoming import INFO, encode
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Connection:
         To read from; non-blocking, and closed by :meth:`close`.
     config : ListenConfig
     buffer : Buffer
+    requests : Requests
     layout : Layout, optional
         Of raw PCM.
     overlap_s : float
@@ -70,6 +72,7 @@ class Connection:
         descriptor: int,
         config: ListenConfig,
         buffer: Buffer,
+        requests: Requests,
         *,
         layout: Layout | None = None,
         overlap_s: float = 0.0,
@@ -87,6 +90,7 @@ class Connection:
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
         self._config, self._buffer, self._overlap_s, self._now = config, buffer, overlap_s, now
+        self._calls = Calls(requests, MAX_UNSENT, lambda content: post(self, content))
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
         self._last_layout: Layout | None = None
@@ -105,8 +109,10 @@ class Connection:
 
     @property
     def must_wait(self) -> bool:
-        """Whether the other side, who sends sound faster than it can be recorded, is to wait until there is room."""
+        """Whether the other side is to wait: for an answer, or as it sends sound faster than it can be recorded."""
         cutter = self._cutter
+        if self._calls.is_waiting:
+            return True
         if not self._may_be_full or cutter is None:
             return False
         self._may_be_full = self._buffer.is_full(cutter.source, self._open_s())
@@ -149,7 +155,9 @@ class Connection:
         elif isinstance(item, Ends):
             self._finish(SOURCE_ENDED, "the stream ended")
         elif isinstance(item, Asked):
-            self._send(encode(INFO, {"asr": [], "tts": [], "handle": [], "intent": [], "wake": []}))
+            self._send(encode(INFO, self._calls.about()))
+        elif isinstance(item, Requested):
+            self.n_waiting += self._calls.take(item.event)
 
     def _begin(self, begins: Begins) -> None:
         name = self._claim(plain_name(begins.source) or self.name)

@@ -12,6 +12,7 @@ from sonyc_ml.node.intake.config import ListenConfig
 from sonyc_ml.node.intake.desk import LiveDesk
 from sonyc_ml.node.intake.gapless import overlap_s
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
+from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.spooler import Spooler
 from sonyc_ml.node.running_bundles import LoadedBundle
 
@@ -25,24 +26,27 @@ class Intake:
     folder : Path
         Of the spool, for sound that may be written there.
     bundles : iterable of LoadedBundle
-        What it goes through.
+        What it goes through; the first answers requests.
     wake : callable
         Called where there is something for the worker.
 
     Attributes
     ----------
     desk : LiveDesk
+    requests : Requests
     """
 
     def __init__(
         self, config: ListenConfig, folder: Path, bundles: Iterable[LoadedBundle], wake: Callable[[], None]
     ) -> None:
+        self.requests = Requests(bundles, config.max_buffer_s, wake)
         self._buffer = Buffer(config.max_buffer_s, wake)
         self._spooler = Spooler(folder, config.max_buffer_s, wake) if config.spool != "never" else None
         if self._spooler is not None:
             self._buffer.take_away = self._spooler.take
             self._buffer.takes_all = config.spool == "always"
-        self._reader = Reader(config, self._buffer, overlap_s(bundles, config.segment_s) if config.gapless else 0.0)
+        overlap = overlap_s(bundles, config.segment_s) if config.gapless else 0.0
+        self._reader = Reader(config, self._buffer, self.requests, overlap)
         self._house = ExitStack()
         self.desk = LiveDesk(self._buffer)
 

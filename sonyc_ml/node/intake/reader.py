@@ -18,6 +18,7 @@ from typing import Self, TypeAlias
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig, SourceConfig
 from sonyc_ml.node.intake.connection import STOPPED, Connection, peer_of
+from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.sources import MAX_CONNECTIONS, Command, listen_at
 from sonyc_ml.sound.live.clock import this_moment
 from sonyc_ml.sound.live.formats import raw_layout
@@ -38,11 +39,13 @@ class Reader:
     ----------
     config : ListenConfig
     buffer : Buffer
+    requests : Requests
     overlap_s : float
         See :class:`~sonyc_ml.sound.live.cutting.Cutter`.
     """
 
-    def __init__(self, config: ListenConfig, buffer: Buffer, overlap_s: float = 0.0) -> None:
+    def __init__(self, config: ListenConfig, buffer: Buffer, requests: Requests, overlap_s: float = 0.0) -> None:
+        self._requests = requests
         self._config, self._buffer, self._overlap_s = config, buffer, overlap_s
         self._selector = selectors.PollSelector()  # standard input may be a file, which epoll does not take
         self._wake_out, self._wake_in = os.pipe()
@@ -167,6 +170,7 @@ class Reader:
             descriptor,
             self._config,
             self._buffer,
+            self._requests,
             layout=None if rate is None else raw_layout(rate, source.sample_format, source.channels),
             overlap_s=self._overlap_s,
             answers=answers,

@@ -14,7 +14,7 @@ from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.audio_format import read_audio_format
 from sonyc_ml.sound.live.formats import layout_of
 from sonyc_ml.sound.live.wav import MAGIC, WavHeader
-from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, DESCRIBE, EventReader
+from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, DESCRIBE, Event, EventReader
 
 # What is often seen instead, by its first bytes.
 OTHER_KINDS = {
@@ -77,7 +77,19 @@ class Asked(NamedTuple):
     """The other side asks what this is."""
 
 
-Item: TypeAlias = Begins | Sound | Missing | Ends | Asked
+class Requested(NamedTuple):
+    """Part of a recording whose outputs the other side asks for; it is none of the stream's.
+
+    Attributes
+    ----------
+    event : Event
+        ``audio-start`` with ``n_samples``, ``audio-chunk`` or ``audio-stop``.
+    """
+
+    event: Event
+
+
+Item: TypeAlias = Begins | Sound | Missing | Ends | Asked | Requested
 
 
 class Stream(Protocol):
@@ -143,18 +155,27 @@ class WyomingStream:
     """Wyoming's events; see :mod:`sonyc_ml.sound.live.wyoming`.
 
     ``audio-start`` may say ``source`` and ``start_time`` (ISO 8601) too, and ``audio-chunk`` a ``sequence``, which is
-    one more from chunk to chunk.
+    one more from chunk to chunk. Where it says ``n_samples``, all up to ``audio-stop`` is :class:`Requested`.
     """
 
     def __init__(self) -> None:
         self._reader = EventReader()
         self._layout: Layout | None = None
         self._sequence: int | None = None
+        self._is_requested = False
 
     def feed(self, content: bytes) -> Iterator[Item]:
         """Yield what the events say; those that are about no sound are left out."""
         for event in self._reader.feed(content):
-            if event.type == AUDIO_START:
+            if event.type == AUDIO_START and "n_samples" in event.data:
+                yield from self._end()
+                self._is_requested = True
+                yield Requested(event)
+            elif self._is_requested and event.type in (AUDIO_CHUNK, AUDIO_STOP):
+                self._is_requested = event.type == AUDIO_CHUNK
+                yield Requested(event)
+            elif event.type == AUDIO_START:
+                self._is_requested = False
                 yield from self._end()
                 self._layout = layout_of_event(event.data)
                 yield Begins(self._layout, str(event.data.get("source") or ""), _start_of(event.data))
