@@ -140,8 +140,6 @@ class Manifest:
         self._check_waveform()
 
     def _check_files(self) -> None:
-        if not self.files:
-            raise ValueError("files must not be empty: a bundle has a network")
         for name, digest in self.files.items():
             if not name or "/" in name or name.startswith(".") or not name.isprintable():
                 raise ValueError(f"files.{name} must be a file in the manifest's own folder")
