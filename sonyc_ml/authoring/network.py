@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.model.interpreter import Tensor
-from sonyc_ml.model.runtime import construct, load_runtime, quiet_stderr
+from sonyc_ml.model.runtime import construct, load_runtime
 
 COUNTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 POOLS = frozenset({"MEAN", "REDUCE_MAX", "SUM", "MAX_POOL_2D", "AVERAGE_POOL_2D"})

@@ -7,7 +7,8 @@ import os
 import resource
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,3 +90,29 @@ def be_nice(nice: int) -> None:
 def limit_memory(n_mb: int) -> None:
     """Refuse this process more memory of its own than this; what asks for more fails with a MemoryError."""
     resource.setrlimit(resource.RLIMIT_DATA, (n_mb << 20, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Log what a library writes to file descriptor 2 meanwhile, instead of showing it to the user.
+
+    LiteRT announces its delegate there, on every start, and the decoder of MP3 what it thinks of a file; no setting of
+    theirs prevents it.
+    """
+    with os.fdopen(os.memfd_create("stderr"), "w+b") as captured:
+        shown = os.dup(2)
+        try:
+            os.dup2(captured.fileno(), 2)
+            yield
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+            captured.seek(0)
+            for line in captured.read().decode(errors="replace").splitlines():
+                _log(line)
+
+
+def _log(line: str) -> None:
+    import logging  # noqa: PLC0415  most commands log nothing
+
+    logging.getLogger(__name__).debug("%s", line)

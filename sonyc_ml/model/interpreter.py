@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.errors import BundleMismatchError
 from sonyc_ml.model.runtime import (
     RESOURCES,
@@ -20,7 +21,6 @@ from sonyc_ml.model.runtime import (
     construct,
     first_line,
     load_runtime,
-    quiet_stderr,
     state_of_network,
 )
 from sonyc_ml.model.tensors import (

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import importlib
 import logging
-import os
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -79,25 +77,6 @@ def _reference_kernels(runtime: ModuleType) -> Any:
 def first_line(error: Exception) -> str:
     """The first line of an error of the runtime's, which is all that a user can use of it."""
     return (str(error).splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def quiet_stderr() -> Iterator[None]:
-    """Log what the runtime writes to file descriptor 2 while it starts, instead of showing it to the user.
-
-    It announces its delegate there, on every start, and no setting of its own prevents it.
-    """
-    with os.fdopen(os.memfd_create("stderr"), "w+b") as captured:
-        shown = os.dup(2)
-        try:
-            os.dup2(captured.fileno(), 2)
-            yield
-        finally:
-            os.dup2(shown, 2)
-            os.close(shown)
-            captured.seek(0)
-            for line in captured.read().decode(errors="replace").splitlines():
-                logger.debug("%s", line)
 
 
 def state_of_network(runtime: Any) -> str:

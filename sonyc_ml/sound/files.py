@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy.typing as npt
 import soundfile
 
 from sonyc_ml.base.identity import state_of
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
@@ -220,7 +221,8 @@ class FileRecording:
                 pcm = self._sound.read(length, dtype="int16", always_2d=True)
                 frames: Floats = np.multiply(pcm, np.float32(1 / 32768), dtype=np.float32)
             else:
-                frames = self._sound.read(length, dtype="float32", always_2d=True)
+                with quiet_stderr() if self._sound.format == "MP3" else nullcontext():
+                    frames = self._sound.read(length, dtype="float32", always_2d=True)
         except OSError as error:
             raise system_failure(self.path, error) from error
         except (soundfile.LibsndfileError, RuntimeError) as error:

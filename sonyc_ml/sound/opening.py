@@ -12,6 +12,7 @@ from typing import TypeAlias
 import soundfile
 
 from sonyc_ml.base.identity import state_of
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import EmptyRecordingError, UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound import flac, mp3, ogg
@@ -221,12 +222,14 @@ def _open_mp3(descriptor: int, stream: Parts, start: int, *, salvage: bool) -> O
     if held == 0:
         raise EmptyRecordingError("it has a header and no sound")
     if promised is not None and not found.is_cut and found.is_as_promised:
-        return _opened(soundfile.SoundFile(os.dup(descriptor), closefd=True))
+        with quiet_stderr():
+            return _opened(soundfile.SoundFile(os.dup(descriptor), closefd=True))
     said = f"its header says {promised:,} frames, it holds {held:,}" if promised is not None else ""
     cut = f"it is truncated: it ends within a frame, after {held:,} frames" if found.is_cut else ""
     if (said or cut) and not salvage:
         raise UnfinishedRecordingError(f"{cut or said}; the recorder is still writing it, or was stopped")
-    source = soundfile.SoundFile(mp3.with_length(stream, found))
+    with quiet_stderr():
+        source = soundfile.SoundFile(mp3.with_length(stream, found))
     return _opened(source, cut or said, salvaged=bool(cut or said))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -93,7 +94,8 @@ def test_a_recording_is_drawn_with_all_its_panels(rooster: tuple[Path, Path], tm
         assert label.replace("_", " ") in found
     assert recording.name in found
     assert "2026-11-21T06:00:00+00:00" in found
-    assert any("Bundle quantized_default_int8 1.0.0" in text and "hop 0.1 s" in text for text in found)
+    version = json.loads((ROOT / "models" / "quantized_default_int8.json").read_text())["version"]
+    assert any(f"Bundle quantized_default_int8 {version}" in text and "hop 0.1 s" in text for text in found)
 
 
 def test_panels_share_the_time_axis_and_show_the_numbers(rooster: tuple[Path, Path]) -> None:

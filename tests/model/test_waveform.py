@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import sonyc_ml
 from sonyc_ml.authoring import make as maker
@@ -349,3 +352,24 @@ def test_what_cannot_be_meant_is_refused(said: dict[str, Any], message: str, tmp
     (tmp_path / "a.tflite").write_bytes(identity(80))
     with pytest.raises((ValueError, BundleError), match=message):
         make_waveform_bundle(tmp_path / "a.tflite", Recipe(**{"sample_rate": 16000, "tracks": ("same",), **said}))
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: there is nothing to limit")
+def test_products_have_one_thread_while_tracks_are_made(tmp_path: Path) -> None:
+    """And their own number again while whoever takes the tracks works with them."""
+    found = model(tmp_path / "a.tflite", identity(64))
+    meanwhile: list[int] = []
+
+    def blocks() -> Iterator[Floats]:
+        for _ in range(4):
+            meanwhile.append(n_threads())
+            yield np.zeros(8000, np.float32)
+
+    with threadpool_limits(2, user_api="blas"):
+        outside = [n_threads() for _ in found.stream(blocks(), 8000)]
+    assert (set(meanwhile[1:]), set(outside)) == ({1}, {2})  # the first says how many channels there are
+
+
+def n_threads() -> int:
+    """How many threads numpy's products take now."""
+    return max(int(pool["num_threads"]) for pool in threadpool_info() if pool["user_api"] == "blas")

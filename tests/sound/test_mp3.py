@@ -124,8 +124,8 @@ def test_what_is_none(tmp_path: Path) -> None:
         read(tmp_path, mp3()[: len(mp3()) - len(without_tag(mp3()))] + without_tag(mp3())[:20])
 
 
-def test_mutated(tmp_path: Path) -> None:
-    """Whatever is changed in a file, it is read or refused."""
+def test_mutated(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever is changed in a file, it is read or refused, and the decoder says nothing of its own."""
     chance, content = np.random.default_rng(1), mp3()
     for _ in range(150):
         changed = bytearray(content)
@@ -133,3 +133,4 @@ def test_mutated(tmp_path: Path) -> None:
             changed[int(chance.integers(len(changed)))] = int(chance.integers(256))
         with suppress(RecordingError):
             read(tmp_path, bytes(changed[: int(chance.integers(1, len(changed)))]), salvage=bool(chance.integers(2)))
+    assert capfd.readouterr() == ("", "")

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.errors import BundleError, ConfigError
-from sonyc_ml.model.runtime import first_line, quiet_stderr
+from sonyc_ml.model.runtime import first_line
 
 Floats = npt.NDArray[np.float32]
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.bundles.waveform import Stage as Section
 from sonyc_ml.errors import BundleMismatchError
-from sonyc_ml.model.runtime import construct, first_line, load_runtime, quiet_stderr, state_of_network
+from sonyc_ml.model.runtime import construct, first_line, load_runtime, state_of_network
 from sonyc_ml.model.tensors import Tensor, read_tensor
 
 Floats = npt.NDArray[np.float32]
