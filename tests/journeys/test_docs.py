@@ -208,7 +208,8 @@ def test_detections_commands_run(workplace: Path) -> None:
     head = dense_head(weights, np.zeros(2, np.float32), activation="sigmoid")
     (workplace / "models" / "NAME_head.tflite").write_bytes(head)
     (workplace / "models" / "labels.txt").write_text("street\nsiren\n")
-    pages = re.findall(r"```(bash|python|text)\n(.*?)```", DETECTIONS.read_text(), re.DOTALL)
+    found = re.findall(r"```(bash|python|text)\n(.*?)```", DETECTIONS.read_text(), re.DOTALL)
+    pages = [(language, block) for language, block in found if "…" not in block]  # that one needs BirdNET
     assert [kind for kind, _ in pages] == ["bash", "bash", "python", "bash", "python", "bash", "text", "bash"]
     *before, (_, command), (_, after) = pages
     for language, block in before:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import jsonschema
 import pytest
@@ -80,6 +81,11 @@ def test_schema_and_parser_know_the_same_keys(tiny_bundle: Path) -> None:
     """A key that one of the two does not know, the other does not either."""
     known = {entry.name.rstrip("_") for entry in dataclasses.fields(Manifest)}
     assert set(SCHEMA["properties"]) == known
+    for name, hint in get_type_hints(Manifest).items():
+        for section in filter(dataclasses.is_dataclass, get_args(hint) or (hint,)):
+            there = SCHEMA["properties"][name]
+            keys = {entry.name.rstrip("_") for entry in dataclasses.fields(section)}
+            assert set(there.get("items", there)["properties"]) == keys, name
     required = {entry.name for entry in dataclasses.fields(Manifest) if entry.default is dataclasses.MISSING}
     optional = {
         entry.name for entry in dataclasses.fields(Manifest) if entry.default_factory is not dataclasses.MISSING

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sonyc_ml import cli
-from sonyc_ml.node import worker
+from sonyc_ml.node import publishing
 from sonyc_ml.node.journal import journal
 from sonyc_ml.node.journal.journal import Entry, Journal, OutputSummary
 from sonyc_ml.outputs import files as store
@@ -74,7 +74,8 @@ def finish_first() -> None:
 
 def sweep_nothing() -> None:
     """What a killed process was writing stays."""
-    vars(worker)["remove_temporaries"] = lambda _folder: 0
+    assert "remove_temporaries" in vars(publishing)
+    vars(publishing)["remove_temporaries"] = lambda _folder: 0
 
 
 WITHOUT: dict[str, Callable[[], None]] = {
