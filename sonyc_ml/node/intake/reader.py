@@ -99,7 +99,8 @@ class Reader:
     def _run(self) -> None:
         while not self._is_stopping.is_set():
             for key, events in self._selector.select(LOOK_S):
-                self._handle(key.data, events)
+                if self._selector.get_map().get(key.fd) is key:  # not if one of the others has just closed it
+                    self._handle(key.data, events)
             self._look_after()
         for connection in list(self._connections):
             if connection in self._reading:
@@ -243,12 +244,13 @@ class Reader:
         self._follow(connection)
 
     def _drop(self, connection: Connection) -> None:
+        if self._connections.pop(connection, None) is None:
+            return  # its descriptors may be those of another connection by now
         if connection.answers is not None:
             with suppress(KeyError):
                 self._selector.unregister(connection.answers)
             os.close(connection.answers)
         connection.close()
-        self._connections.pop(connection, None)
 
     # Between the threads
 

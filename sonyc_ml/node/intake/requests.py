@@ -105,5 +105,5 @@ class Calls:
         if len(content) > self._max_length:
             content = encode_error(ProtocolError("the outputs are too many for one answer: ask for less at a time"))
         self._post(content)
+        self.is_waiting = False  # before the reader looks whether to go on
         self._post(b"")
-        self.is_waiting = False
