@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,6 +21,7 @@ from sonyc_ml.sound.recording import Recording
 from sonyc_ml.web.settings import ServeSettings
 from sonyc_ml.web.sound import RequestTimes, SamplesRecording, duration_s, opened
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 ENCODINGS = ("list", "b64")
@@ -165,33 +166,35 @@ def run(
     """
     model = model_named(request.parameters.model, models)
     hop_size, times = request.parameters.hop_size, RequestTimes()
-    if sum(_on_each(request, lambda one, _: duration_s(one))) > settings.max_duration_s:
-        raise RequestError(422, f"there is more sound than {settings.max_duration_s:g} s: send it in parts")
-    n_windows = sum(_on_each(request, lambda one, _: _n_windows(one, model, hop_size)))
-    if n_windows > settings.max_windows:
-        raise RequestError(
-            422,
-            f"{n_windows} windows are more than {settings.max_windows}: give a longer hop_size, or send it in parts",
-        )
 
     def embed(recording: Recording, number: int) -> Output:
-        return model.embed(recording, hop_size, f"instance {number}", start_times=times, progress=progress)
+        try:
+            return model.embed(recording, hop_size, f"instance {number}", start_times=times, progress=progress)
+        except RecordingError as error:  # a path in memory means nothing to who sent it
+            raise type(error)(str(error).replace(recording.source, "the sound")) from error
 
-    return _on_each(request, embed)
+    with ExitStack() as stack:  # each is read from its text once, and embedded when all are known to be good
+        recordings = _on_each(request.instances, lambda instance, _: stack.enter_context(instance()))
+        if sum(map(duration_s, recordings)) > settings.max_duration_s:
+            raise RequestError(422, f"there is more sound than {settings.max_duration_s:g} s: send it in parts")
+        n_windows = sum(_on_each(recordings, lambda one, _: _n_windows(one, model, hop_size)))
+        if n_windows > (most := settings.max_windows):
+            text = f"{n_windows} windows are more than {most}: give a longer hop_size, or send it in parts"
+            raise RequestError(422, text)
+        return _on_each(recordings, embed)
 
 
 def _n_windows(recording: Recording, model: Model, hop_size: float | None) -> int:
     return model.extractor.framing(recording.n_samples, recording.sample_rate, hop_size).n_windows
 
 
-def _on_each(request: Request, function: Callable[[Recording, int], T]) -> list[T]:
-    """What a function gives of the sound and number of each instance; names each that it cannot be had of."""
+def _on_each(items: Iterable[S], function: Callable[[S, int], T]) -> list[T]:
+    """What a function gives of each item and its number; names each that it cannot be had of."""
     found: list[T] = []
     wrong: dict[int, str] = {}
-    for number, instance in enumerate(request.instances):
+    for number, item in enumerate(items):
         try:
-            with instance() as recording:
-                found.append(function(recording, number))
+            found.append(function(item, number))
         except (RecordingError, ValueError, TypeError) as error:
             wrong[number] = str(error)
     if wrong:
