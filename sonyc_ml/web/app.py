@@ -1,11 +1,9 @@
-"""The routes: what is asked, by whom it is answered, and how refusals look."""
+"""The application: the routes of its parts, who may ask, and how refusals look."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,241 +11,45 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect
-from starlette.requests import Request as HttpRequest
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from sonyc_ml.errors import ConfigError
-from sonyc_ml.model import Model
-from sonyc_ml.outputs.output import Output
-from sonyc_ml.web import answers, inference
 from sonyc_ml.web.metrics import CONTENT_TYPE, Measured, ServeMetrics
-from sonyc_ml.web.pool import BusyError, DroppedError, Job, Models, Pool
-from sonyc_ml.web.requests import (
-    Request,
-    RequestError,
-    model_named,
-    read_parameters,
-    read_request,
-    request_of_file,
-    run,
-)
+from sonyc_ml.web.predict.requests import RequestError
+from sonyc_ml.web.predict.service import Service
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
-
-logger = logging.getLogger(__name__)
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
-MODEL_ROUTES = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
 RETRY_S = 1
-GONE = 499  # what nobody reads: the client has left
-FILE_TYPES = ("audio/", "application/octet-stream")
-QUERY: dict[str, Callable[[str], Any]] = {"hop_size": float, "outputs": lambda text: text.split(",")}
 
 
-class Service:
-    """Answers requests.
+def make_app(settings: ServeSettings, service: Service, metrics: ServeMetrics) -> Starlette:
+    """Return what a server runs."""
 
-    Parameters
-    ----------
-    settings : ServeSettings
-    pool : Pool
-    """
-
-    def __init__(self, settings: ServeSettings, pool: Pool) -> None:
-        self._settings, self._pool = settings, pool
-        self._metrics = ServeMetrics(lambda: pool.n_waiting, lambda: pool.n_running)
-        pool.observe = self._metrics.observe_stage
-
-    def app(self) -> Starlette:
-        """Return what a server runs."""
-        routes = [
-            Route(self._settings.predict_route, self._predict, methods=["POST"]),
-            Route(self._settings.health_route, self._health),
-            Route("/metrics", self._expose),
-            Route("/openapi.json", _describe_interface),
-            Route("/v2", _describe_server),
-            Route("/v2/health/live", _is_live),
-            Route("/v2/health/ready", self._health),
-            *(Route(f"{model}{end}", answer) for model in MODEL_ROUTES for end, answer in self._model_routes()),
-            *(Route(f"{model}/infer", self._infer, methods=["POST"]) for model in MODEL_ROUTES),
-        ]
-        hosts = ["*"] if self._settings.host == EVERYWHERE else list(HOSTS)
-        return Starlette(
-            routes=routes,
-            middleware=[
-                Middleware(Measured, metrics=self._metrics),
-                Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
-            ],
-            exception_handlers={RequestError: _refusal, HTTPException: _http_refusal},
-            lifespan=self._lifespan,
-        )
+    async def expose(_: Request) -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @asynccontextmanager
-    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        self._pool.start()
-        try:
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with service.running():
             yield
-        finally:
-            await asyncio.to_thread(self._pool.stop)
 
-    async def _health(self, _: HttpRequest) -> Response:
-        """200 once the models are loaded, checked and warmed up; 503 before, and while the service ends."""
-        pool = self._pool
-        facts = {"models": list(pool.models), "n_running": pool.n_running, "n_waiting": pool.n_waiting}
-        if pool.is_ready:
-            return JSONResponse({"status": "ready", "ready": True, **facts})
-        return JSONResponse({"status": "not ready", "ready": False, **facts}, 503)
-
-    async def _expose(self, _: HttpRequest) -> Response:
-        return Response(self._metrics.text(), media_type=CONTENT_TYPE)
-
-    def _model_routes(self) -> tuple[tuple[str, Callable[[HttpRequest], Awaitable[Response]]], ...]:
-        return ("", self._describe_model), ("/ready", self._describe_model)
-
-    async def _describe_model(self, request: HttpRequest) -> Response:
-        self._refuse_if_not_ready()
-        return JSONResponse(inference.describe_model(_model_of(request, self._pool.models)))
-
-    async def _infer(self, request: HttpRequest) -> Response:
-        body = await self._body(request)
-        json_length = request.headers.get(inference.JSON_LENGTH)
-
-        def work(models: Models, progress: Callable[[], None]) -> Response:
-            model = _model_of(request, models)
-            asked = inference.read_inference(body, json_length)
-            (output,) = self._run(asked.request, {model.bundle.name: model}, progress)
-            content, length = inference.answer(output, asked, model)
-            if length == len(content):
-                return Response(content, media_type=answers.JSON)
-            headers = {inference.JSON_LENGTH: str(length)}
-            return Response(content, media_type="application/octet-stream", headers=headers)
-
-        return await self._done(work, request)
-
-    async def _predict(self, request: HttpRequest) -> Response:
-        body = await self._body(request)
-        content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        accepted = request.headers.get("accept", "")
-        query = dict(request.query_params)
-        settings = self._settings
-
-        def work(models: Models, progress: Callable[[], None]) -> Response:
-            if content_type.startswith(FILE_TYPES):
-                asked = request_of_file(body, read_parameters(_read_query(query)))
-            else:
-                asked = read_request(body, settings)
-            return answered(self._run(asked, models, progress), asked, accepted)
-
-        return await self._done(work, request)
-
-    def _run(self, request: Request, models: Models, progress: Callable[[], None]) -> list[Output]:
-        outputs = run(request, models, self._settings, progress)
-        self._metrics.embedded(outputs)
-        return outputs
-
-    async def _done(self, work: Callable[[Models, Callable[[], None]], Response], request: HttpRequest) -> Response:
-        """Let a worker do it, for as long as the client waits."""
-        self._refuse_if_not_ready()
-        try:
-            job: Job[Response] = self._pool.submit(work)
-        except BusyError:
-            raise RequestError(503, "too many requests wait already: try again later") from None
-        watch = asyncio.create_task(_drop_when_gone(request, job))
-        try:
-            return await job.result()
-        except DroppedError:
-            return Response(status_code=GONE)
-        finally:
-            watch.cancel()
-
-    def _refuse_if_not_ready(self) -> None:
-        if not self._pool.is_ready:
-            raise RequestError(503, "the models are not loaded yet, or the service ends: try again")
-
-    async def _body(self, request: HttpRequest) -> bytes:
-        """Read the body, up to what is allowed."""
-        most = self._settings.max_request_bytes
-        too_large = RequestError(413, f"the body is larger than {most} bytes: send it in parts")
-        length = request.headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > most:
-            raise too_large
-        content = bytearray()
-        try:
-            async with asyncio.timeout(self._settings.body_s):
-                async for chunk in request.stream():
-                    content += chunk
-                    if len(content) > most:
-                        raise too_large
-        except TimeoutError:
-            raise RequestError(408, f"the body did not come within {self._settings.body_s:g} s") from None
-        except ClientDisconnect:
-            raise RequestError(400, "the body ended before its end") from None
-        return bytes(content)
+    hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
+    return Starlette(
+        routes=[*service.routes(), Route("/metrics", expose), Route("/openapi.json", _describe_interface)],
+        middleware=[Middleware(Measured, metrics=metrics), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
+        exception_handlers={RequestError: _refusal, HTTPException: _http_refusal},
+        lifespan=lifespan,
+    )
 
 
-async def _describe_server(_: HttpRequest) -> Response:
-    return JSONResponse(inference.SERVER)
+async def _describe_interface(_: Request) -> Response:
+    return FileResponse(INTERFACE, media_type="application/json")
 
 
-async def _describe_interface(_: HttpRequest) -> Response:
-    return FileResponse(INTERFACE, media_type=answers.JSON)
-
-
-async def _is_live(_: HttpRequest) -> Response:
-    return JSONResponse({"live": True})
-
-
-def _model_of(request: HttpRequest, models: Models) -> Model:
-    """The model that a path names, and its version, if it names one."""
-    model = model_named(request.path_params["name"], models)
-    version = request.path_params.get("version")
-    here = model.bundle.manifest.version if model.bundle.manifest else ""
-    if version is not None and version != here:
-        raise RequestError(404, f"there is no version {version!r} of {model.bundle.name} here, only {here!r}")
-    return model
-
-
-def answered(outputs: list[Output], request: Request, accepted: str) -> Response:
-    """Return outputs in the form that a client accepts.
-
-    Raises
-    ------
-    RequestError
-        It has room for one output, and there are several; or there is no pyarrow here.
-    """
-    if answers.ARROW in accepted:
-        try:
-            return Response(answers.arrow_stream(outputs), media_type=answers.ARROW)
-        except ConfigError as error:
-            raise RequestError(406, f"{answers.ARROW} cannot be made here: {error}") from error
-    if answers.NPZ in accepted:
-        if len(outputs) > 1:
-            raise RequestError(406, f"{answers.NPZ} holds one instance: send one, or accept {answers.JSON}")
-        return Response(answers.npz(outputs[0]), media_type=answers.NPZ)
-    return Response(answers.predictions(outputs, request.parameters), media_type=answers.JSON)
-
-
-async def _drop_when_gone(request: HttpRequest, job: Job[Any]) -> None:
-    with suppress(asyncio.CancelledError):
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-        job.drop()
-
-
-def _read_query(query: Mapping[str, str]) -> dict[str, Any]:
-    """The parameters of a request whose body is a file."""
-    found: dict[str, Any] = {}
-    for key, text in query.items():
-        try:
-            found[key] = QUERY.get(key, str)(text)
-        except ValueError:
-            raise RequestError(400, f"{key} must be a number, not {text!r}") from None
-    return found
-
-
-async def _refusal(_: HttpRequest, error: Exception) -> Response:
+async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
     body: dict[str, Any] = {"error": str(error)}
     if error.instances:
@@ -256,7 +58,7 @@ async def _refusal(_: HttpRequest, error: Exception) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-async def _http_refusal(request: HttpRequest, error: Exception) -> Response:
+async def _http_refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     texts = {404: f"there is no {request.url.path} here", 405: f"{request.url.path} does not take {request.method}"}
     return JSONResponse({"error": texts.get(error.status_code, error.detail)}, error.status_code, error.headers)

@@ -21,15 +21,9 @@ OTHER = "other"  # the route of what is asked for and not there: whoever asks do
 
 
 class ServeMetrics:
-    """Counts and times.
+    """Counts and times."""
 
-    Parameters
-    ----------
-    n_waiting, n_running : callable
-        How many requests wait for a worker, and are worked on.
-    """
-
-    def __init__(self, n_waiting: Callable[[], int], n_running: Callable[[], int]) -> None:
+    def __init__(self) -> None:
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         prefix, registry = "sonyc_ml_serve_", self._registry
@@ -52,10 +46,13 @@ class ServeMetrics:
         )
         self._sound = Counter(f"{prefix}sound_seconds", "Sound that was embedded.", registry=registry)
         self._windows = Counter(f"{prefix}windows", "Windows that were embedded.", registry=registry)
-        waiting = Gauge(f"{prefix}waiting", "Requests that wait for a worker.", registry=registry)
-        waiting.set_function(n_waiting)
-        running = Gauge(f"{prefix}running", "Requests that workers work on.", registry=registry)
-        running.set_function(n_running)
+        self._waiting = Gauge(f"{prefix}waiting", "Requests that wait for a worker.", registry=registry)
+        self._running = Gauge(f"{prefix}running", "Requests that workers work on.", registry=registry)
+
+    def watch_pool(self, n_waiting: Callable[[], int], n_running: Callable[[], int]) -> None:
+        """Tell, whenever asked, how many requests wait for a worker and are worked on."""
+        self._waiting.set_function(n_waiting)
+        self._running.set_function(n_running)
 
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""

@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from starlette.applications import Starlette
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model.loading import load_model
-from sonyc_ml.web.app import Service
-from sonyc_ml.web.pool import Models, Pool
+from sonyc_ml.web.app import make_app
+from sonyc_ml.web.metrics import ServeMetrics
+from sonyc_ml.web.predict.pool import Models, Pool
+from sonyc_ml.web.predict.service import Service
 from sonyc_ml.web.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,8 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]]) -> 
         server.should_exit = True
 
     pool = Pool(_loader(models), settings.n_workers, settings.n_waiting, failed)
-    server = uvicorn.Server(_config(Service(settings, pool)))
+    metrics = ServeMetrics()
+    server = uvicorn.Server(_config(make_app(settings, Service(settings, pool, metrics), metrics)))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
     with closing(_listening(settings)) as listening:
@@ -74,10 +78,10 @@ def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
     return load
 
 
-def _config(service: Service) -> uvicorn.Config:
+def _config(app: Starlette) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
-        service.app(),
+        app,
         log_config=None,
         access_log=False,
         server_header=False,

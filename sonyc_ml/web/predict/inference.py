@@ -18,7 +18,7 @@ from sonyc_ml import __version__
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.web.requests import (
+from sonyc_ml.web.predict.requests import (
     Parameters,
     Request,
     RequestError,
@@ -27,7 +27,7 @@ from sonyc_ml.web.requests import (
     read_parameters,
     request_of_file,
 )
-from sonyc_ml.web.sound import SamplesRecording
+from sonyc_ml.web.predict.sound import SamplesRecording
 
 JSON_LENGTH = "Inference-Header-Content-Length"  # of a body with bytes behind its JSON: how long that is
 AUDIO, SAMPLE_RATE = "audio", "sample_rate"

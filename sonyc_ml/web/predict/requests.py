@@ -18,8 +18,8 @@ from sonyc_ml.errors import RecordingError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.recording import Recording
+from sonyc_ml.web.predict.sound import RequestTimes, SamplesRecording, duration_s, opened
 from sonyc_ml.web.settings import ServeSettings
-from sonyc_ml.web.sound import RequestTimes, SamplesRecording, duration_s, opened
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Parameters:
     outputs : tuple of str
         Of :data:`KINDS`; all that there are where empty.
     encoding : {"list", "b64"}
-        How arrays are written; see :func:`sonyc_ml.web.answers.encoded`.
+        How arrays are written; see :func:`sonyc_ml.web.predict.answers.encoded`.
     """
 
     model: str = ""

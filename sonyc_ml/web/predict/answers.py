@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.parquet import arrow_modules, output_tables
-from sonyc_ml.web.requests import KINDS, Parameters
+from sonyc_ml.web.predict.requests import KINDS, Parameters
 
 JSON, NPZ, ARROW = "application/json", "application/x-npz", "application/vnd.apache.arrow.stream"
 

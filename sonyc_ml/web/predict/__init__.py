@@ -1,0 +1,1 @@
+"""Prediction: requests read, networks that run in worker threads, answers written."""
