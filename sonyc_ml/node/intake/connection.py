@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import socket
 from collections import deque
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.errors import ProtocolError, RecordingError
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.node.intake.pacing import READ_SIZE, capacity_of, enlarge, rest_s
 from sonyc_ml.node.intake.requests import Calls, Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 16  # bytes: what a pipe holds
-STEP_S = 0.5  # less sound than this is left for the end
+STEP_S = 0.25  # about so much sound is left for the end
+PART = 8  # the worker is woken when all but one part in so many of what was missing has come
 MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
 SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
 
@@ -85,7 +85,10 @@ class Connection:
         self.name, self.descriptor, self.answers = name, descriptor, answers
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
-        self._n_halvings = 0  # of what is missing of the open recording
+        self._ahead_at = 0  # how many samples may be missing of the open recording when the worker is woken
+        self._n_read = 0  # bytes, the last time
+        enlarge(descriptor)
+        self._capacity = capacity_of(descriptor)
         self._may_be_full = False  # whether it is worth a look
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
@@ -93,6 +96,7 @@ class Connection:
         self._calls = Calls(requests, MAX_UNSENT, lambda content: post(self, content))
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
+        self._coming: LiveSegment | None = None  # of which the worker knows
         self._last_layout: Layout | None = None
         self._unsent: deque[bytes] = deque()
         self._n_unsent = 0
@@ -131,6 +135,7 @@ class Connection:
         except OSError as error:
             self.problem = error.strerror or str(error)
             return False
+        self._n_read = len(content)
         if not content:
             return False
         try:
@@ -188,18 +193,25 @@ class Connection:
             self._buffer.make_room(self._cutter.source, self._open_s())
 
     def _say_what_comes(self, cutter: Cutter) -> None:
-        """Let the worker go on with the recording that is open: each time when half of what was missing has come.
+        """Let the worker go on with the recording that is open: each time when most of what was missing has come.
 
         So it is woken a few times, and little is left for the end.
         """
-        if cutter.open is None:
-            return
-        n_planned = cutter.open.n_planned
-        n_missing = max(1, n_planned - cutter.open.n_samples, round(STEP_S * cutter.layout.sample_rate))
-        n_halvings = int(math.log2(max(1.0, n_planned / n_missing)))
-        if n_halvings > self._n_halvings:
+        if cutter.open is None or cutter.open is not self._coming:
+            self._coming = cutter.open
+            self._ahead_at = cutter.open.n_planned // PART if cutter.open else 0
+        if cutter.open is not None and cutter.n_missing <= self._ahead_at:
+            n_step = round(STEP_S * cutter.layout.sample_rate)
+            self._ahead_at = max(n_step, cutter.n_missing // PART) if cutter.n_missing > n_step else 0
             self._buffer.comes(cutter.open, cutter.source)
-        self._n_halvings = n_halvings
+
+    def rest_s(self) -> float:
+        """How long nothing is missed where nobody reads on (in seconds)."""
+        cutter = self._cutter
+        if cutter is None or cutter.open is None or self._n_read == READ_SIZE or cutter.is_ahead(self._now()):
+            return 0.0
+        until_s = cutter.missing_s - STEP_S if cutter.missing_s > STEP_S else cutter.missing_s
+        return rest_s(self._capacity, cutter.layout.sample_rate * cutter.layout.frame_size, until_s)
 
     def _put(self, segments: list[LiveSegment]) -> None:
         for segment in segments:
