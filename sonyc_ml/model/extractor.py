@@ -235,7 +235,7 @@ def run_segments(
         framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
         n_outside, counted = _edges(framing, segment.n_samples / sr), exactly(blocks, segment.n_samples)
         asked = (counted, sr, segment.n_samples, hop_size)
-        for features in _features(extractor, getattr(blocks, "is_there", None), *asked):
+        for features in _features(extractor, asked, getattr(blocks, "is_there", None)):
             first, n_windows = n_windows, n_windows + len(features)
             if n_outside:
                 features = features[max(0, 1 - first) : framing.n_windows - 1 - first]  # noqa: PLW2901
@@ -247,13 +247,17 @@ def run_segments(
             yield False, {"timestamps": starts / (extractor.sample_rate or sr) + segment.start / sr}
 
 
-def _features(extractor: Extractor, is_there: Callable[[], bool] | None, *asked: Any) -> Iterator[Floats]:
+def _features(
+    extractor: Extractor,
+    asked: tuple[Iterable[Floats], int, int, float | None],
+    is_there: Callable[[], bool] | None,
+) -> Iterator[Floats]:
     """The features of blocks of samples; `is_there` says of sound that still comes whether the next block is there."""
     if is_there is None:
         return extractor.stream(*asked)
     from sonyc_ml.model.coming.features import stream_as_it_comes  # noqa: PLC0415  files need none of it
 
-    return stream_as_it_comes(extractor, *asked, is_there=is_there)
+    return stream_as_it_comes(extractor, *asked, is_there)
 
 
 def _edges(framing: Framing, duration_s: float) -> int:

@@ -11,8 +11,9 @@ import threading
 import time
 import wave
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -21,6 +22,15 @@ from scripts.benchmarks.figures import Figure, progress, ratios, single, spread
 from scripts.benchmarks.programs.ours import Floor
 from scripts.benchmarks.watching import Watch, command
 from scripts.benchmarks.workers import WorkerError
+from sonyc_ml.model import Model
+from sonyc_ml.model.loading import load_model
+from sonyc_ml.node.config import ModelConfig
+from sonyc_ml.node.intake.ahead import Ahead
+from sonyc_ml.node.running_bundles import LoadedBundle
+from sonyc_ml.sound.live.clock import this_moment
+from sonyc_ml.sound.live.cutting import Cutter
+from sonyc_ml.sound.live.formats import raw_layout
+from sonyc_ml.sound.start_time import StartTimes
 
 DEFAULT = environments.ROOT / "models" / "quantized_default_int8.tflite"
 RATE, N_CHANNELS, SEGMENT_S, CHUNK_S = 48000, 2, 10.0, 0.125  # chunks are those of arecord
@@ -66,17 +76,25 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
             invokes_s.append(floor_s(floor, listening.n_windows))
         memory_mb = listening.peak_mb(), watching.peak_mb()
     progress("")
-    return report(live[N_FIRST:], of_files[N_FIRST:], invokes_s[N_FIRST:], memory_mb)
+    left_s = [embedding_left_s(model) for _ in range(n)]
+    return report(live[N_FIRST:], of_files[N_FIRST:], invokes_s[N_FIRST:], left_s[N_FIRST:], memory_mb)
 
 
 def report(
-    live: list[Segment], of_files: list[float], invokes_s: list[float], memory_mb: tuple[float, float]
+    live: list[Segment],
+    of_files: list[float],
+    invokes_s: list[float],
+    left_s: list[float],
+    memory_mb: tuple[float, float],
 ) -> dict[str, Any]:
     """Figures and their bars."""
     rest_s = [one.rest_s for one in live]
     figures = [
-        Figure("processor time beside that of files", ratios((one.whole_s for one in live), of_files), "x", PROCESSOR_BAR),
-        Figure("what is left after the last chunk, beside the invokes", ratios(rest_s, invokes_s), "x", REST_BAR),
+        Figure(
+            "processor time beside that of files", ratios((one.whole_s for one in live), of_files), "x", PROCESSOR_BAR
+        ),
+        Figure("embedding after the last chunk, beside the invokes", ratios(left_s, invokes_s), "x", REST_BAR),
+        Figure("all of the daemon after it, beside the invokes", ratios(rest_s, invokes_s), "x", REST_BAR),
         Figure("peak memory beyond that of files", single(memory_mb[0] - memory_mb[1]), "MB", BUFFER_MB),
         Figure("from the last chunk to the output", spread(1e3 * one.latency_s for one in live), "ms"),
         Figure("processor time of a recording, live", spread(1e3 * one.whole_s for one in live), "ms"),
@@ -87,20 +105,45 @@ def report(
     return {"command": "live", "figures": figures}
 
 
+def embedding_left_s(path: Path) -> float:
+    """Processor time that embedding a recording takes when all but the last half a second is embedded (in seconds)."""
+    model, content, layout = model_at(path), noise(0), raw_layout(RATE, "S16_LE", N_CHANNELS)
+    bundle = LoadedBundle(ModelConfig(path), model, Path())
+    cutter, n_first = Cutter("street", layout, SEGMENT_S), len(content) // 20 * 19
+    cutter.feed(content[:n_first], this_moment())
+    assert cutter.open is not None
+    ahead = Ahead(cutter.open, bundle, StartTimes())
+    ahead.go_on()
+    cutter.feed(content[n_first:], this_moment())
+    start_s = time.process_time()
+    ahead.finish("street")
+    left_s = time.process_time() - start_s
+    ahead.drop()
+    return left_s
+
+
+@cache
+def model_at(path: Path) -> Model:
+    """The model of a bundle."""
+    return load_model(path)
+
+
 class Listening:
     """``sonyc-ml listen -`` with levels, fed as a recorder feeds it."""
 
     def __init__(self, model: Path, folder: Path) -> None:
         self.n_windows = 0
-        options = ["--levels", "--max-buffer", f"{MAX_BUFFER_S:g}", "--output", folder / "live"]
-        words = [*command(environments.ours()), "listen", "street=-", "--model", model, *options]
+        options: list[str | Path] = ["--levels", "--max-buffer", f"{MAX_BUFFER_S:g}", "--output", folder / "live"]
+        words: list[str | Path] = [*command(environments.ours()), "listen", "street=-", "--model", model, *options]
         raw = ["--sample-rate", str(RATE), "--channels", str(N_CHANNELS)]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen([*words, *raw], stdin=pipe, stdout=pipe, stderr=pipe, env=environments.variables())
+        self._process = subprocess.Popen(
+            [*words, *raw], stdin=pipe, stdout=pipe, stderr=pipe, env=environments.variables()
+        )
         self._clock = processor_clock(self._process.pid)
         self._due_s = 0.0
 
-    def __enter__(self) -> Listening:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -149,14 +192,14 @@ class Watching:
         self._spool.mkdir()
         self._watch = Watch(environments.ours(), model, self._spool, self._output, ["--levels"])
 
-    def __enter__(self) -> Watching:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._watch.stop()
 
     def embed(self, i: int, content: bytes) -> float:
-        """Write a file, wait as long as it would take to record; returns the processor time of all that (in seconds)."""
+        """Write a file, wait as long as it takes to record; returns the processor time of that (in seconds)."""
         end_s, clock = time.monotonic() + SEGMENT_S, processor_clock(self._watch.pid)
         start_s, path = time.clock_gettime(clock), self._spool / f"{i}.wav"
         with wave.open(os.fspath(path), "wb") as file:

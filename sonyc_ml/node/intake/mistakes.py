@@ -23,11 +23,11 @@ class Mistakes:
     def __init__(self, timer: Callable[[], float] = time.monotonic) -> None:
         self._timer, self._silent_until_s, self._n_unsaid = timer, float("-inf"), 0
 
-    def log(self, sentence: str) -> None:
-        """Log the exception that is handled just now."""
+    def log(self, sentence: str, error: Exception) -> None:
+        """Log what was raised, and a sentence that says what becomes of it."""
         if self._timer() < self._silent_until_s:
             self._n_unsaid += 1
             return
         more = f" ({self._n_unsaid:,} more since the last that was logged)" if self._n_unsaid else ""
-        logger.exception("%s%s", sentence, more)
+        logger.error("%s%s", sentence, more, exc_info=error)
         self._silent_until_s, self._n_unsaid = self._timer() + EVERY_S, 0

@@ -10,10 +10,10 @@ from fcntl import fcntl
 
 F_SETPIPE_SZ, F_GETPIPE_SZ = 1031, 1032  # of Linux's <fcntl.h>
 PIPE_SIZE = 1 << 20  # bytes: seconds that a recorder goes on in while this process is held up
-READ_SIZE = 1 << 18  # bytes that are read at a time
-REST_S = 1.0  # the longest rest
+READ_SIZE, MOST_READ = 1 << 16, 1 << 19  # bytes that are read at a time: the first, of sound that nobody knows yet
+REST_S = 2.0  # the longest rest
 SHORTEST_REST_S = 0.02  # a shorter one is not worth it
-SHARE = 4  # of what the kernel holds for a source, a rest lets come one part in so many
+SHARE = 2  # of what the kernel holds for a source, a rest lets come one part in so many
 
 
 def enlarge(descriptor: int) -> None:
@@ -31,6 +31,11 @@ def capacity_of(descriptor: int) -> int:
         with socket.socket(fileno=os.dup(descriptor)) as found:
             return found.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
     return 0
+
+
+def read_size(bytes_per_s: float) -> int:
+    """How much is read at a time (in bytes): what comes during a rest and a little, not more than there is room for."""
+    return max(READ_SIZE, min(MOST_READ, round(1.25 * REST_S * bytes_per_s)))
 
 
 def rest_s(capacity: int, bytes_per_s: float, until_s: float) -> float:

@@ -15,9 +15,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Self, TypeAlias
 
+from sonyc_ml.node.intake.answering import peer_of
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig, SourceConfig
-from sonyc_ml.node.intake.connection import STOPPED, Connection, peer_of
+from sonyc_ml.node.intake.connection import STOPPED, Connection
 from sonyc_ml.node.intake.mistakes import Mistakes
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.sources import MAX_CONNECTIONS, Command, listen_at
@@ -114,8 +115,8 @@ class Reader:
     def _handle(self, handler: Handler, events: int) -> None:
         try:
             handler(events)
-        except Exception:  # noqa: BLE001  whatever it is, the other sources are read on
-            self._mistakes.log("live sound: a mistake while reading; it goes on")
+        except Exception as error:  # noqa: BLE001  whatever it is, the other sources are read on
+            self._mistakes.log("live sound: a mistake while reading; it goes on", error)
 
     def _patience_s(self) -> float:
         """How long nothing needs to be done unless something comes; who rests and who is looked after share a turn."""
@@ -208,8 +209,8 @@ class Reader:
     def _on_sound(self, connection: Connection, _events: int) -> None:
         try:
             goes_on = connection.read()
-        except Exception:  # noqa: BLE001  its bytes would be there again at once
-            self._mistakes.log(f"{connection.name}: a mistake while reading it; the connection is closed")
+        except Exception as error:  # noqa: BLE001  its bytes would be there again at once
+            self._mistakes.log(f"{connection.name}: a mistake while reading it; the connection is closed", error)
             connection.problem, goes_on = "a mistake of sonyc-ml while reading it; see the log", False
         if not goes_on:
             if connection.problem:

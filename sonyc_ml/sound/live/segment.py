@@ -265,11 +265,11 @@ class OpenRecording(LiveRecording):
         return min(len(self._segment.content), self._n_bytes) > self._n_read or not self._segment.is_open
 
     def _coming(self) -> Iterator[Floats]:
-        size = self._segment.layout.frame_size
+        size = max(1, BLOCK_LENGTH // self.n_channels) * self._segment.layout.frame_size
         self._begin()
         while self._n_read < self._n_bytes:
             is_open = self._segment.is_open
-            content = self._segment.content[self._n_read : min(self._n_bytes, self._n_read + BLOCK_LENGTH * size)]
+            content = self._segment.content[self._n_read : min(self._n_bytes, self._n_read + size)]
             if content:
                 self._digest.update(content)
                 self._n_read += len(content)
