@@ -12,11 +12,13 @@ if TYPE_CHECKING:
 
 def routes(frame: Frame) -> list[Route]:
     """Return the addresses of the page, each with what answers there."""
-    from sonyc_ml.web.page import detections, health, now  # noqa: PLC0415
+    from sonyc_ml.web.page import detections, now  # noqa: PLC0415
+    from sonyc_ml.web.page.health import Health  # noqa: PLC0415
 
     return [
         *frame.static_routes(),
         frame.route("/", "now.html", now.content),
         frame.route("/detections", "detections.html", detections.content),
-        frame.route("/condition", "health.html", health.content),
+        frame.answer("/detections.csv", detections.table),
+        frame.route("/condition", "health.html", Health(frame.node).content),
     ]
