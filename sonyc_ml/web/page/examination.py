@@ -86,17 +86,24 @@ class Examiner:
 
     def _examine(self) -> None:
         try:
-            done = subprocess.run(  # noqa: S603  our own command
-                self._command, capture_output=True, timeout=MAX_S, check=False, stdin=subprocess.DEVNULL
-            )
-            findings = json.loads(done.stdout)["findings"]
-            if not may(existing(self._folder), os.W_OK):
-                findings = [_as_seen(one, self._folder) for one in findings]
-            self._last = Examination(time.time(), tuple(findings))
+            self._last = self._asked()
         except subprocess.TimeoutExpired:
-            self._last = Examination(time.time(), problem=f"the doctor was not through after {MAX_S:.0f} s")
-        except (OSError, ValueError, KeyError) as error:
-            self._last = Examination(time.time(), problem=f"the doctor could not be asked: {error}")
+            self._last = Examination(time.time(), problem=f"the doctor was not through after {MAX_S:g} s")
+        except OSError as error:
+            self._last = Examination(time.time(), problem=f"the doctor could not be asked: {error.strerror}")
+
+    def _asked(self) -> Examination:
+        done = subprocess.run(  # noqa: S603  our own command
+            self._command, capture_output=True, timeout=MAX_S, check=False, stdin=subprocess.DEVNULL
+        )
+        try:
+            findings = json.loads(done.stdout)["findings"]
+        except (ValueError, KeyError, TypeError):
+            said = done.stderr.decode(errors="replace").strip().splitlines() or [f"it ended with {done.returncode}"]
+            return Examination(time.time(), problem=f"the doctor could not be asked: {said[-1]}")
+        if not may(existing(self._folder), os.W_OK):
+            findings = [_as_seen(one, self._folder) for one in findings]
+        return Examination(time.time(), tuple(findings))
 
 
 def _as_seen(finding: Mapping[str, str], folder: Path) -> Mapping[str, str]:

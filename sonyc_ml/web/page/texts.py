@@ -52,7 +52,7 @@ def label(text: str) -> Markup:
 
 
 def ago(seconds: float) -> str:
-    """How long ago, as exactly as one cares: ``3 min ago``, ``2 d 5 h ago``; ``just now``, too, where a clock is ahead."""
+    """How long ago, as exactly as one cares: ``3 min ago``, ``2 d 5 h ago``; where a clock is ahead, ``just now``."""
     step = 3600 if seconds >= 86400 else 60 if seconds >= 60 else 1
     return f"{human.span(seconds // step * step)} ago" if seconds >= 1 else "just now"
 
