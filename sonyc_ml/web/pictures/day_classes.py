@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sonyc_ml.analysis.plots.components import Numbers
     from sonyc_ml.web.pictures.day import Day
+    from sonyc_ml.web.pictures.svg import Shades
 
 HEADING = ("from", "to", "recordings")
 
@@ -42,7 +43,7 @@ def figure_of_heard(day: Day) -> list[Figure]:
     note = "Shade: in what share of the recordings a class was heard."
     note += f" The {len(labels)} most frequent of {len(counts)} classes." if n_others else ""
     table = Table(name="classes", heading=(*HEADING, *sorted(counts)), rows=_rows(day, counts, day.n_made, 0))
-    return [_figure(day, labels, [False] * len(labels), shares, titles, note, table)]
+    return [_figure(day, labels, [False] * len(labels), svg.shade(shares, all_count=True), titles, note, table)]
 
 
 def figure_of_scores(day: Day) -> list[Figure]:
@@ -68,7 +69,7 @@ def figure_of_scores(day: Day) -> list[Figure]:
     note += f" The {len(rows)} highest of {n_classes} classes." if len(rows) < n_classes else ""
     by_name = dict(zip(names, means, strict=True))
     table = Table(name="classes", heading=(*HEADING, *sorted(by_name)), rows=_rows(day, by_name, n_read, 3))
-    return [_figure(day, labels, bold, means[rows], titles, note, table)]
+    return [_figure(day, labels, bold, svg.shade(means[rows]), titles, note, table)]
 
 
 def _at(day: Day, values: Numbers) -> str:
@@ -90,11 +91,12 @@ def _rows(day: Day, values: dict[str, Numbers], n_made: Numbers, digits: int) ->
 
 
 def _figure(
-    day: Day, labels: list[str], bold: list[bool], values: Numbers, titles: list[str], note: str, table: Table
+    day: Day, labels: list[str], bold: list[bool], shades: Shades, titles: list[str], note: str, table: Table
 ) -> Figure:
     start_s, end_s = float(day.edges_s[0]), float(day.edges_s[-1])
     height = len(labels) * svg.ROW_HEIGHT
-    content = svg.ground("hatch-classes", 0, height) + svg.heat(svg.shade(values), titles)
+    content = svg.ground(0, height) + svg.hatched("hatch-classes", svg.empty_columns(shades), 0, height)
+    content += svg.heat(shades, titles)
     said = f"Classes over the hours. {'; '.join(titles[:5])}"
     return Figure(
         title="Classes over the hours",
@@ -108,5 +110,5 @@ def _figure(
 
 def shades_legend() -> str:
     """What the shades mean, in a legend."""
-    marks = [(0, "0"), (2, "6 %"), (4, "25 %"), (6, "56 %"), (8, "100 %")]
+    marks = [(level, f"from {svg.least_of(level):.2g}" if level else "0") for level in range(0, svg.N_SHADES + 1, 2)]
     return legend([(f'<rect class="h{level}" x="1" y="2" width="14" height="12"/>', words) for level, words in marks])

@@ -80,7 +80,9 @@ def figure_of_recordings(day: Day) -> Figure:
         )
         bars.append(svg.spans(ends.tolist(), f"state {css}", 2, svg.ROW_HEIGHT - 4, f"{count(len(own))} {words}"))
         shown.append((key(f"state {css}"), f"{words}: {len(own):,}"))
-    content = svg.ground("hatch-recordings", 0, svg.ROW_HEIGHT) + "".join(bars)
+    content = (
+        svg.ground(0, svg.ROW_HEIGHT) + svg.hatched("hatch-recordings", [(0, 1)], 0, svg.ROW_HEIGHT) + "".join(bars)
+    )
     plot = svg.plot(
         content + svg.day_axis(start_s, end_s, svg.ROW_HEIGHT), svg.ROW_HEIGHT + svg.AXIS_HEIGHT, _said(day)
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sonyc_ml.web.pictures.day import Day
 
 HEIGHT = 180  # pixels
+BELOW_DB = 25.0  # that is shown below the lowest LAeq
 # L10 is exceeded for a tenth of the time, so it is a high percentile.
 PERCENTILES = {"L10": 90, "L50": 50, "L90": 10}
 
@@ -83,7 +84,7 @@ def figure_of_levels(day: Day) -> list[Figure]:
     found = levels_in(day)
     if found is None:
         return []
-    low, high = _range(found)
+    low, high = range_of(found.bins["LAeq"], found.bins["L90"], found.bins["LAFmax"])
     start_s, end_s = float(day.edges_s[0]), float(day.edges_s[-1])
     n_bins = len(day.edges_s) - 1
     lines = {name: "".join(svg.steps(found.bins[name], low, high)) for name in ("LAeq", "LAFmax")}
@@ -110,15 +111,17 @@ def _line(css: str) -> str:
     return f'<path class="line {css}" d="M0 8H16"/>'
 
 
-def _range(found: LevelBins) -> tuple[float, float]:
-    """Lowest and highest level of the plot: whole tens of dB."""
-    with np.errstate(all="ignore"):
-        low, high = (
-            reduce([reduce(found.bins[name]) for name in names])
-            for names, reduce in ((("L90", "LAeq"), np.nanmin), (("LAFmax", "LAeq"), np.nanmax))
-        )
-    low, high = math.floor(float(low) / 10) * 10, math.ceil(float(high) / 10) * 10
-    return low, max(high, low + 10)
+def range_of(laeq: Numbers, lower: Numbers, upper: Numbers) -> tuple[float, float]:
+    """Lowest and highest level of a plot, in whole tens of dB; digital silence is far below, and cut off."""
+    known = [values[np.isfinite(values)] for values in (laeq, lower, upper)]
+    if not len(known[0]):
+        return 0.0, 10.0
+    lowest = min(float(values.min()) for values in known if len(values))
+    highest = max(float(values.max()) for values in known if len(values))
+    # LAeq decides: of a band from a tenth of silence to the rest, the silence would be the whole plot.
+    usual = np.sort(known[0])[len(known[0]) // 50]
+    low = math.floor(max(lowest, float(usual) - BELOW_DB) / 10) * 10
+    return low, max(math.ceil(highest / 10) * 10, low + 10)
 
 
 def _table(day: Day, found: LevelBins) -> Table:

@@ -100,7 +100,7 @@ def _plot(made: Sequence[Made], points: Numbers, kinds: Sequence[str], names: Se
         number = places.get(kind, len(names) - 1)
         address = text(recording_link(one.identity))
         marks[number].append(
-            f'<a href="{address}" tabindex="-1"><path transform="translate({x:.1f} {y:.1f})" d="{MARKS[number]}">'
+            f'<a href="{address}" tabindex="-1"><path transform="translate({x:.1f} {y:.1f}) scale(1.25)" d="{MARKS[number]}">'
             f"<title>{text(one.identity.name)}: {text(kind)}</title></path></a>"
         )
     groups = "".join(f'<g class="c{number}">{"".join(own)}</g>' for number, own in enumerate(marks))

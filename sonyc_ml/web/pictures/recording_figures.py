@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -16,6 +15,7 @@ from sonyc_ml.sound.levels.result import QUANTITIES
 from sonyc_ml.web.page.links import address
 from sonyc_ml.web.pictures import svg
 from sonyc_ml.web.pictures.day_classes import shades_legend
+from sonyc_ml.web.pictures.day_levels import range_of
 from sonyc_ml.web.pictures.figures import Figure, Table, key, legend, number, rows_left
 from sonyc_ml.web.pictures.jobs import RecordingJob
 from sonyc_ml.web.pictures.png import to_png
@@ -153,7 +153,9 @@ def _scores(output: Output, view: View, duration_s: float) -> Figure:
     moments = output.scores.argmax(axis=0)
     titles = [f"{names[row]}: highest {peaks[row]:.2f} at {output.timestamps[moments[row]]:.2f} s" for row in rows]
     height = len(rows) * svg.ROW_HEIGHT
-    content = svg.ground("hatch-scores", 0, height) + svg.heat(svg.shade(view.scores[rows]), titles)
+    shades = svg.shade(view.scores[rows])
+    content = svg.ground(0, height) + svg.hatched("hatch-scores", svg.empty_columns(shades), 0, height)
+    content += svg.heat(shades, titles)
     bold = [bool(peaks[row] >= LIKELY) for row in rows]
     values = [
         (number(start_s, 3), *(number(score, 4) for score in scores))
@@ -175,11 +177,7 @@ def _levels(output: Output, duration_s: float) -> Figure:
     levels = output.levels
     assert levels is not None
     laeq, highest, lowest = (levels[name].astype(np.float64) for name in ("LAeq", "LAFmax", "LAFmin"))
-    with np.errstate(all="ignore"):
-        low, high = math.floor(float(np.nanmin(lowest)) / 10) * 10, math.ceil(float(np.nanmax(highest)) / 10) * 10
-    if not math.isfinite(low + high):
-        low, high = 0, 10
-    high = max(high, low + 10)
+    low, high = range_of(laeq, lowest, highest)
     area = f'<path class="band" d="{svg.band(lowest, highest, low, high)}"/>'
     line = f'<path class="line laeq" d="{"".join(svg.steps(laeq, low, high))}"/>'
     # The last period may be shorter than the others, and the recording then ends within it.

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.human import date_of
+
+Shades: TypeAlias = npt.NDArray[np.intp]
 
 ROW_HEIGHT, AXIS_HEIGHT = 20, 22  # pixels
 N_SHADES = 8
@@ -35,14 +38,26 @@ def plot(content: str, height: int, label: str) -> str:
     return f'<svg class="plot" width="100%" height="{height}" role="img" aria-label="{text(label)}">{content}</svg>'
 
 
-def ground(name: str, y: int, height: int) -> str:
-    """Stripes behind a plot: what is not drawn over was not recorded. `name` is the plot's own on its page."""
+def ground(y: int, height: int) -> str:
+    """What is behind a plot."""
+    return f'<rect class="ground" y="{y}" width="100%" height="{height}"/>'
+
+
+def hatched(name: str, ends: Iterable[tuple[float, float]], y: int, height: int) -> str:
+    """Stripes from one share of the width to another: not recorded. `name` is the pattern's own on its page."""
+    bars = "".join(
+        f'<rect x="{start:.3%}" y="{y}" width="{end - start:.3%}" height="{height}" fill="url(#{name})"/>'
+        for start, end in ends
+    )
     return (
         f'<defs><pattern id="{name}" width="6" height="6" patternUnits="userSpaceOnUse" '
-        f'patternTransform="rotate(45)"><path class="hatch" d="M0 0V6"/></pattern></defs>'
-        f'<rect class="ground" y="{y}" width="100%" height="{height}"/>'
-        f'<rect y="{y}" width="100%" height="{height}" fill="url(#{name})"/>'
+        f'patternTransform="rotate(45)"><path class="hatch" d="M0 0V6"/></pattern></defs>{bars}'
     )
+
+
+def empty_columns(shades: Shades) -> list[tuple[float, float]]:
+    """Where no row has a shade, in shares of the width."""
+    return [(first / shades.shape[1], last / shades.shape[1]) for first, last in _ends((shades < 0).all(axis=0))]
 
 
 def stretched(content: str, y: int, height: int, width: float, rows: float) -> str:
@@ -53,14 +68,24 @@ def stretched(content: str, y: int, height: int, width: float, rows: float) -> s
     )
 
 
-def shade(values: npt.NDArray[np.floating]) -> npt.NDArray[np.intp]:
-    """Which of the shades values in [0, 1] have, on a square root's scale so that the faint are seen; -1 for none."""
+def shade(values: npt.NDArray[np.floating], *, all_count: bool = False) -> Shades:
+    """Which of the shades values in [0, 1] have, on a square root's scale so that the faint are seen; -1 for none.
+
+    With `all_count`, whatever is more than 0 is seen.
+    """
     with np.errstate(invalid="ignore"):
-        shades = np.ceil(np.sqrt(np.clip(values, 0, 1)) * N_SHADES)
+        shades = np.minimum(np.floor(np.sqrt(np.clip(values, 0, 1)) * (N_SHADES + 1)), N_SHADES)
+        if all_count:
+            shades = np.where((values > 0) & (shades == 0), 1, shades)
     return np.where(np.isfinite(shades), shades, -1).astype(np.intp)
 
 
-def heat(shades: npt.NDArray[np.intp], titles: Sequence[str], y: int = 0) -> str:
+def least_of(level: int) -> float:
+    """The lowest value that has a shade."""
+    return (level / (N_SHADES + 1)) ** 2
+
+
+def heat(shades: Shades, titles: Sequence[str], y: int = 0) -> str:
     """Rows of cells, stretched over the plot.
 
     Parameters
@@ -84,9 +109,13 @@ def heat(shades: npt.NDArray[np.intp], titles: Sequence[str], y: int = 0) -> str
 
 def _runs(chosen: npt.NDArray[np.bool_], row: int) -> str:
     """A path of rectangles over the runs of cells in a row."""
+    return "".join(f"M{first} {row + 0.06:g}H{last}V{row + 0.94:g}H{first}z" for first, last in _ends(chosen))
+
+
+def _ends(chosen: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Where runs begin, and the places behind their ends."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen, [False]]).astype(np.int8)))
-    pairs = edges.reshape(-1, 2).tolist()
-    return "".join(f"M{first} {row + 0.06:g}H{last}V{row + 0.94:g}H{first}z" for first, last in pairs)
+    return [(first, last) for first, last in edges.reshape(-1, 2).tolist()]
 
 
 def spans(ends: Iterable[tuple[float, float]], css: str, y: float, height: float, title: str = "") -> str:
@@ -101,7 +130,7 @@ def spans(ends: Iterable[tuple[float, float]], css: str, y: float, height: float
 
 def steps(values: npt.NDArray[np.floating], low: float, high: float) -> list[str]:
     """Lines over equal steps, from `low` at the bottom (100) to `high` at the top (0), broken where no number is."""
-    y = np.round((high - values) / (high - low) * 100, 2).tolist()
+    y = np.round((high - np.clip(values, low, high)) / (high - low) * 100, 2).tolist()
     lines, is_open = [], False
     for column, level in enumerate(y):
         if math.isnan(level):
@@ -115,7 +144,9 @@ def steps(values: npt.NDArray[np.floating], low: float, high: float) -> list[str
 def band(lower: npt.NDArray[np.floating], upper: npt.NDArray[np.floating], low: float, high: float) -> str:
     """A path of the areas between two lines over equal steps; see :func:`steps`."""
     with np.errstate(invalid="ignore"):
-        top, bottom = (np.round((high - values) / (high - low) * 100, 2) for values in (upper, lower))
+        top, bottom = (
+            np.round((high - np.clip(values, low, high)) / (high - low) * 100, 2) for values in (upper, lower)
+        )
     return "".join(
         f"M{column} {top[column]:g}H{column + 1}V{bottom[column]:g}H{column}z"
         for column in np.flatnonzero(np.isfinite(top) & np.isfinite(bottom)).tolist()
