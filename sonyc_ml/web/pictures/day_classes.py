@@ -43,7 +43,11 @@ def figure_of_heard(day: Day) -> list[Figure]:
     note = "Shade: in what share of the recordings a class was heard."
     note += f" The {len(labels)} most frequent of {len(counts)} classes." if n_others else ""
     table = Table(name="classes", heading=(*HEADING, *sorted(counts)), rows=_rows(day, counts, day.n_made, 0))
-    return [_figure(day, labels, [False] * len(labels), svg.shade(shares, all_count=True), titles, note, table)]
+    return [
+        _figure(
+            day, labels, [False] * len(labels), svg.shade(shares, all_count=True), titles, note, table, percent=True
+        )
+    ]
 
 
 def figure_of_scores(day: Day) -> list[Figure]:
@@ -91,7 +95,15 @@ def _rows(day: Day, values: dict[str, Numbers], n_made: Numbers, digits: int) ->
 
 
 def _figure(
-    day: Day, labels: list[str], bold: list[bool], shades: Shades, titles: list[str], note: str, table: Table
+    day: Day,
+    labels: list[str],
+    bold: list[bool],
+    shades: Shades,
+    titles: list[str],
+    note: str,
+    table: Table,
+    *,
+    percent: bool = False,
 ) -> Figure:
     start_s, end_s = float(day.edges_s[0]), float(day.edges_s[-1])
     height = len(labels) * svg.ROW_HEIGHT
@@ -103,12 +115,15 @@ def _figure(
         note=note,
         left=rows_left([shortened(label) for label in labels], bold),
         plot=svg.plot(content + svg.day_axis(start_s, end_s, height), height + svg.AXIS_HEIGHT, said),
-        below=shades_legend(),
+        below=shades_legend(percent=percent),
         table=table,
     )
 
 
-def shades_legend() -> str:
+def shades_legend(*, percent: bool = False) -> str:
     """What the shades mean, in a legend."""
-    marks = [(level, f"from {svg.least_of(level):.2g}" if level else "0") for level in range(0, svg.N_SHADES + 1, 2)]
+    marks = [(0, "less")]
+    for level in range(2, svg.N_SHADES + 1, 2):
+        least = svg.SHADES_FROM[level - 1]
+        marks.append((level, f"from {100 * least:.0f} %" if percent else f"from {least:g}"))
     return legend([(f'<rect class="h{level}" x="1" y="2" width="14" height="12"/>', words) for level, words in marks])

@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
-from html import escape
 from typing import Any
 
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.human import iso
 from sonyc_ml.base.records import dataclass
+from sonyc_ml.web.pictures.svg import text
 
 MOST_ROWS, MOST_CELLS = 300, 3000  # of a table on the page; a csv has all
 
@@ -33,11 +33,11 @@ class Table:
 
     def to_csv(self) -> bytes:
         """All of it; a cell that a spreadsheet would take for a formula is marked."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        content = io.StringIO()
+        writer = csv.writer(content, lineterminator="\n")
         writer.writerow(map(to_cell, self.heading))
         writer.writerows((cell if is_number(cell) else to_cell(cell) for cell in row) for row in self.rows)
-        return text.getvalue().encode("utf-8", "surrogateescape")
+        return content.getvalue().encode("utf-8", "surrogateescape")
 
     def shown(self) -> dict[str, Any]:
         """What a page shows of it."""
@@ -110,7 +110,7 @@ def csv_parts(tables: Iterable[Table | None]) -> dict[str, bytes]:
 def rows_left(names: Sequence[str], bold: Sequence[bool]) -> str:
     """Names of rows, for the column left of a plot."""
     items = (
-        f'<li title="{escape(name, quote=True)}"{" class=heard" if is_bold else ""}>{escape(name)}</li>'
+        f'<li title="{text(name)}"{" class=heard" if is_bold else ""}>{text(name)}</li>'
         for name, is_bold in zip(names, bold, strict=True)
     )
     return f'<ul class="rows" aria-hidden="true">{"".join(items)}</ul>'
@@ -119,7 +119,7 @@ def rows_left(names: Sequence[str], bold: Sequence[bool]) -> str:
 def legend(entries: Sequence[tuple[str, str]]) -> str:
     """Small pictures with what they mean: pairs of SVG and text."""
     items = (
-        f'<li><svg class="key" width="16" height="16" aria-hidden="true">{mark}</svg>{escape(words)}</li>'
+        f'<li><svg class="key" width="16" height="16" aria-hidden="true">{mark}</svg>{text(words)}</li>'
         for mark, words in entries
     )
     return f'<ul class="legend">{"".join(items)}</ul>'

@@ -99,8 +99,9 @@ def _plot(made: Sequence[Made], points: Numbers, kinds: Sequence[str], names: Se
     for one, (x, y), kind in zip(made, _in_frame(points).tolist(), kinds, strict=True):
         number = places.get(kind, len(names) - 1)
         address = text(recording_link(one.identity))
+        place = f"translate({x:.1f} {y:.1f}) scale(1.25)"
         marks[number].append(
-            f'<a href="{address}" tabindex="-1"><path transform="translate({x:.1f} {y:.1f}) scale(1.25)" d="{MARKS[number]}">'
+            f'<a href="{address}" tabindex="-1"><path transform="{place}" d="{MARKS[number]}">'
             f"<title>{text(one.identity.name)}: {text(kind)}</title></path></a>"
         )
     groups = "".join(f'<g class="c{number}">{"".join(own)}</g>' for number, own in enumerate(marks))

@@ -22,6 +22,7 @@ from sonyc_ml.web.pictures.png import to_png
 
 WAVE_HEIGHT, MEL_HEIGHT, LEVELS_HEIGHT = 90, 160, 120  # pixels
 MOST_DETECTED = 12  # classes
+FEWEST_PERIODS = 0.1  # of a period, for it to be drawn
 
 
 def figures_of(output: Output, view: View | None, job: RecordingJob) -> Iterator[Figure]:
@@ -176,7 +177,11 @@ def _scores(output: Output, view: View, duration_s: float) -> Figure:
 def _levels(output: Output, duration_s: float) -> Figure:
     levels = output.levels
     assert levels is not None
-    laeq, highest, lowest = (levels[name].astype(np.float64) for name in ("LAeq", "LAFmax", "LAFmin"))
+    # Of a recording that is a few samples longer than its periods, the last one says nothing.
+    is_whole = levels.measured_s >= FEWEST_PERIODS * levels.measured_s.max()
+    laeq, highest, lowest = (
+        np.where(is_whole, levels[name], np.nan).astype(np.float64) for name in ("LAeq", "LAFmax", "LAFmin")
+    )
     low, high = range_of(laeq, lowest, highest)
     area = f'<path class="band" d="{svg.band(lowest, highest, low, high)}"/>'
     line = f'<path class="line laeq" d="{"".join(svg.steps(laeq, low, high))}"/>'

@@ -14,12 +14,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.base.human import date_of
+from sonyc_ml.base.human import date_of, shown
 
 Shades: TypeAlias = npt.NDArray[np.intp]
 
 ROW_HEIGHT, AXIS_HEIGHT = 20, 22  # pixels
-N_SHADES = 8
+SHADES_FROM = (0.01, 0.03, 0.07, 0.15, 0.25, 0.4, 0.6, 0.8)  # closer together where values are faint
+N_SHADES = len(SHADES_FROM)
 DAY_S, HOUR_S = 86400.0, 3600.0
 STEPS_S = (
     *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200),
@@ -29,8 +30,8 @@ MOST_TICKS = 9
 
 
 def text(value: str) -> str:
-    """A text as SVG holds it."""
-    return escape(value, quote=True)
+    """A text as SVG and HTML hold it; a name of a file may hold anything."""
+    return escape(shown(value), quote=True)
 
 
 def plot(content: str, height: int, label: str) -> str:
@@ -57,7 +58,8 @@ def hatched(name: str, ends: Iterable[tuple[float, float]], y: int, height: int)
 
 def empty_columns(shades: Shades) -> list[tuple[float, float]]:
     """Where no row has a shade, in shares of the width."""
-    return [(first / shades.shape[1], last / shades.shape[1]) for first, last in _ends((shades < 0).all(axis=0))]
+    is_empty: npt.NDArray[np.bool_] = np.asarray((shades < 0).all(axis=0))
+    return [(first / shades.shape[1], last / shades.shape[1]) for first, last in _ends(is_empty)]
 
 
 def stretched(content: str, y: int, height: int, width: float, rows: float) -> str:
@@ -69,20 +71,14 @@ def stretched(content: str, y: int, height: int, width: float, rows: float) -> s
 
 
 def shade(values: npt.NDArray[np.floating], *, all_count: bool = False) -> Shades:
-    """Which of the shades values in [0, 1] have, on a square root's scale so that the faint are seen; -1 for none.
+    """Which of the shades values in [0, 1] have, by :data:`SHADES_FROM`; -1 for none.
 
     With `all_count`, whatever is more than 0 is seen.
     """
-    with np.errstate(invalid="ignore"):
-        shades = np.minimum(np.floor(np.sqrt(np.clip(values, 0, 1)) * (N_SHADES + 1)), N_SHADES)
-        if all_count:
-            shades = np.where((values > 0) & (shades == 0), 1, shades)
-    return np.where(np.isfinite(shades), shades, -1).astype(np.intp)
-
-
-def least_of(level: int) -> float:
-    """The lowest value that has a shade."""
-    return (level / (N_SHADES + 1)) ** 2
+    shades = np.searchsorted(SHADES_FROM, values, side="right")
+    if all_count:
+        shades = np.where((values > 0) & (shades == 0), 1, shades)
+    return np.where(np.isfinite(values), shades, -1).astype(np.intp)
 
 
 def heat(shades: Shades, titles: Sequence[str], y: int = 0) -> str:
