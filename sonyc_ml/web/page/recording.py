@@ -18,7 +18,7 @@ from sonyc_ml.web.page.pictured import Pictured
 from sonyc_ml.web.page.sound import SoundResponse
 from sonyc_ml.web.page.visit import PageError, Visit
 from sonyc_ml.web.pictures.jobs import PAGE, LikeJob, RecordingJob
-from sonyc_ml.web.pictures.sounds import open_sound
+from sonyc_ml.web.pictures.recordings.sounds import open_sound
 
 LIKE_S = 10  # how long the answer holds which recordings sound like one: with each, more are compared
 

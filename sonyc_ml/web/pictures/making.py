@@ -41,14 +41,14 @@ class Maker:
             It cannot be made; says why.
         """
         if isinstance(job, DayJob):
-            from sonyc_ml.web.pictures.day import make_day  # noqa: PLC0415
+            from sonyc_ml.web.pictures.day.making import make_day  # noqa: PLC0415
 
             return make_day(self, job)
         if isinstance(job, LikeJob):
-            from sonyc_ml.web.pictures.likeness import make_likeness  # noqa: PLC0415
+            from sonyc_ml.web.pictures.recordings.likeness import make_likeness  # noqa: PLC0415
 
             return make_likeness(self, job)
-        from sonyc_ml.web.pictures.recording import make_recording  # noqa: PLC0415
+        from sonyc_ml.web.pictures.recordings.making import make_recording  # noqa: PLC0415
 
         return make_recording(self, job)
 

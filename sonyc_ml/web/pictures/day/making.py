@@ -15,12 +15,12 @@ from sonyc_ml.base.human import count, span
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.journal.between import HeardBin, Made, find_between, heard_between
 from sonyc_ml.node.operate.audit import audit
-from sonyc_ml.web.pictures.day_classes import figure_of_heard, figure_of_scores
-from sonyc_ml.web.pictures.day_gaps import figure_of_recordings, gap_table, gaps_of
-from sonyc_ml.web.pictures.day_levels import figure_of_levels
-from sonyc_ml.web.pictures.figures import Figure, csv_parts
+from sonyc_ml.web.pictures.day.classes import figure_of_heard, figure_of_scores
+from sonyc_ml.web.pictures.day.gaps import figure_of_recordings, gap_table, gaps_of
+from sonyc_ml.web.pictures.day.levels import figure_of_levels
+from sonyc_ml.web.pictures.day.maps import figure_of_map
+from sonyc_ml.web.pictures.drawing.figures import Figure, csv_parts
 from sonyc_ml.web.pictures.jobs import PAGE, DayJob
-from sonyc_ml.web.pictures.maps import figure_of_map
 from sonyc_ml.web.pictures.summaries import Summary, spread
 
 if TYPE_CHECKING:

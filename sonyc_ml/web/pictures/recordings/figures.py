@@ -13,12 +13,12 @@ from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.levels.result import QUANTITIES
 from sonyc_ml.web.page.links import address
-from sonyc_ml.web.pictures import svg
-from sonyc_ml.web.pictures.day_classes import shades_legend
-from sonyc_ml.web.pictures.day_levels import range_of
-from sonyc_ml.web.pictures.figures import Figure, Table, key, legend, number, rows_left
+from sonyc_ml.web.pictures.day.classes import shades_legend
+from sonyc_ml.web.pictures.day.levels import range_of
+from sonyc_ml.web.pictures.drawing import svg
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, number, rows_left
+from sonyc_ml.web.pictures.drawing.png import to_png
 from sonyc_ml.web.pictures.jobs import RecordingJob
-from sonyc_ml.web.pictures.png import to_png
 
 WAVE_HEIGHT, MEL_HEIGHT, LEVELS_HEIGHT = 90, 160, 120  # pixels
 MOST_DETECTED = 12  # classes

@@ -10,7 +10,7 @@ from typing import Any
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.human import iso
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.web.pictures.svg import text
+from sonyc_ml.web.pictures.drawing.svg import text
 
 MOST_ROWS, MOST_CELLS = 300, 3000  # of a table on the page; a csv has all
 

@@ -13,9 +13,9 @@ from sonyc_ml.analysis.plots.components import Numbers, on_unit_sphere, principa
 from sonyc_ml.base.human import date_of
 from sonyc_ml.node.journal.between import Made
 from sonyc_ml.web.page.links import recording as recording_link
-from sonyc_ml.web.pictures.figures import Figure, Table, legend, moment
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend, moment
+from sonyc_ml.web.pictures.drawing.svg import text
 from sonyc_ml.web.pictures.summaries import Summary, spread
-from sonyc_ml.web.pictures.svg import text
 
 MOST_POINTS, FEWEST_POINTS = 600, 3
 WIDTH, HEIGHT, MARGIN = 640, 440, 14

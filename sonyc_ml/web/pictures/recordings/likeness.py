@@ -12,10 +12,10 @@ from sonyc_ml.base.human import count, iso, span
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.journal.between import Made, find_between
 from sonyc_ml.web.page.links import recording as recording_link
-from sonyc_ml.web.pictures.figures import Table, csv_parts, moment
+from sonyc_ml.web.pictures.day.maps import kind_of
+from sonyc_ml.web.pictures.drawing.figures import Table, csv_parts, moment
 from sonyc_ml.web.pictures.jobs import PAGE, LikeJob
-from sonyc_ml.web.pictures.maps import kind_of
-from sonyc_ml.web.pictures.recording import find_entry
+from sonyc_ml.web.pictures.recordings.making import find_entry
 from sonyc_ml.web.pictures.summaries import Summary, spread
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ import numpy as np
 
 from sonyc_ml.base.human import span
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.web.pictures import svg
-from sonyc_ml.web.pictures.figures import Figure, Table, key, legend, moment, number, reference_in
+from sonyc_ml.web.pictures.drawing import svg
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, moment, number, reference_in
 
 if TYPE_CHECKING:
     from sonyc_ml.analysis.plots.components import Numbers
-    from sonyc_ml.web.pictures.day import Day
+    from sonyc_ml.web.pictures.day.making import Day
 
 HEIGHT = 180  # pixels
 BELOW_DB = 25.0  # that is shown below the lowest LAeq

@@ -8,11 +8,11 @@ import numpy as np
 
 from sonyc_ml.analysis.plots.bins import longest_pause_s, merged
 from sonyc_ml.base.human import count, seconds_of, span
-from sonyc_ml.web.pictures import svg
-from sonyc_ml.web.pictures.figures import Figure, Table, key, legend, moment, rows_left
+from sonyc_ml.web.pictures.drawing import svg
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, moment, rows_left
 
 if TYPE_CHECKING:
-    from sonyc_ml.web.pictures.day import Day
+    from sonyc_ml.web.pictures.day.making import Day
 
 FINEST = 1000  # shares of the span: shorter pauses are not seen
 STATES = {

@@ -8,15 +8,15 @@ import numpy as np
 
 from sonyc_ml.analysis.plots.classes import LIKELY, MOST_CLASSES, class_names, loudest, shortened
 from sonyc_ml.base.human import count
-from sonyc_ml.web.pictures import svg
-from sonyc_ml.web.pictures.figures import Figure, Table, legend, moment, number, rows_left
+from sonyc_ml.web.pictures.drawing import svg
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend, moment, number, rows_left
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sonyc_ml.analysis.plots.components import Numbers
-    from sonyc_ml.web.pictures.day import Day
-    from sonyc_ml.web.pictures.svg import Shades
+    from sonyc_ml.web.pictures.day.making import Day
+    from sonyc_ml.web.pictures.drawing.svg import Shades
 
 HEADING = ("from", "to", "recordings")
 

@@ -13,11 +13,11 @@ from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.operate.explain import explain
 from sonyc_ml.outputs.files import find_output, read_output
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.web.pictures import recording_figures as figures
-from sonyc_ml.web.pictures.figures import Figure, csv_parts
+from sonyc_ml.web.pictures.drawing.figures import Figure, csv_parts
 from sonyc_ml.web.pictures.jobs import PAGE, LikeJob, RecordingJob
 from sonyc_ml.web.pictures.making import MissingError
-from sonyc_ml.web.pictures.sounds import sound_of
+from sonyc_ml.web.pictures.recordings import figures
+from sonyc_ml.web.pictures.recordings.sounds import sound_of
 
 if TYPE_CHECKING:
     from sonyc_ml.model import Model
