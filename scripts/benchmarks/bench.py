@@ -115,8 +115,9 @@ COMMANDS = {
     ),
     "peers": Command(
         peers.measure,
-        "BirdNET beside birdnetlib and a plain loop, DTLN beside real time",
-        "Time BirdNET beside a plain loop over its network, and beside birdnetlib as a command; DTLN beside real time.",
+        "BirdNET beside birdnetlib and a plain loop, YAMNet beside MediaPipe, DTLN beside real time",
+        "Time BirdNET beside a plain loop over its network, and beside birdnetlib as a command; YAMNet beside "
+        "MediaPipe; DTLN beside real time.",
         5,
         "rounds",
     ),
