@@ -22,6 +22,7 @@ from scripts.benchmarks import (
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
+from scripts.benchmarks.page import page_speed
 from scripts.benchmarks.path import peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
@@ -128,6 +129,14 @@ COMMANDS = {
         5,
         "rounds of requests, bare and served in turn",
         {**SONYCS, "--model": "the network (default: the one in models/)"},
+    ),
+    "page": Command(
+        page_speed.measure,
+        "the node's page, with 100,000 recordings in the journal",
+        "Time the pages of a node that has embedded 100,000 recordings; memory of the service.",
+        20,
+        "times each page is asked for",
+        DEFAULT_BUNDLE,
     ),
 }
 DEFAULT = "road"
