@@ -110,10 +110,10 @@ def csv_parts(tables: Iterable[Table | None]) -> dict[str, bytes]:
 def rows_left(names: Sequence[str], bold: Sequence[bool]) -> str:
     """Names of rows, for the column left of a plot."""
     items = (
-        f'<li title="{text(name)}" class="{"heard" if is_bold else "row"}">{text(name)}</li>'
+        f'<li title="{text(name)}" class="{"likely" if is_bold else "other"}">{text(name)}</li>'
         for name, is_bold in zip(names, bold, strict=True)
     )
-    return f'<ul class="rows" aria-hidden="true">{"".join(items)}</ul>'
+    return f'<ul class="names" aria-hidden="true">{"".join(items)}</ul>'
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:
