@@ -7,34 +7,20 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import ROOT, needs
+from tests.conftest import needs
 from tests.support.pictured import NO_SOUND, PicturedNode
-from tests.support.serving import Reply, Served, served, until
+from tests.support.serving import Reply, Served, until
 
 pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client"), needs("jinja2")]
 
 
-@pytest.fixture(scope="module")
-def node(tmp_path_factory: pytest.TempPathFactory) -> PicturedNode:
-    """A node with a day of recordings."""
-    return PicturedNode(tmp_path_factory.mktemp("node"), ROOT / "models" / "quantized_default_int8.tflite")
-
-
-@pytest.fixture(scope="module")
-def service(node: PicturedNode) -> Iterator[Served]:
-    """Its page."""
-    with served("--config", node.config, "--port", 0) as service:
-        yield service
-
-
-def fields_of(node: PicturedNode, name: str) -> str:
-    identity = node.identity(name)
+def fields_of(pictured_node: PicturedNode, name: str) -> str:
+    identity = pictured_node.identity(name)
     return f"name={quote(name)}&bytes={identity.n_bytes}&mtime_ns={identity.mtime_ns}"
 
 
@@ -43,9 +29,9 @@ def text_of(reply: Reply) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", reply.body.decode()))
 
 
-def test_a_day_is_shown(service: Served, node: PicturedNode) -> None:
+def test_a_day_is_shown(pictured_service: Served, pictured_node: PicturedNode) -> None:
     """With pictures that have a text, the gap, and ways to other days."""
-    reply = service.ask("GET", "/day?date=2026-11-21")
+    reply = pictured_service.ask("GET", "/day?date=2026-11-21")
     page, text = reply.body.decode(), text_of(reply)
     assert reply.status == 200
     labels = re.findall(r'<svg class="plot"[^>]*aria-label="([^"]+)"', page)
@@ -53,12 +39,12 @@ def test_a_day_is_shown(service: Served, node: PicturedNode) -> None:
     assert "2026-11-21 04:40:02 2026-11-21 08:00:00 3 h 19 min" in text
     assert 'href="day?date=2026-11-20"' in page
     assert "style=" not in page
-    assert all(name in page for name in node.names)  # each is a mark on the map
+    assert all(name in page for name in pictured_node.names)  # each is a mark on the map
 
 
-def test_the_newest_day_is_shown_where_none_is_named(service: Served) -> None:
+def test_the_newest_day_is_shown_where_none_is_named(pictured_service: Served) -> None:
     """What was quarantined has the time of its file, so that is today."""
-    assert 'rel="next"' not in service.ask("GET", "/day").body.decode()
+    assert 'rel="next"' not in pictured_service.ask("GET", "/day").body.decode()
 
 
 @pytest.mark.parametrize(
@@ -70,50 +56,50 @@ def test_the_newest_day_is_shown_where_none_is_named(service: Served) -> None:
         ("date=2026-11-21&bundle=7", "bundle must be a number from 0 to 0"),
     ],
 )
-def test_no_day_is_refused(service: Served, query: str, says: str) -> None:
+def test_no_day_is_refused(pictured_service: Served, query: str, says: str) -> None:
     """With a sentence, as the page and as the csv."""
     for path in ("day", "day.csv"):
-        reply = service.ask("GET", f"/{path}?{query}")
+        reply = pictured_service.ask("GET", f"/{path}?{query}")
         assert reply.status == 400
         assert says in text_of(reply).replace("from must", "date must")
 
 
-def test_an_empty_day_says_so(service: Served) -> None:
+def test_an_empty_day_says_so(pictured_service: Served) -> None:
     """And when the history begins."""
-    text = text_of(service.ask("GET", "/day?date=2020-02-29"))
+    text = text_of(pictured_service.ask("GET", "/day?date=2020-02-29"))
     assert "Nothing that is known was recorded on this day. The history begins 2026-11-21" in text
 
 
-def test_the_numbers_are_a_csv(service: Served, node: PicturedNode) -> None:
+def test_the_numbers_are_a_csv(pictured_service: Served, pictured_node: PicturedNode) -> None:
     """All of them, whole; who has them already gets none; another table is refused by name."""
-    reply = service.ask("GET", "/day.csv?date=2026-11-21&table=map")
+    reply = pictured_service.ask("GET", "/day.csv?date=2026-11-21&table=map")
     rows = list(csv.reader(io.StringIO(reply.body.decode())))
-    assert {row[0] for row in rows[1:]} == set(node.names)
-    again = service.ask("GET", "/day.csv?date=2026-11-21&table=map", If_None_Match=reply.headers["etag"])
+    assert {row[0] for row in rows[1:]} == set(pictured_node.names)
+    again = pictured_service.ask("GET", "/day.csv?date=2026-11-21&table=map", If_None_Match=reply.headers["etag"])
     assert (again.status, again.body) == (304, b"")
     assert 'filename="2026-11-21_map.csv"' in reply.headers["content-disposition"]
-    refused = service.ask("GET", "/day.csv?date=2026-11-21&table=../../etc/passwd")
+    refused = pictured_service.ask("GET", "/day.csv?date=2026-11-21&table=../../etc/passwd")
     assert (refused.status, "levels.csv" in text_of(refused)) == (404, True)
 
 
-def test_a_recording_is_shown(service: Served, node: PicturedNode) -> None:
+def test_a_recording_is_shown(pictured_service: Served, pictured_node: PicturedNode) -> None:
     """Its sound, pictures on one axis, what became of it; and, where it is asked for, what sounds like it."""
-    where = fields_of(node, node.names[-1])
-    page = service.ask("GET", f"/recording?{where}").body.decode()
+    where = fields_of(pictured_node, pictured_node.names[-1])
+    page = pictured_service.ask("GET", f"/recording?{where}").body.decode()
     assert page.count('class="plot"') >= 4
     image = re.search(r'<image[^>]*href="([^"]+)"', page)
     assert image
-    assert service.ask("GET", "/" + image[1].replace("&amp;", "&")).body.startswith(b"\x89PNG")
+    assert pictured_service.ask("GET", "/" + image[1].replace("&amp;", "&")).body.startswith(b"\x89PNG")
     assert "its output is" in page
     assert "Compared with" not in page
-    like = service.ask("GET", f"/recording?{where}&like=1").body.decode()
+    like = pictured_service.ask("GET", f"/recording?{where}&like=1").body.decode()
     assert "Compared with 26 recordings" in like
-    assert f'href="recording?{quote("name")}={node.names[-3]}&amp;bytes' in like
+    assert f'href="recording?{quote("name")}={pictured_node.names[-3]}&amp;bytes' in like
 
 
-def test_what_could_not_be_embedded_is_shown(service: Served, node: PicturedNode) -> None:
+def test_what_could_not_be_embedded_is_shown(pictured_service: Served, pictured_node: PicturedNode) -> None:
     """With the reason, and without a player."""
-    reply = service.ask("GET", f"/recording?{fields_of(node, NO_SOUND)}")
+    reply = pictured_service.ask("GET", f"/recording?{fields_of(pictured_node, NO_SOUND)}")
     assert (reply.status, "<audio" in reply.body.decode()) == (200, False)
     assert "not a sound file" in text_of(reply)
 
@@ -122,9 +108,9 @@ def test_what_could_not_be_embedded_is_shown(service: Served, node: PicturedNode
 @pytest.mark.parametrize(
     "name", ["", "nobody.wav", "../sonyc-ml.toml", "/etc/passwd", "a//b.wav", "a%00.wav", "%ff.wav", "..%2f..%2fetc"]
 )
-def test_names_lead_nowhere(service: Served, path: str, name: str) -> None:
+def test_names_lead_nowhere(pictured_service: Served, path: str, name: str) -> None:
     """What the journal does not know is not there, whatever it is called."""
-    reply = service.ask("GET", f"{path}?name={name}&bytes=1&mtime_ns=1&table=scores")
+    reply = pictured_service.ask("GET", f"{path}?name={name}&bytes=1&mtime_ns=1&table=scores")
     assert reply.status == 404
     assert b"root:" not in reply.body
 
@@ -144,46 +130,51 @@ def test_names_lead_nowhere(service: Served, path: str, name: str) -> None:
         ("seconds=1-2", 200, slice(None)),
     ],
 )
-def test_the_sound_is_sent(service: Served, node: PicturedNode, asked: str, status: int, part: slice) -> None:
+def test_the_sound_is_sent(
+    pictured_service: Served, pictured_node: PicturedNode, asked: str, status: int, part: slice
+) -> None:
     """All of it, or the part that a player asks for."""
-    where, content = fields_of(node, node.names[0]), (node.recordings / node.names[0]).read_bytes()
-    reply = service.ask("GET", f"/sound?{where}", None, **({"Range": asked} if asked else {}))
+    where, content = (
+        fields_of(pictured_node, pictured_node.names[0]),
+        (pictured_node.recordings / pictured_node.names[0]).read_bytes(),
+    )
+    reply = pictured_service.ask("GET", f"/sound?{where}", None, **({"Range": asked} if asked else {}))
     assert (reply.status, reply.body) == (status, content[part])
     assert (reply.headers["content-type"], reply.headers["accept-ranges"]) == ("audio/wav", "bytes")
     if status == 206:
         first, last = re.fullmatch(rf"bytes (\d+)-(\d+)/{len(content)}", reply.headers["content-range"]).groups()  # type: ignore[union-attr]
         assert content[int(first) : int(last) + 1] == reply.body
-    head = service.ask("HEAD", f"/sound?{where}")
+    head = pictured_service.ask("HEAD", f"/sound?{where}")
     assert (head.status, head.body, int(head.headers["content-length"])) == (200, b"", len(content))
 
 
-def test_another_file_is_not_sent(service: Served, node: PicturedNode, tmp_path: Path) -> None:
+def test_another_file_is_not_sent(pictured_service: Served, pictured_node: PicturedNode, tmp_path: Path) -> None:
     """Where another file, or a link to one, has the name of a recording, its sound is not there any more."""
-    name = node.names[1]
-    where, path, away = fields_of(node, name), node.recordings / name, tmp_path / name
+    name = pictured_node.names[1]
+    where, path, away = fields_of(pictured_node, name), pictured_node.recordings / name, tmp_path / name
     status = path.stat()
     path.rename(away)
     digest = hashlib.sha256(away.read_bytes())
     try:
         for put in (lambda: path.symlink_to(away), lambda: path.write_bytes(b"secret"), lambda: os.mkfifo(path)):
             put()
-            reply = service.ask("GET", f"/sound?{where}")
+            reply = pictured_service.ask("GET", f"/sound?{where}")
             assert (reply.status, b"not kept any more" in reply.body) == (404, True)
-            page = service.ask("GET", f"/recording?{where}")
+            page = pictured_service.ask("GET", f"/recording?{where}")
             assert (page.status, "not kept any more" in text_of(page)) == (200, True)
             path.unlink()
     finally:
         away.rename(path)
     os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert hashlib.sha256(service.ask("GET", f"/sound?{where}").body).digest() == digest.digest()
+    assert hashlib.sha256(pictured_service.ask("GET", f"/sound?{where}").body).digest() == digest.digest()
 
 
-def test_files_are_not_left_open(service: Served, node: PicturedNode) -> None:
+def test_files_are_not_left_open(pictured_service: Served, pictured_node: PicturedNode) -> None:
     """Whoever stops to listen in the middle leaves nothing behind."""
-    where, folder = fields_of(node, node.names[2]), Path(f"/proc/{service.process.pid}/fd")
-    service.ask("GET", "/health")
+    where, folder = fields_of(pictured_node, pictured_node.names[2]), Path(f"/proc/{pictured_service.process.pid}/fd")
+    pictured_service.ask("GET", "/health")
     for _ in range(5):
-        connection = service.connection()
+        connection = pictured_service.connection()
         connection.request("GET", f"/sound?{where}")
         connection.getresponse().read(10)
         connection.close()
