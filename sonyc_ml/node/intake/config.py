@@ -59,6 +59,7 @@ class ListenConfig:
     gapless: bool = False
     max_buffer_s: float = 60.0
     stall_s: float = 5.0
+    detect_every_s: float = 0.0
     spool: str = "never"
 
     def __post_init__(self) -> None:
@@ -78,6 +79,10 @@ class ListenConfig:
             )
         if not self.stall_s > 0:
             raise ValueError(f"stall_s must be above 0, not {self.stall_s:g}")
+        if self.detect_every_s and not 0.1 <= self.detect_every_s <= self.segment_s:
+            raise ValueError(
+                f"detect_every_s must be 0, or from 0.1 to segment_s, {self.segment_s:g} s, not {self.detect_every_s:g}"
+            )
         if self.spool not in ("never", "on-lag", "always"):
             raise ValueError(f"spool must be never or on-lag or always, not {self.spool!r}")
         if self.spool == "always" and self.gapless:

@@ -196,11 +196,18 @@ class Connection:
         """Let the worker go on with the recording that is open, so that little is left for the end."""
         if cutter.open is not self._coming:
             self._coming = cutter.open
-            n_left = max(round(LEFT_S * cutter.layout.sample_rate), round(LEFT_SHARE * cutter.n_missing))
-            self._ahead_at = n_left if cutter.open is not None and n_left < cutter.n_missing else 0
+            self._ahead_at = self._next_turn(cutter, is_first=True)
         if cutter.open is not None and cutter.n_missing <= self._ahead_at:
-            self._ahead_at = 0
+            self._ahead_at = self._next_turn(cutter, is_first=False)
             self._buffer.comes(cutter.open, cutter.source)
+
+    def _next_turn(self, cutter: Cutter, *, is_first: bool) -> int:
+        """How many samples are missing of the open recording when the worker is woken for it next; 0 for never."""
+        rate, n_missing = cutter.layout.sample_rate, cutter.n_missing
+        if self._config.detect_every_s:
+            return max(0, n_missing - round(self._config.detect_every_s * rate))
+        n_left = max(round(LEFT_S * rate), round(LEFT_SHARE * n_missing))
+        return n_left if is_first and n_left < n_missing else 0
 
     def rest_s(self) -> float:
         """How long nothing is missed where nobody reads on (in seconds)."""

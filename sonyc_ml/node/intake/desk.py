@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.events import NodeEvent, RecordingEnded, WindowHeard
 from sonyc_ml.node.intake.ahead import Ahead
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, News, SourceStopped, Waiting
 from sonyc_ml.node.journal.journal import Entry, Journal
@@ -21,27 +21,32 @@ class LiveDesk:
     Parameters
     ----------
     buffer : Buffer
+    hears : bool
+        Whether what is heard in windows is told as they come.
     """
 
-    def __init__(self, buffer: Buffer) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Buffer, *, hears: bool = False) -> None:
+        self.buffer, self._hears = buffer, hears
         self._ahead: dict[LiveSegment, list[Ahead]] = {}
 
-    def work_ahead(self, begin: Callable[[LiveSegment, LoadedBundle], Ahead], bundles: Iterable[LoadedBundle]) -> None:
-        """Embed what has come of recordings that are open, where there is nothing else to do.
+    def work_ahead(
+        self, begin: Callable[[LiveSegment, LoadedBundle, bool], Ahead], bundles: Iterable[LoadedBundle]
+    ) -> Iterator[WindowHeard]:
+        """Embed what has come of recordings that are open, where there is nothing else to do; yield what is heard.
 
         Parameters
         ----------
         begin : callable
-            Begins with one, through one bundle.
+            Begins with one, through one bundle; the last says whether what is heard is wanted as it comes.
         bundles : iterable of LoadedBundle
         """
         for segment in self.buffer.coming():
             if segment.is_open and segment not in self._ahead:
                 able = [bundle for bundle in bundles if Ahead.can_be(segment, bundle)]
-                self._ahead[segment] = [begin(segment, bundle) for bundle in able]
+                self._ahead[segment] = [begin(segment, bundle, self._hears) for bundle in able]
             for ahead in self._ahead.get(segment, ()):
                 ahead.go_on()
+                yield from ahead.heard()
 
     def close(self) -> None:
         """Let go of what was begun."""

@@ -48,7 +48,7 @@ class Intake:
         overlap = overlap_s(bundles, config.segment_s) if config.gapless else 0.0
         self._reader = Reader(config, self._buffer, self.requests, overlap)
         self._house = ExitStack()
-        self.desk = LiveDesk(self._buffer)
+        self.desk = LiveDesk(self._buffer, hears=bool(config.detect_every_s))
 
     def __enter__(self) -> Self:
         """Begin to read.
