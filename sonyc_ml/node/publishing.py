@@ -90,8 +90,10 @@ class Publisher:
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
         event = published(output, path, stages_s)
         self._emit(event)
-        if live is not None and live.peer is not None:
-            live.peer.published(event, output)
+        if live is not None:
+            live.outputs.append(output)
+            if live.peer is not None:
+                live.peer.published(event, output)
         _log_output(output, path, sum(stages_s.values()))
         return output.provenance, output.detections
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
-from sonyc_ml.base.records import dataclass
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
 from sonyc_ml.sound.live.formats import raw_layout
 
@@ -51,6 +51,32 @@ class SourceConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipsConfig:
+    """``[listen.clips]``: which clips of what is detected are kept, where ``listen.keep`` is ``"detections"``."""
+
+    folder: Path | None = None
+    classes: tuple[str, ...] = ()
+    never_keep: tuple[str, ...] = ()
+    never_score: float = 0.1
+    before_s: float = 1.0
+    after_s: float = 1.0
+    max_mb: float = 1000.0
+    max_age_days: float = 30.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.never_score <= 1:
+            raise ValueError(f"never_score must be above 0 and at most 1, not {self.never_score:g}")
+        for name in ("before_s", "after_s"):
+            if not 0 <= getattr(self, name) <= 60:
+                raise ValueError(f"{name} must be from 0 to 60 s, not {getattr(self, name):g}")
+        for name in ("max_mb", "max_age_days"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name):g}")
+        if both := sorted(set(self.classes) & set(self.never_keep)):
+            raise ValueError(f"classes and never_keep both have {', '.join(both)}")
+
+
+@dataclass(frozen=True, slots=True)
 class ListenConfig:
     """``[listen]``: how streams are cut into recordings, and how much of them is held."""
 
@@ -61,6 +87,8 @@ class ListenConfig:
     stall_s: float = 5.0
     detect_every_s: float = 0.0
     spool: str = "never"
+    keep: str = "nothing"
+    clips: ClipsConfig = field(default_factory=ClipsConfig)
 
     def __post_init__(self) -> None:
         if not self.source:
@@ -85,6 +113,10 @@ class ListenConfig:
             )
         if self.spool not in ("never", "on-lag", "always"):
             raise ValueError(f"spool must be never or on-lag or always, not {self.spool!r}")
+        if self.keep not in ("nothing", "detections"):
+            raise ValueError(f"keep must be nothing or detections, not {self.keep!r}")
+        if self.keep == "detections" and self.clips.folder is None:
+            raise ValueError("clips.folder is missing: it says where clips of detections are kept")
         if self.spool == "always" and self.gapless:
             raise ValueError("gapless: files are embedded one by one; windows cannot run on from one to the next")
 
@@ -113,6 +145,8 @@ def use_listen(tables: dict[str, Any], folder: Path | None) -> None:
     if folder is not None:
         sources = (replace(one, socket=folder / one.socket) if one.socket else one for one in config.source)
         config = replace(config, source=tuple(sources))
+        if config.clips.folder is not None:
+            config = replace(config, clips=replace(config.clips, folder=folder / config.clips.folder))
     tables["listen"] = config
     spool, output, state = (tables.setdefault(name, {}) for name in ("spool", "output", "state"))
     if all(isinstance(one, dict) for one in (spool, output, state)) and "folder" in output:

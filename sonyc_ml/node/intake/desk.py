@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
@@ -14,6 +15,9 @@ from sonyc_ml.node.journal.live import Heard, add_live, drop_live, write_end
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.sound.live.segment import LiveSegment
 
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.keeping.keeper import Keeper
+
 
 class LiveDesk:
     """Takes up recordings of streams, and hands them to the worker.
@@ -23,10 +27,12 @@ class LiveDesk:
     buffer : Buffer
     hears : bool
         Whether what is heard in windows is told as they come.
+    keeper : Keeper, optional
+        Keeps clips.
     """
 
-    def __init__(self, buffer: Buffer, *, hears: bool = False) -> None:
-        self.buffer, self._hears = buffer, hears
+    def __init__(self, buffer: Buffer, *, hears: bool = False, keeper: Keeper | None = None) -> None:
+        self.buffer, self._hears, self._keeper = buffer, hears, keeper
         self._ahead: dict[LiveSegment, list[Ahead]] = {}
 
     def work_ahead(
@@ -89,6 +95,8 @@ class LiveDesk:
         if isinstance(event, RecordingEnded) and (waiting := self.buffer.release(event)):
             for ahead in (*waiting.ahead, *self._ahead.pop(waiting.segment, ())):
                 ahead.drop()
+            if self._keeper is not None and event.state == "done":
+                self._keeper.keep(waiting.segment, event.recording, waiting.outputs)
 
     def excess(self, journal: Journal) -> Iterator[tuple[Entry, str, str]]:
         """Yield what there was no room for: the entry, a word or two why, and a sentence."""
