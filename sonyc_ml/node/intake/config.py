@@ -11,6 +11,7 @@ from typing import Any
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
+from sonyc_ml.sound.levels.table import LevelsTable
 from sonyc_ml.sound.live.formats import raw_layout
 
 SPOOL = "spool"
@@ -34,8 +35,19 @@ class SourceConfig:
     sample_rate: int | None = None
     sample_format: str = "S16_LE"
     channels: int = 1
+    calibration: Path | None = None
+    sensitivity_db: float | None = None
+    calibrated: str = ""
+    calibrator: str = ""
+    microphone: str = ""
+    response: Path | None = None
+    noise_floor_db: float | None = None
 
     def __post_init__(self) -> None:
+        try:
+            microphone_table(self).check()
+        except ValueError as error:
+            raise ValueError(str(error).removeprefix("levels.")) from error
         if not NAME.fullmatch(self.name):
             raise ValueError(f"name must be of letters, digits, dots and hyphens, at most 64, not {self.name!r}")
         given = [key for key in ("command", "socket", "port", "stdin") if getattr(self, key) not in ((), None, False)]
@@ -48,6 +60,12 @@ class SourceConfig:
             raw_layout(self.sample_rate, self.sample_format, self.channels)
         elif (self.sample_format, self.channels) != ("S16_LE", 1):
             raise ValueError(f"{self.name}: sample_format and channels are those of raw PCM; give its sample_rate too")
+
+
+def microphone_table(source: SourceConfig) -> LevelsTable:
+    """What is said of a source's microphone, by the keys of ``[levels]``."""
+    names = ("calibration", "sensitivity_db", "calibrated", "calibrator", "microphone", "response", "noise_floor_db")
+    return LevelsTable(**{name: getattr(source, name) for name in names})
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +161,19 @@ def use_listen(tables: dict[str, Any], folder: Path | None) -> None:
         raise ValueError(f"listen must be a table, not {table!r}")
     config = build(ListenConfig, table, "listen.")
     if folder is not None:
-        sources = (replace(one, socket=folder / one.socket) if one.socket else one for one in config.source)
-        config = replace(config, source=tuple(sources))
+        config = replace(config, source=tuple(_beside(one, folder) for one in config.source))
         if config.clips.folder is not None:
             config = replace(config, clips=replace(config.clips, folder=folder / config.clips.folder))
     tables["listen"] = config
     spool, output, state = (tables.setdefault(name, {}) for name in ("spool", "output", "state"))
     if all(isinstance(one, dict) for one in (spool, output, state)) and "folder" in output:
         spool.setdefault("folder", str(Path(state.get("folder") or Path(output["folder"], STATE_FOLDER), SPOOL)))
+
+
+def _beside(source: SourceConfig, folder: Path) -> SourceConfig:
+    """A source whose paths are relative to a folder."""
+    names = ("socket", "calibration", "response")
+    return replace(source, **{name: folder / path for name in names if (path := getattr(source, name)) is not None})
 
 
 def plain_name(name: str) -> str:

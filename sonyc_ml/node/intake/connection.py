@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Connection:
     requests : Requests
     layout : Layout, optional
         Of raw PCM.
-    overlap_s : float
+    overlap_s, microphone
         See :class:`~sonyc_ml.sound.live.cutting.Cutter`.
     answers : int, optional
         Where answers go; none where not given.
@@ -75,6 +75,7 @@ class Connection:
         *,
         layout: Layout | None = None,
         overlap_s: float = 0.0,
+        microphone: Mapping[str, Any] | None = None,
         answers: int | None = None,
         claim: Callable[[str], str] = str,
         post: Callable[[Connection, bytes], None] = lambda connection, content: connection.take_answer(content),
@@ -98,7 +99,7 @@ class Connection:
         self._coming: LiveSegment | None = None  # of which the worker knows
         self._last_layout: Layout | None = None
         self._unsent: deque[bytes] = deque()
-        self._n_unsent = 0
+        self._n_unsent, self._microphone = 0, microphone
 
     @property
     def current(self) -> str:
@@ -174,7 +175,11 @@ class Connection:
             logger.info("%s: %s", name, what)
         segment_s, (reason, detail) = self._config.segment_s, self._why
         self._cutter = Cutter(
-            *(name, begins.layout, segment_s, self._overlap_s), start_s=begins.start_s, reason=reason, detail=detail
+            *(name, begins.layout, segment_s, self._overlap_s),
+            start_s=begins.start_s,
+            reason=reason,
+            detail=detail,
+            microphone=self._microphone,
         )
         self._why = ("", "")
         self._read_size = read_size(begins.layout.sample_rate * begins.layout.frame_size)
