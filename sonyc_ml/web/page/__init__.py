@@ -21,6 +21,7 @@ def routes(frame: Frame) -> list[Route]:
     return [
         *frame.static_routes(),
         frame.route("/", "now.html", now.content),
+        frame.answer("/stamp", now.stamp),
         frame.route("/day", "day.html", day.content),
         frame.answer("/day.csv", day.table),
         frame.route("/recording", "recording.html", recording.content),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import PlainTextResponse, Response
+
 from sonyc_ml.node.journal.heard import find_heard, heard_labels, heard_of
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.operate.status import status
@@ -22,6 +24,11 @@ def content(visit: Visit) -> Mapping[str, Any]:
         "recordings": visit.ask(_recordings) or [],
         "detections": visit.ask(lambda journal: find_heard(journal, heard_labels(journal), limit=N_DETECTIONS)) or [],
     }
+
+
+def stamp(visit: Visit) -> Response:
+    """Return what is another text once the page has news: who has no events asks for it every few seconds."""
+    return PlainTextResponse(visit.node.stamp(), headers={"Cache-Control": "no-store"})
 
 
 def _recordings(journal: Journal) -> list[tuple[Any, list[Any]]]:
