@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sonyc_ml.outputs.files import read_output
 from tests.conftest import PATIENCE_S, needs, write_recording
 from tests.support.serving import served
 from tests.web.page.conftest import NO_SOUND, SOUND, LiveNode
@@ -47,7 +48,7 @@ def opened(browser: Browser, url: str, **context: Any) -> Iterator[Page]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.goto(url)
         yield page
-    assert [text for text in complaints if "404" not in text] == []
+    assert [text for text in complaints if "404" not in text] == []  # no page, no events
 
 
 @pytest.mark.parametrize("context", [DESK, PHONE], ids=["desk", "phone"])
@@ -167,3 +168,15 @@ def test_a_node_that_goes_away_is_said_to(browser: Browser, live_node: LiveNode)
         page.goto(f"http://127.0.0.1:{service.connection().port}")
         service.process.kill()
         page.locator("#loaded", has_text="The node does not answer").wait_for(timeout=PATIENCE_S * 1000)
+
+
+def test_levels_are_those_of_the_outputs(browser: Browser, address: str, live_node: LiveNode) -> None:
+    """LAeq of each recording is what its output says, and the first of them is the last recording's."""
+    with opened(browser, address) as page:
+        row = page.locator("#recordings tr", has_text=SOUND[1])
+        shown = row.locator(".score").inner_text()
+        first = page.locator("#recordings .score").first.inner_text()
+        assert page.locator("#state dd", has_text="LAFmax").inner_text().startswith(first.split()[0])
+    levels = read_output(live_node.folder / "out" / f"{SOUND[1]}.npz").levels
+    assert levels is not None
+    assert shown == f"{levels['LAeq_total']:.1f} dBFS"
