@@ -86,7 +86,8 @@ def test_by_hand_and_what_cannot_be(tmp_path: Path) -> None:
 def test_it_goes_into_each_output_of_its_source(tmp_path: Path) -> None:
     """From the configuration of a daemon to the file on the disk."""
     (tmp_path / "c.toml").write_text(
-        f'{HEAD}[[listen.source]]\nname = "street"\nstdin = true\nsample_rate = {RATE}\nsensitivity_db = 111.0\nmicrophone = "M9"\n'
+        f'{HEAD}[[listen.source]]\nname = "street"\nstdin = true\nsample_rate = {RATE}\n'
+        'sensitivity_db = 111.0\nmicrophone = "M9"\n'
     )
     words = [sys.executable, "-m", "sonyc_ml", "watch", "--config", "c.toml"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
