@@ -138,6 +138,6 @@ def journal_of(config: Config) -> Iterator[Journal]:
     """The journal as the daemon has it."""
     with closing(Journal(config.state_folder)) as journal:
         bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
-        daemon = DaemonFacts(os.getpid(), bundles=(bundle,))
+        daemon = DaemonFacts(os.getpid(), bundles=(bundle,), sources=("street",))
         journal.write_facts(Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet")))
         yield journal
