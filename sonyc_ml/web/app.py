@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -51,11 +50,8 @@ async def _describe_interface(_: Request) -> Response:
 
 async def _refusal(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestError)
-    body: dict[str, Any] = {"error": str(error)}
-    if error.instances:
-        body["instances"] = [{"index": number, "error": text} for number, text in error.instances.items()]
     headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else None
-    return JSONResponse(body, error.status, headers)
+    return JSONResponse(error.described(), error.status, headers)
 
 
 async def _http_refusal(request: Request, error: Exception) -> Response:

@@ -130,7 +130,8 @@ class Pool:
         BusyError
             The queue is full.
         """
-        if self.n_waiting >= self._n_waiting:
+        n_idle = len(self._threads) - self.n_running
+        if self.n_waiting >= self._n_waiting + n_idle:
             raise BusyError
         job = Job(work)
         self._jobs.put(job)
