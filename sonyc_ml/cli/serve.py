@@ -43,6 +43,13 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     work.add_argument(
         "--max-duration", type=float, default=600.0, metavar="SECONDS", help="of the sound in a request (default 600)"
     )
+    work.add_argument(
+        "--cache-bytes",
+        type=int,
+        default=16 << 20,
+        metavar="N",
+        help="of outputs kept in memory, so that the same sound is not computed again (default 16 MiB; 0: none)",
+    )
     work.add_argument("--verbose", action="store_true", help="log one line per request")
     trust = parser.add_argument_group("trust")
     trust.add_argument(
@@ -70,6 +77,7 @@ def _run(parsed: argparse.Namespace) -> int:
             "n_waiting": parsed.waiting,
             "max_request_bytes": parsed.max_bytes,
             "max_duration_s": parsed.max_duration,
+            "cache_bytes": max(parsed.cache_bytes, 0),
             **address_of(os.environ),
         }
     )

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model.loading import load_model
+from sonyc_ml.outputs.cache import OutputCache
 from sonyc_ml.web.app import make_app
 from sonyc_ml.web.metrics import ServeMetrics
 from sonyc_ml.web.predict.pool import Models, Pool
@@ -51,8 +52,11 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]]) -> 
         failures.append(error)
         server.should_exit = True
 
-    pool = Pool(_loader(models), settings.n_workers, settings.n_waiting, failed)
+    cache = OutputCache(settings.cache_bytes) if settings.cache_bytes else None
+    pool = Pool(_loader(models, cache), settings.n_workers, settings.n_waiting, failed)
     metrics = ServeMetrics()
+    if cache is not None:
+        metrics.watch_cache(cache)
     server = uvicorn.Server(_config(make_app(settings, Service(settings, pool, metrics), metrics)))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
@@ -65,7 +69,8 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]]) -> 
         raise failures[0]
 
 
-def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
+def _loader(models: Mapping[Path, Mapping[str, Any]], cache: OutputCache | None) -> Callable[[], Models]:
+    """What loads, checks and warms up the models of one worker; all workers' have one cache."""
     lock = threading.Lock()
 
     def load() -> Models:
@@ -73,6 +78,7 @@ def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
             loaded = [load_model(path, **keywords) for path, keywords in models.items()]
         for model in loaded:
             model.warm_up()
+            model.cache = cache  # only now: each network is to run once
         return {model.bundle.name: model for model in loaded}
 
     return load

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import threading
@@ -9,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.settings import address_of
@@ -114,18 +117,55 @@ def test_metrics(tiny_bundle: Path) -> None:
         service.ask("POST", "/predict", {"instances": [7]})
         service.ask("GET", "/nowhere/1")
         service.ask("GET", "/nowhere/2")
-        text = service.ask("GET", "/metrics").body.decode()
-        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        values = figures(service)
         total = 'sonyc_ml_serve_requests_total{method="POST",route="/predict",status="%d"}'
         assert (values[total % 200], values[total % 400]) == ("3.0", "1.0")
         assert values['sonyc_ml_serve_requests_total{method="other",route="other",status="404"}'] == "2.0"
-        assert "nowhere" not in text
+        assert not [name for name in values if "nowhere" in name]
         assert values['sonyc_ml_serve_stage_seconds_count{stage="working"}'] == "4.0"
         assert values["sonyc_ml_serve_sound_seconds_total"] == "3.0"
         assert 0 < float(values["sonyc_ml_serve_windows_total"]) < 100
         assert (values["sonyc_ml_serve_waiting"], values["sonyc_ml_serve_running"]) == ("0.0", "0.0")
         assert float(values["process_resident_memory_bytes"]) > 2e7
         service.said(r"DEBUG POST /predict 200 \d+ ms")
+
+
+def test_the_same_sound_is_computed_once(tiny_bundle: Path) -> None:
+    """Whoever asks, at once or later, in whatever form; until --cache-bytes is full, and never with 0."""
+    file = base64.b64encode(wav_of(LONG["instances"][0]["samples"])).decode()
+    body = {**LONG, "instances": [{"b64": file}]}
+    with served("--model", tiny_bundle, "--port", 0, "--workers", 2) as service:
+        at_once = [Asking(service, body) for _ in range(3)]
+        for one in at_once:
+            one.join()
+        path = "/predict?hop_size=0.01&encoding=b64"
+        raw = service.ask("POST", path, base64.b64decode(file), Content_Type="audio/wav")
+        assert raw.status == 200
+        values = figures(service)
+        assert values['sonyc_ml_serve_cache_total{result="hit"}'] == "3.0"
+        assert values['sonyc_ml_serve_cache_total{result="miss"}'] == "1.0"
+        assert float(values["sonyc_ml_serve_cache_bytes"]) > 100_000
+        service.ask("POST", path.replace("0.01", "0.5"), base64.b64decode(file), Content_Type="audio/wav")
+        assert figures(service)["sonyc_ml_serve_cache_entries"] == "2.0"
+    replies = {one.reply.body for one in at_once if one.reply and one.reply.status == 200}
+    assert len(replies) == 1
+    with served("--model", tiny_bundle, "--port", 0, "--workers", 1, "--cache-bytes", 0) as service:
+        again = service.ask("POST", path, base64.b64decode(file), Content_Type="audio/wav")
+        assert not [name for name in figures(service) if "cache" in name]
+    assert again.body == raw.body
+
+
+def wav_of(samples: list[float]) -> bytes:
+    """Samples at 8 kHz as the bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV")
+    return file.getvalue()
+
+
+def figures(service: Served) -> dict[str, str]:
+    """The samples of /metrics, by name and labels."""
+    text = service.ask("GET", "/metrics").body.decode()
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
 
 
 def test_a_port_that_is_taken(tiny_bundle: Path) -> None:
