@@ -19,6 +19,7 @@ PATHS = (
     ("state", "folder"),
     ("metrics", "socket"),
     ("metrics", "textfile"),
+    ("serve", "socket"),
     ("mqtt", "password_file"),
     ("mqtt", "ca_file"),
     ("mqtt", "cert_file"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,8 +13,9 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sonyc_ml.outputs.cache import OutputCache
-from sonyc_ml.outputs.output import Output
+if TYPE_CHECKING:
+    from sonyc_ml.outputs.cache import OutputCache
+    from sonyc_ml.outputs.output import Output
 
 logger = logging.getLogger(__name__)
 
