@@ -24,7 +24,8 @@ examples:
 
 With a configuration: the page of that node, and predictions by its bundles ([serve] says more). Without --config and
 --model, the configuration is the one that $SONYC_ML_CONFIG names, else $XDG_CONFIG_HOME/sonyc-ml/sonyc-ml.toml, else
-/etc/sonyc-ml/sonyc-ml.toml. With --model alone: predictions, and no page.
+/etc/sonyc-ml/sonyc-ml.toml. With --model alone: predictions, and no page. With none of them: predictions by the
+bundle that comes with sonyc-ml.
 
 It listens on this machine alone; whoever wants it wider puts a proxy in front. AIP_HTTP_PORT, AIP_PREDICT_ROUTE and
 AIP_HEALTH_ROUTE, as a serving platform sets them, win over flags, and open it to the platform's network.
@@ -104,10 +105,11 @@ def _node(parsed: argparse.Namespace) -> Node | None:
     """The node whose page is wanted."""
     if parsed.config is None and parsed.model:
         return None
-    from sonyc_ml.node.config_file import usual_config  # noqa: PLC0415
+    from sonyc_ml.node.config_file import find_config  # noqa: PLC0415
     from sonyc_ml.web.page.node import Node  # noqa: PLC0415
 
-    return Node.of(parsed.config or usual_config("--config FILE or --model NAME.tflite"))
+    path = parsed.config or find_config()
+    return Node.of(path) if path else None
 
 
 def _place(parsed: argparse.Namespace, said: ServeConfig | None) -> dict[str, Any]:
@@ -119,9 +121,20 @@ def _place(parsed: argparse.Namespace, said: ServeConfig | None) -> dict[str, An
 
 def _models(parsed: argparse.Namespace, node: Node | None) -> dict[Path, dict[str, Any]]:
     """Keywords of the models that predict, by their paths."""
-    if parsed.model:
+    if parsed.model or node is None:
         keywords = {"trusted_keys": parsed.trusted_keys, "trust_owners": parsed.trust_owners or ()}
-        return dict.fromkeys(parsed.model, keywords)
-    if node is None or not node.config.serve.predict:
+        return dict.fromkeys(parsed.model or [_default()], keywords)
+    if not node.config.serve.predict:
         return {}
     return {one.path: one.parameters() for one in node.config.model}
+
+
+def _default() -> Path:
+    """The default bundle, said."""
+    import logging  # noqa: PLC0415
+
+    from sonyc_ml.bundles.location import default_bundle  # noqa: PLC0415
+
+    path = default_bundle()
+    logging.getLogger(__name__).info("no configuration and no --model: the default bundle, %s", path.stem)
+    return path

@@ -13,7 +13,7 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config_file import overridden, read_tables, resolve_paths
+from sonyc_ml.node.config_file import name_model, overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.node.operate.serve_config import ServeConfig
 from sonyc_ml.outputs.rules import DetectionRules
@@ -322,8 +322,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
         resolve_paths(tables, path.parent)
     for name, values in overrides.items():
         tables[name] = overridden(name, tables.get(name, {}), values)
-    if tables.get("levels") and not tables.get("model"):
-        tables["model"] = []  # levels alone
+    name_model(tables)
     try:
         if "listen" in tables:
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,11 +48,12 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        if service is None:
-            yield
-            return
-        async with service.running():
-            yield
+        try:
+            async with service.running() if service is not None else nullcontext():
+                yield
+        finally:
+            if frame is not None:
+                frame.pictures.close()
 
     hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
     return Starlette(
