@@ -51,6 +51,11 @@ class ServeMetrics:
         )
         self._sound = Counter(f"{prefix}sound_seconds", "Sound that was embedded.", registry=registry)
         self._windows = Counter(f"{prefix}windows", "Windows that were embedded.", registry=registry)
+        self._reloads = Counter(
+            f"{prefix}reloads", "Times that bundles were loaded again.", ("outcome",), registry=registry
+        )
+        for outcome in ("switched", "refused"):
+            self._reloads.labels(outcome)
         self._waiting = Gauge(f"{prefix}waiting", "Requests that wait for a worker.", registry=registry)
         self._running = Gauge(f"{prefix}running", "Requests that workers work on.", registry=registry)
 
@@ -70,6 +75,10 @@ class ServeMetrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Note how long a stage took: ``waiting`` or ``working``."""
         self._stages.labels(stage).observe(seconds)
+
+    def reloaded(self, outcome: str) -> None:
+        """Note that bundles were loaded again: ``switched``, or ``refused``, where the old ones stay."""
+        self._reloads.labels(outcome).inc()
 
     def embedded(self, outputs: Iterable[Output]) -> None:
         """Note what was embedded."""

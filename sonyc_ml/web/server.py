@@ -63,6 +63,7 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     server = uvicorn.Server(_config(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
+    signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
         if service is None:
@@ -90,7 +91,7 @@ def _service(
     failed: Callable[[Exception], None],
 ) -> Service:
     from sonyc_ml.outputs.cache import OutputCache  # noqa: PLC0415
-    from sonyc_ml.web.predict.loading import loader  # noqa: PLC0415
+    from sonyc_ml.web.predict.loading import Reloader, loader  # noqa: PLC0415
     from sonyc_ml.web.predict.pool import Pool  # noqa: PLC0415
     from sonyc_ml.web.predict.service import Service  # noqa: PLC0415
 
@@ -98,7 +99,7 @@ def _service(
     if cache is not None:
         metrics.watch_cache(cache)
     pool = Pool(loader(models, cache), settings.n_workers, settings.n_waiting, failed)
-    return Service(settings, pool, metrics)
+    return Service(settings, pool, metrics, Reloader(pool, models, metrics))
 
 
 def _config(app: Starlette) -> uvicorn.Config:

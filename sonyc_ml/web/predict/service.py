@@ -18,6 +18,7 @@ from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.web.metrics import ServeMetrics
 from sonyc_ml.web.predict import answers, inference
+from sonyc_ml.web.predict.loading import Reloader
 from sonyc_ml.web.predict.pool import BusyError, DroppedError, Job, Models, Pool
 from sonyc_ml.web.predict.requests import (
     Request,
@@ -46,10 +47,12 @@ class Service:
     settings : ServeSettings
     pool : Pool
     metrics : ServeMetrics
+    reloader : Reloader
     """
 
-    def __init__(self, settings: ServeSettings, pool: Pool, metrics: ServeMetrics) -> None:
-        self._settings, self._pool, self._metrics = settings, pool, metrics
+    def __init__(self, settings: ServeSettings, pool: Pool, metrics: ServeMetrics, reloader: Reloader) -> None:
+        self._settings, self._pool, self._metrics, self._reloader = settings, pool, metrics, reloader
+        self.reload = reloader.ask
         pool.observe = metrics.observe_stage
         metrics.watch_pool(lambda: pool.n_waiting, lambda: pool.n_running)
 
@@ -69,15 +72,19 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Load the models on entry; finish what runs on exit."""
         self._pool.start()
+        self._reloader.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(self._reloader.stop)
             await asyncio.to_thread(self._pool.stop)
 
     async def _health(self, _: HttpRequest) -> Response:
         """200 once the models are loaded, checked and warmed up; 503 before, and while the service ends."""
         pool = self._pool
         facts = {"models": list(pool.models), "n_running": pool.n_running, "n_waiting": pool.n_waiting}
+        if pool.problem:
+            facts["problem"] = f"the new bundles cannot be used, the old ones stay: {pool.problem}"
         if pool.is_ready:
             return JSONResponse({"status": "ready", "ready": True, **facts})
         return JSONResponse({"status": "not ready", "ready": False, **facts}, 503)
