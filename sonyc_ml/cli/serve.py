@@ -59,6 +59,13 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
         "--max-duration", type=float, default=600.0, metavar="SECONDS", help="of the sound in a request (default 600)"
     )
     work.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="that a client has to send the headers of a request, and then its body (default 30)",
+    )
+    work.add_argument(
         "--cache-bytes",
         type=int,
         default=16 << 20,
@@ -93,6 +100,7 @@ def _run(parsed: argparse.Namespace) -> int:
             "n_waiting": parsed.waiting,
             "max_request_bytes": parsed.max_bytes,
             "max_duration_s": parsed.max_duration,
+            "body_s": parsed.patience,
             "cache_bytes": max(parsed.cache_bytes, 0),
             **address_of(os.environ),
         }

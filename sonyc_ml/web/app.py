@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
 RETRY_S = 1
+HANGS_UP = (408, 413, 503)
 
 
 def make_app(
@@ -100,7 +101,9 @@ async def _is_up(_: Request) -> Response:
 
 
 async def _refusal(_: Request, error: Any) -> Response:
-    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else None
+    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else {}
+    if error.status in HANGS_UP:  # what is left of the body, which may be endless, is not waited for
+        headers["Connection"] = "close"
     return JSONResponse(error.described(), error.status, headers)
 
 

@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.app import make_app
 from sonyc_ml.web.metrics import ServeMetrics
+from sonyc_ml.web.protocol import bounded
 from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     metrics = ServeMetrics()
     service = _service(settings, models, metrics, failed) if models else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None)
-    server = uvicorn.Server(_config(app))
+    server = uvicorn.Server(_config(app, settings.body_s))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
@@ -102,10 +103,11 @@ def _service(
     return Service(settings, pool, metrics, Reloader(pool, models, metrics))
 
 
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, patience_s: float) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
+        http=bounded(patience_s),
         log_config=None,
         access_log=False,
         server_header=False,

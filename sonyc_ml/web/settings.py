@@ -32,7 +32,7 @@ class ServeSettings:
     max_request_bytes, max_duration_s, max_windows, max_instances
         The most that one request may hold: bytes; sound in all its instances (in seconds), and its windows; instances.
     body_s : float > 0
-        How long a client may take to send a request (in seconds).
+        How long a client may take to send the headers of a request, and then its body (in seconds).
     cache_bytes : int >= 0
         Of outputs that are kept for whoever asks again; 0 for none.
     """
