@@ -143,7 +143,7 @@ def running(node: Path, *arguments: str) -> Iterator[int]:
         process.wait()
 
 
-def wait(is_there: Any, seconds: float = 120.0) -> None:
+def wait(is_there: Any, seconds: float = 600.0) -> None:
     """Wait until something holds."""
     end_s = time.monotonic() + seconds
     while not is_there():
