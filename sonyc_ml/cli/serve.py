@@ -46,7 +46,15 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     )
     parser.add_argument("--port", type=int, help="of 127.0.0.1 (default 8080; 0: any that is free)")
     parser.add_argument("--socket", type=Path, metavar="PATH", help="a Unix socket instead of a port")
-    work = parser.add_argument_group("work")
+    _add_work(parser.add_argument_group("work"))
+    trust = parser.add_argument_group("trust")
+    trust.add_argument(
+        "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these keys"
+    )
+    add_trust_owner(trust)
+
+
+def _add_work(work: Any) -> None:
     work.add_argument(
         "--workers",
         type=int,
@@ -73,11 +81,6 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
         help="of outputs kept in memory, so that the same sound is not computed again (default 16 MiB; 0: none)",
     )
     work.add_argument("--verbose", action="store_true", help="log one line per request")
-    trust = parser.add_argument_group("trust")
-    trust.add_argument(
-        "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these keys"
-    )
-    add_trust_owner(trust)
 
 
 def _run(parsed: argparse.Namespace) -> int:
