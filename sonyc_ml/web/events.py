@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -19,8 +19,11 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from sonyc_ml.base.human import moment
+from sonyc_ml.errors import JournalDamagedError, StoreError
 from sonyc_ml.node.journal.event_log import LOOK_S, Follower, LoggedEvent, number_before
 from sonyc_ml.node.journal.journal import Journal
+
+logger = logging.getLogger(__name__)
 
 MOST_READERS = 32
 BEAT_S = 15.0  # so that a proxy does not take the connection for dead, and a reader that has gone is seen
@@ -34,12 +37,14 @@ class NodeEvents:
     ----------
     folder : Path
         Where the journal lies.
+    is_ending : callable
+        Whether the service ends, and streams with it.
     patience_s : float
         How long a reader may take nothing before it is hung up on (in seconds).
     """
 
-    def __init__(self, folder: Path, patience_s: float = PATIENCE_S) -> None:
-        self._folder, self._patience_s = folder, patience_s
+    def __init__(self, folder: Path, is_ending: Callable[[], bool], patience_s: float = PATIENCE_S) -> None:
+        self._folder, self._is_ending, self._patience_s = folder, is_ending, patience_s
         self._n_readers = 0
 
     def route(self) -> Route:
@@ -59,9 +64,11 @@ class NodeEvents:
             after = await asyncio.to_thread(self._beginning, request)
         except ValueError as error:
             return JSONResponse({"error": str(error)}, 400)
-        except Exception as error:  # noqa: BLE001  no journal yet, or a damaged one: it is waited for
-            after = None if request.url.query else 0
-            del error
+        except (
+            StoreError,
+            JournalDamagedError,
+        ):  # none yet, or it is made again: it is waited for, and read from its first
+            after = 0
         return _Patient(self._stream(Follower(self._folder, after)), self._patience_s)
 
     def _beginning(self, request: Request) -> int | None:
@@ -86,7 +93,7 @@ class NodeEvents:
         try:
             yield b"retry: 2000\n\n"
             beat_s = time.monotonic()
-            while True:
+            while not self._is_ending():
                 batch = await asyncio.to_thread(follower.read) if follower.has_news() else []
                 if batch:
                     yield b"".join(map(_as_text, batch))
@@ -115,8 +122,10 @@ class _Patient(StreamingResponse):
             async with asyncio.timeout(self._patience_s):
                 await send(message)
 
-        with suppress(TimeoutError):
+        try:
             await super().__call__(scope, receive, send_soon)
+        except TimeoutError:
+            logger.info("a reader of events was hung up on: it took nothing for %g s", self._patience_s)
 
 
 def _as_text(event: LoggedEvent) -> bytes:

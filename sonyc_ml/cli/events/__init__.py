@@ -26,8 +26,8 @@ examples:
   sonyc-ml events --follow --after 1795931651003 --json | my-program
 
 One line per event: when it happened, what, and to which recording. The journal keeps the last 20,000. --json writes
-one object per line; its id, given to --after, is where another call goes on. What was not kept for so long is told by
-an event "missed". Exit status: 0, or 2 if it cannot say."""
+one object per line; its id, given to --after, is where another call goes on. An event "missed" stands for those that
+were not kept for so long. Exit status: 0, or 2 if it cannot say."""
 
 
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import JournalDamagedError, StoreError
-from sonyc_ml.node.journal.file import FILE_NAME, has_table, store_errors
+from sonyc_ml.node.journal.file import has_table, stamp_of_files, store_errors
 
 if TYPE_CHECKING:
     from sonyc_ml.node.journal.view import JournalView
@@ -171,17 +171,17 @@ class Follower:
 
     def __init__(self, folder: Path, after: int | None) -> None:
         self._folder, self._after = folder, after
-        self._stamp: tuple[object, ...] | None = None
+        self._stamp = "none"
 
     def has_news(self) -> bool:
         """Whether anybody has written since everything was read; costs two looks at files."""
-        return _stamp(self._folder) != self._stamp
+        return stamp_of_files(self._folder) != self._stamp
 
     def read(self) -> list[LoggedEvent]:
         """The next events, the oldest first; empty where there are none."""
         from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415  it imports this wing's tables
 
-        seen, batch = _stamp(self._folder), []
+        seen, batch = stamp_of_files(self._folder), []
         with suppress(StoreError, JournalDamagedError), closing(Journal(self._folder, read_only=True)) as journal:
             if self._after is None:
                 self._after = number_before(journal)
@@ -191,16 +191,6 @@ class Follower:
         if len(batch) < N_AT_ONCE:
             self._stamp = seen
         return batch
-
-
-def _stamp(folder: Path) -> tuple[object, ...]:
-    """What changes when anybody writes to the journal or its log."""
-    found: list[object] = []
-    for suffix in ("", "-wal"):
-        with suppress(OSError):
-            status = os.stat(f"{folder / FILE_NAME}{suffix}")  # noqa: PTH116  four times a second
-            found += (suffix, status.st_ino, status.st_size, status.st_mtime_ns)
-    return tuple(found)
 
 
 def _event(journal: JournalView, row: tuple[Any, ...]) -> LoggedEvent:

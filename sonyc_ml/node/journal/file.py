@@ -249,6 +249,16 @@ class FileWatch:
         return status.st_dev, status.st_ino
 
 
+def stamp_of_files(folder: Path) -> str:
+    """A text that is another one once anything was written to the journal; costs two looks at the disk."""
+    stamps = []
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        with suppress(OSError):
+            status = os.stat(folder / name)  # noqa: PTH116  one call, not two
+            stamps.append(f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}")
+    return "-".join(stamps)
+
+
 def set_aside(folder: Path) -> None:
     """Rename a damaged journal, over the one that was set aside before, so that a new one can be made.
 
