@@ -218,7 +218,8 @@ def test_the_command_follows_a_daemon(tmp_path: Path, tiny_bundle: Path) -> None
     finally:
         follower.send_signal(signal.SIGINT)
         assert follower.wait(10) == 130
-        follower.stdout.close()
+        if follower.stdout:
+            follower.stdout.close()
     lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     assert [line.split()[1:3] for line in lines if " published " in line] == [["published", "a.wav"]]
     head = subprocess.run(f"{' '.join(command)} | head -1", shell=True, capture_output=True, text=True, check=True)
