@@ -229,7 +229,7 @@ def test_what_sounds_alike_is_found(pictured_node: PicturedNode, pictures: Calla
     found = values_of(maker, job)
     assert identity.name in high
     assert {row["name"] for row in found["rows"][: len(high) - 1]} == high - {identity.name}
-    assert found["told"] == "Compared with 26 recordings"
+    assert found["note"] == "Compared with 26 recordings"
     cosines = [float(row["cosine"]) for row in found["rows"]]
     assert cosines == sorted(cosines, reverse=True)
 
