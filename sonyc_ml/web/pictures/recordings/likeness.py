@@ -42,16 +42,16 @@ def make_likeness(maker: Maker, job: LikeJob) -> dict[str, bytes]:
     names = {one.identity: one for one in done}
     rows = [_row(names[identity], summary, cosine) for identity, summary, cosine in others[:N_SHOWN]]
     n_all = len(done) - 1
-    note = f"Compared with {count(len(others), 'recording')}"
+    told = f"Compared with {count(len(others), 'recording')}"
     if len(others) < n_all:
-        note += f" of {n_all:,}, evenly over all: no more were read in {span(COMPARE_S)}"
-        note += ". Ask again at once, and more are compared"
+        told += f" of {n_all:,}, evenly over all: no more were read in {span(COMPARE_S)}"
+        told += ". Ask again at once, and more are compared"
     table = Table(
         name="like",
         heading=("recording", "begins", "likeness (cosine)", "likeliest class"),
         rows=[(row["name"], row["begins"], row["cosine"], row["kind"]) for row in rows],
     )
-    return {PAGE: json.dumps({"rows": rows, "note": note}).encode(), **csv_parts([table])}
+    return {PAGE: json.dumps({"rows": rows, "compared": told}).encode(), **csv_parts([table])}
 
 
 def _own(maker: Maker, job: LikeJob) -> Summary:
