@@ -20,16 +20,22 @@ from sonyc_ml.web.security import Guarded
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
 
 if TYPE_CHECKING:
+    from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.predict.service import Service
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
 RETRY_S = 1
+HANGS_UP = (408, 413, 503)
 
 
 def make_app(
-    settings: ServeSettings, metrics: ServeMetrics, service: Service | None = None, frame: Frame | None = None
+    settings: ServeSettings,
+    metrics: ServeMetrics,
+    service: Service | None = None,
+    frame: Frame | None = None,
+    events: NodeEvents | None = None,
 ) -> Starlette:
     """Return what a server runs.
 
@@ -41,6 +47,8 @@ def make_app(
         Answers programs; nobody does where not given.
     frame : Frame, optional
         Of the node's page; there is none where not given.
+    events : NodeEvents, optional
+        Of the node.
     """
 
     async def expose(_: Request) -> Response:
@@ -57,7 +65,7 @@ def make_app(
 
     hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
     return Starlette(
-        routes=[*_routes(settings, service, frame), Route("/metrics", expose)],
+        routes=[*([events.route()] if events else []), *_routes(settings, service, frame), Route("/metrics", expose)],
         middleware=[
             Middleware(Measured, metrics=metrics),
             Middleware(Guarded),
@@ -100,11 +108,10 @@ async def _is_up(_: Request) -> Response:
 
 
 async def _refusal(_: Request, error: Any) -> Response:
-    body: dict[str, Any] = {"error": str(error)}
-    if error.instances:
-        body["instances"] = [{"index": number, "error": text} for number, text in error.instances.items()]
-    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else None
-    return JSONResponse(body, error.status, headers)
+    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else {}
+    if error.status in HANGS_UP:  # what is left of the body, which may be endless, is not waited for
+        headers["Connection"] = "close"
+    return JSONResponse(error.described(), error.status, headers)
 
 
 def _http_refusal(frame: Frame | None) -> Callable[[Request, Exception], Any]:

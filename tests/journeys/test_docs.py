@@ -24,6 +24,7 @@ from sonyc_ml.node.config import load_config
 from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
+from tests.support.serving import served
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
@@ -57,7 +58,7 @@ STUMBLING = re.compile(
 )
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
-    *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
+    *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "events", "doctor")),
     *([command] for command in ("labels", "compare", "serve")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
@@ -176,11 +177,14 @@ def test_listen_commands_run(workplace: Path) -> None:
     assert [source.name for source in load_config(workplace / "c.toml", {}).listen.source] == ["street", "yard", "hall"]
 
 
+@needs("uvicorn")
 def test_the_client_page_works(workplace: Path) -> None:
     """The Python of docs/client.md works as it stands; the daemon that one block needs is the one of its command."""
     (command,) = blocks("bash", CLIENT)
-    own, daemon, stream = blocks("python", CLIENT)
+    own, daemon, service, stream = blocks("python", CLIENT)
     run_python([own, stream], workplace)
+    with served("--model", workplace / "models" / "NAME.tflite", "--port", 0) as running:
+        run_python([service.replace("127.0.0.1:8080", f"127.0.0.1:{running.connection().port}")], workplace)
     arguments = [sys.executable, "-m", "sonyc_ml", *command.split()[1:]]
     with subprocess.Popen(arguments, cwd=workplace, stderr=subprocess.DEVNULL) as process:
         wait_for((workplace / "audio.sock").exists)
@@ -265,15 +269,15 @@ def test_picture_commands_run(workplace: Path) -> None:
 
 
 def test_operations_commands_run(workplace: Path) -> None:
-    """Every command of docs/operations.md works as it stands, beside a daemon that runs."""
+    """Every command of docs/operations.md and docs/events.md works as it stands, beside a daemon that runs."""
     (workplace / "recordings" / "bad.wav").write_bytes(b"no sound at all")
     command = [sys.executable, "-m", "sonyc_ml", "watch", "recordings", "--model", "models/NAME.tflite"]
     with (workplace / "log").open("wb") as log:
         daemon = subprocess.Popen([*command, "--output", "embeddings"], cwd=workplace, stderr=log)
     try:
         wait_for(lambda: "quarantined" in (workplace / "log").read_text())
-        scripts = blocks("bash", OPERATIONS)
-        assert len(scripts) == 1
+        scripts = [*blocks("bash", OPERATIONS), *blocks("bash", DOCS / "events.md")]
+        assert len(scripts) == 2
         run_blocks(scripts, workplace)
     finally:
         daemon.terminate()
