@@ -22,7 +22,8 @@ from scripts.benchmarks import (
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
-from scripts.benchmarks.path import peers, road
+from scripts.benchmarks.page import page_speed
+from scripts.benchmarks.path import live_sound, peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
@@ -103,6 +104,15 @@ COMMANDS = {
         15,
         "times each is run, in turn",
     ),
+    "live": Command(
+        live_sound.measure,
+        "live sound beside files of the same samples",
+        "Send sound into sonyc-ml listen in its own time, 48 kHz, stereo, with levels, and the same as files into "
+        "sonyc-ml watch: processor time, what is left after the last chunk, memory.",
+        8,
+        "recordings of 10 s that are measured",
+        DEFAULT_BUNDLE,
+    ),
     "client": Command(
         other_process.measure,
         "a model in a process of its own, beside the same in this one",
@@ -128,6 +138,14 @@ COMMANDS = {
         5,
         "rounds of requests, bare and served in turn",
         {**SONYCS, "--model": "the network (default: the one in models/)"},
+    ),
+    "page": Command(
+        page_speed.measure,
+        "the node's page, with 100,000 recordings in the journal",
+        "Time the pages of a node that has embedded 100,000 recordings; memory of the service.",
+        20,
+        "times each page is asked for",
+        DEFAULT_BUNDLE,
     ),
 }
 DEFAULT = "road"

@@ -33,6 +33,7 @@ COMMANDS = {
         "forget": "remove recordings that were given up from the journal",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
+    "events": {"events": "show what happened to recordings, once or as it happens"},
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
     "levels": {
         "calibrate": "find a microphone's sensitivity by the tone of a calibrator",
@@ -42,7 +43,7 @@ COMMANDS = {
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
     "plot": {"plot": "draw a recording, an output, or a day of outputs"},
-    "serve": {"serve": "answer predictions over HTTP"},
+    "serve": {"serve": "show the page of a node, and answer predictions, over HTTP"},
 }
 FEATURES = {"features": "export feature extractors"}  # its module imports numpy, and parses its own arguments
 DESCRIPTION = "Turn the recordings of an acoustic sensor node into embeddings, on the node."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from sonyc_ml.web.security import Guarded
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
 
 if TYPE_CHECKING:
+    from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.predict.service import Service
 
@@ -29,7 +30,11 @@ RETRY_S = 1
 
 
 def make_app(
-    settings: ServeSettings, metrics: ServeMetrics, service: Service | None = None, frame: Frame | None = None
+    settings: ServeSettings,
+    metrics: ServeMetrics,
+    service: Service | None = None,
+    frame: Frame | None = None,
+    events: NodeEvents | None = None,
 ) -> Starlette:
     """Return what a server runs.
 
@@ -41,6 +46,8 @@ def make_app(
         Answers programs; nobody does where not given.
     frame : Frame, optional
         Of the node's page; there is none where not given.
+    events : NodeEvents, optional
+        Of the node.
     """
 
     async def expose(_: Request) -> Response:
@@ -48,15 +55,16 @@ def make_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        if service is None:
-            yield
-            return
-        async with service.running():
-            yield
+        try:
+            async with service.running() if service is not None else nullcontext():
+                yield
+        finally:
+            if frame is not None:
+                frame.pictures.close()
 
     hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
     return Starlette(
-        routes=[*_routes(settings, service, frame), Route("/metrics", expose)],
+        routes=[*([events.route()] if events else []), *_routes(settings, service, frame), Route("/metrics", expose)],
         middleware=[
             Middleware(Measured, metrics=metrics),
             Middleware(Guarded),

@@ -12,11 +12,24 @@ if TYPE_CHECKING:
 
 def routes(frame: Frame) -> list[Route]:
     """Return the addresses of the page, each with what answers there."""
-    from sonyc_ml.web.page import detections, health, now  # noqa: PLC0415
+    from sonyc_ml.web.page import detections  # noqa: PLC0415
+    from sonyc_ml.web.page.day import Day  # noqa: PLC0415
+    from sonyc_ml.web.page.health import Health  # noqa: PLC0415
+    from sonyc_ml.web.page.now import Now, stamp  # noqa: PLC0415
+    from sonyc_ml.web.page.recording import Recording  # noqa: PLC0415
 
+    day, recording = Day(frame.pictures), Recording(frame.pictures)
     return [
         *frame.static_routes(),
-        frame.route("/", "now.html", now.content),
+        frame.route("/", "now.html", Now(frame.node).content),
+        frame.answer("/stamp", stamp),
+        frame.route("/day", "day.html", day.content),
+        frame.answer("/day.csv", day.table),
+        frame.route("/recording", "recording.html", recording.content),
+        frame.answer("/recording.csv", recording.table),
+        frame.answer("/log-mel.png", recording.log_mel),
+        frame.answer("/sound", recording.sound),
         frame.route("/detections", "detections.html", detections.content),
-        frame.route("/condition", "health.html", health.content),
+        frame.answer("/detections.csv", detections.table),
+        frame.route("/condition", "health.html", Health(frame.node).content),
     ]

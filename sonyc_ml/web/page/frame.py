@@ -23,6 +23,7 @@ from sonyc_ml.web.page import links
 from sonyc_ml.web.page.node import Node
 from sonyc_ml.web.page.texts import add_filters
 from sonyc_ml.web.page.visit import PageError, Query, Visit
+from sonyc_ml.web.pictures.maker import Pictures
 
 Content: TypeAlias = Callable[[Visit], Mapping[str, Any]]
 T = TypeVar("T")
@@ -39,10 +40,16 @@ class Frame:
     node : Node
     failures : sequence of Exception
         Why nothing is predicted here; may grow.
+
+    Attributes
+    ----------
+    pictures : Pictures
+        Makes the pictures of the pages; to be closed.
     """
 
     def __init__(self, node: Node, failures: Sequence[Exception] = ()) -> None:
         self.node = node
+        self.pictures = Pictures(node.config_path)
         self._files = _read_files()
         self._threads: anyio.CapacityLimiter | None = None
         self._environment = Environment(
@@ -111,7 +118,7 @@ class Frame:
 
     def _answered(self, request: Request, respond: Callable[[Visit], Response]) -> Response:
         try:
-            with Visit(self.node, Query(request.scope["query_string"])) as visit:
+            with Visit(self.node, Query(request.scope["query_string"]), request.headers) as visit:
                 return respond(visit)
         except PageError as error:
             return self.refusal(error.status, str(error))

@@ -99,6 +99,8 @@ class Visit:
     ----------
     node : Node
     query : Query
+    headers : mapping of str to str
+        Of the request, by names in small letters.
 
     Attributes
     ----------
@@ -108,8 +110,8 @@ class Visit:
         When it began (in seconds since 1970).
     """
 
-    def __init__(self, node: Node, query: Query) -> None:
-        self.node, self.query = node, query
+    def __init__(self, node: Node, query: Query, headers: Mapping[str, str] | None = None) -> None:
+        self.node, self.query, self.headers = node, query, headers or {}
         self.problems: list[str] = []
         self.now_s = node.clock()
         self._stack = ExitStack()
