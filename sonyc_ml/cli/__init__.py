@@ -31,6 +31,7 @@ COMMANDS = {
         "list": "list recordings, and why they are in their state",
         "retry": "try recordings again that were given up",
         "forget": "remove recordings that were given up from the journal",
+        "metrics": "show the node's metrics, or write them for node-exporter",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},

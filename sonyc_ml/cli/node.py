@@ -75,6 +75,14 @@ examples:
 They are not counted or listed any more; files and outputs stay. What is pending is kept, and so is what still has its
 file, unless it is named: the daemon then finds it as a new recording. Exit status: 0 all of them, 1 some were kept, 2
 all were, or it cannot say.""",
+    "metrics": """\
+examples:
+  sonyc-ml metrics
+  sonyc-ml metrics --textfile /var/lib/prometheus/node-exporter/sonyc-ml.prom
+
+In Prometheus' text format. sonyc-ml serve has the same at /metrics. A textfile is replaced in one step; a timer may
+write it, as sonyc-ml-metrics.timer does, or the daemon itself (metrics.textfile). Exit status: 0, or 2 if the file
+cannot be written; sonyc_ml_daemon_up and sonyc_ml_journal_up say whether there is a daemon, and a journal.""",
     "reload": """\
 examples:
   sonyc-ml reload
@@ -111,19 +119,29 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
         parser.add_argument("--all", action="store_true", help="all of both")
         parser.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
         parser.add_argument("--dry-run", action="store_true", help=f"only say what would be {does}")
+    metrics = _add(commands, "metrics", _metrics, texts["metrics"], for_programs="")
+    metrics.add_argument("--textfile", type=Path, metavar="FILE", help="write them for node-exporter; ends in .prom")
     reload = _add(commands, "reload", _reload, texts["reload"])
     reload.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (default 60)"
     )
 
 
-def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+def _add(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    text: str,
+    *,
+    for_programs: str = "--json",
+) -> argparse.ArgumentParser:
     parser = add_command(commands, name, run, text, f"{EPILOGS[name]}\n\n{WHERE}")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
     where.add_argument("--state", type=Path, metavar="DIR", dest="state_folder", help="where the journal lies")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    if for_programs:
+        parser.add_argument(for_programs, action="store_true", help="for programs")
     return parser
 
 
@@ -249,6 +267,23 @@ def _change_text(answer: dict[str, Any], done: str) -> str:
     if answer["dry_run"]:
         parts += answer[done]
     return lines([*parts, f"{count(n)} {happens}" if n else nothing])
+
+
+def _metrics(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.node.telemetry.collector import Collector  # noqa: PLC0415
+    from sonyc_ml.node.telemetry.exposition import render  # noqa: PLC0415
+    from sonyc_ml.node.telemetry.textfile import write_textfile  # noqa: PLC0415
+
+    text, path = render(Collector(_state_folder(parsed)).families()), parsed.textfile
+    if path is None:
+        with until_reader_leaves():
+            print(text.decode(), end="", flush=True)
+        return OK
+    try:
+        write_textfile(path, text)
+    except OSError as error:
+        raise ConfigError(f"--textfile {path} cannot be written: {error.strerror}") from error
+    return OK
 
 
 def _reload(parsed: argparse.Namespace) -> int:
