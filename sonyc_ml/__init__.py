@@ -4,7 +4,7 @@
 
     import sonyc_ml
 
-    model = sonyc_ml.load_model("models/NAME.tflite")  # with NAME.json and NAME.pkl beside it, where there are some
+    model = sonyc_ml.load_model()  # the default bundle; or "models/NAME.tflite", with NAME.json and NAME.pkl beside it
     y, sr = sonyc_ml.read_recording("a.wav")
     embedding = model.get_embedding(y, sr)  # (n_windows, n_dims)
     outputs = model.get_outputs(y, sr)  # "timestamps", and each of "embedding" and "scores" that the network has

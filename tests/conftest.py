@@ -57,6 +57,8 @@ SLOW = {
     "model/test_waveform.py",
     "node/test_mqtt.py",
     "outputs/test_cache.py",
+    "web/page/test_browser.py",
+    "web/page/test_examination.py",
 }
 SLOW_MARKS = ("timing", "service", "librosa", "long", "x86")
 # What takes longest begins first: else one processor has it at the end, and the others nothing.

@@ -22,6 +22,7 @@ from scripts.benchmarks import (
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
+from scripts.benchmarks.page import page_speed
 from scripts.benchmarks.path import peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
@@ -114,8 +115,9 @@ COMMANDS = {
     ),
     "peers": Command(
         peers.measure,
-        "BirdNET beside birdnetlib and a plain loop, DTLN beside real time",
-        "Time BirdNET beside a plain loop over its network, and beside birdnetlib as a command; DTLN beside real time.",
+        "BirdNET beside birdnetlib and a plain loop, YAMNet beside MediaPipe, DTLN beside real time",
+        "Time BirdNET beside a plain loop over its network, and beside birdnetlib as a command; YAMNet beside "
+        "MediaPipe; DTLN beside real time.",
         5,
         "rounds",
     ),
@@ -127,6 +129,14 @@ COMMANDS = {
         5,
         "rounds of requests, bare and served in turn",
         {**SONYCS, "--model": "the network (default: the one in models/)"},
+    ),
+    "page": Command(
+        page_speed.measure,
+        "the node's page, with 100,000 recordings in the journal",
+        "Time the pages of a node that has embedded 100,000 recordings; memory of the service.",
+        20,
+        "times each page is asked for",
+        DEFAULT_BUNDLE,
     ),
 }
 DEFAULT = "road"

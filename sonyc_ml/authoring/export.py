@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -28,7 +29,7 @@ from sonyc_ml.bundles.bundle import Description
 from sonyc_ml.bundles.own_extractor import BUILD
 from sonyc_ml.errors import SonycMLError
 
-PICKLE_PROTOCOL = 4
+PICKLE_PROTOCOL, PICKLE_BEGINS = 4, b"\x80"
 
 LOAD_ALONE = """
 import sys, dill
@@ -70,7 +71,7 @@ def export(path: str | Path, **parameters: Any) -> Description:
     Raises
     ------
     ValueError
-        For parameters that cannot be meant.
+        For parameters that cannot be meant; or `path` is a file that is no extractor.
     StoreError
         The file could not be written; nothing half-written is left.
     """
@@ -78,7 +79,7 @@ def export(path: str | Path, **parameters: Any) -> Description:
     requires = ("numpy", "soxr") if extractor.res_type.startswith("soxr") else ("numpy",)
     description = _description("sonyc_ml.features:LogMel", extractor.parameters, requires, any_python=True)
     content = pickle.dumps(_FromSource(extractor.parameters), protocol=PICKLE_PROTOCOL)
-    write_atomically(Path(path), content + description.line())
+    _write(Path(path), content + description.line())
     return description
 
 
@@ -98,7 +99,7 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     Raises
     ------
     ValueError
-        There is no such function, or it does not take these keywords.
+        There is no such function, or it does not take these keywords; or `path` is a file that is no extractor.
     StoreError
     """
     found = find_function(function)
@@ -117,8 +118,18 @@ def export_function(path: str | Path, function: str, **keywords: Any) -> Descrip
     defaults = {name: signature.parameters[name].default for name in names if name in signature.parameters}
     parameters = {name: value for name, value in (defaults | keywords).items() if _is_plain(value)}
     description = _description(function, parameters, _imported(content), any_python=False)
-    write_atomically(Path(path), content + description.line())
+    _write(Path(path), content + description.line())
     return description
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write an extractor; a network that is named by mistake is not lost."""
+    if path.suffix == ".tflite":
+        raise ValueError(f"{path} is the name of a network: write the extractor to {path.with_suffix('.pkl')}")
+    with suppress(OSError), path.open("rb") as file:
+        if file.read(1) not in (b"", PICKLE_BEGINS):
+            raise ValueError(f"{path} is no extractor, and would be lost: write to another file, or remove it first")
+    write_atomically(path, content)
 
 
 def by_value(function: Callable[..., Any]) -> bytes:

@@ -63,6 +63,18 @@ def shown(text: str) -> str:
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
+def shell_word(text: str) -> str:
+    """A text as one word of a shell's command: one with characters that a terminal does not show has them spelt out."""
+    import shlex  # noqa: PLC0415  the daemon never needs it
+
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = (
+        chr(byte) if 0x20 <= byte < 0x7F and byte not in b"'\\" else f"\\x{byte:02x}" for byte in os.fsencode(text)
+    )
+    return f"$'{''.join(escaped)}'"
+
+
 def moment(text: str, now_s: float) -> float:
     """A point in time as a user types it, in seconds since 1970: ``24h`` ago, ``7d`` ago, ``2026-11-21T12:00+01:00``.
 

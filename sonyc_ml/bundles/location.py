@@ -1,4 +1,4 @@
-"""Where a bundle is: named by its network, by the folder that it has to itself, or by its address on the hub."""
+"""Where a bundle is: named by its network, its folder, or its address on the hub; or the package's own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,31 @@ from pathlib import Path
 
 from sonyc_ml.errors import BundleError, MissingBundleError
 
+DEFAULT = "quantized_default_int8.tflite"
 ADDRESS = "hf:/"  # a Path has lost the second slash
 
 
 def is_address(path: str | Path) -> bool:
     """Whether a path is an address on the hub, ``hf://OWNER/NAME@REVISION``."""
     return f"{path}/".startswith(ADDRESS)
+
+
+def default_bundle() -> Path:
+    """Return the path of the bundle that is meant where none is named.
+
+    It lies in the package, where a wheel put it; in a check-out it lies beside the package.
+
+    Raises
+    ------
+    BundleError
+        It was taken out of the package.
+    """
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "models", package.parent / "models"):
+        path = folder / DEFAULT
+        if path.exists():
+            return path
+    raise MissingBundleError(f"{package / 'models' / DEFAULT} is not there: install sonyc-ml again, or name a model")
 
 
 def refuse_address(path: Path) -> Path:

@@ -77,7 +77,13 @@ def _add_input_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("outputs")
-    flags.add_argument("--output", required=True, type=Path, metavar="DIR", help="where embeddings are written")
+    flags.add_argument(
+        "--output",
+        default=Path("embeddings"),
+        type=Path,
+        metavar="DIR",
+        help="where embeddings are written (default embeddings)",
+    )
     flags.add_argument(
         "--format",
         default="npz",
@@ -155,20 +161,16 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     said = {"detections": detection_parameters(parsed), "keep": keep_parameters(parsed)}
     parameters |= {name: values for name, values in said.items() if values}
     levels = level_table(parsed)
-    if parsed.model is None and (levels is None or parameters):
-        raise ConfigError(
-            f"--model NAME.tflite is missing{'' if levels is None else ', for which other flags are'}; --levels "
-            "alone does without"
-        )
+    is_levels_alone = parsed.model is None and levels is not None and not parameters
     if levels is not None:
         from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
         from sonyc_ml.sound.levels.table import LevelsTable  # noqa: PLC0415
 
         parameters["levels"] = read_settings(LevelsTable(**levels))
-    model_path = "" if parsed.model is None else str(resolve_bundle_path(parsed.model))
+    path = "" if is_levels_alone else str(resolve_bundle_path(parsed.model or _default(parsed)))
     return Batch(
         sources=_sources(parsed),
-        job=Job(model_path, parameters, parsed.salvage, patterns, parsed.time_zone),
+        job=Job(path, parameters, parsed.salvage, patterns, parsed.time_zone),
         folder=parsed.output,
         output_format=parsed.format,
         partition=partition,
@@ -176,6 +178,15 @@ def _batch(parsed: argparse.Namespace) -> Batch:
         scheduler=parsed.scheduler,
         strict=parsed.strict,
     )
+
+
+def _default(parsed: argparse.Namespace) -> Path:
+    from sonyc_ml.bundles.location import default_bundle  # noqa: PLC0415
+
+    path = default_bundle()
+    if not (parsed.quiet or parsed.json):
+        print(f"the model is the default bundle, {path.stem}", file=sys.stderr)
+    return path
 
 
 def _sources(parsed: argparse.Namespace) -> Sources:

@@ -25,7 +25,7 @@ def add_model_flags(parser: argparse.ArgumentParser, *, required: bool = False, 
             required=required,
             type=Path,
             metavar="NAME.tflite",
-            help="the network; its manifest is NAME.json",
+            help="the network; its manifest is NAME.json (default: the bundle that comes with sonyc-ml)",
         )
     flags.add_argument(
         "--input-kind",

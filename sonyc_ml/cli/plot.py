@@ -63,8 +63,6 @@ def _plot(parsed: argparse.Namespace) -> int:
     from sonyc_ml.analysis.plots import style as drawing  # noqa: PLC0415  imports matplotlib
 
     is_folder = _is_folder(parsed.input)
-    if parsed.model is None and model_parameters(parsed):
-        raise ConfigError("flags of a model are given, and no model: add --model NAME.tflite")
     if parsed.dpi not in DOTS:
         raise ConfigError(f"--dpi must be from {DOTS[0]} to {DOTS[-1]}, and is {parsed.dpi}")
     size = _size(parsed.size)
@@ -155,10 +153,10 @@ def _file(parsed: argparse.Namespace, size: tuple[float | None, float | None]) -
     from sonyc_ml.outputs.files import read_output  # noqa: PLC0415
 
     is_output = parsed.input.suffix.lower() in OUTPUT_SUFFIXES
+    if is_output and parsed.model is None and model_parameters(parsed):
+        raise ConfigError("flags of a model are given, and not the model that made the output: add --model NAME.tflite")
     _refuse(parsed, ("day", "time_zone", *(() if is_output else ("recording",))), "one file")
-    if not is_output and parsed.model is None:
-        raise ConfigError(f"{parsed.input} is embedded before it is drawn: give the model with --model NAME.tflite")
-    model = _model(parsed) if parsed.model else None
+    model = None if is_output and parsed.model is None else _model(parsed)
     recording: Path | None = parsed.recording if is_output else parsed.input
     try:
         with UserMistakes(ValueError):

@@ -1,4 +1,4 @@
-"""``sonyc-ml serve``: arguments to a service."""
+"""``sonyc-ml serve``: arguments and configuration to a service."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import argparse
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.cli.flags import add_command, add_trust_owner
 from sonyc_ml.cli.watch import log_to_stderr
 
+if TYPE_CHECKING:
+    from sonyc_ml.node.operate.serve_config import ServeConfig
+    from sonyc_ml.web.page.node import Node
+
 EPILOG = """\
 examples:
+  sonyc-ml serve
+  sonyc-ml serve --config /etc/sonyc-ml/sonyc-ml.toml --port 8081
   sonyc-ml serve --model models/NAME.tflite
   curl --data-binary @a.wav -H 'Content-Type: audio/wav' http://127.0.0.1:8080/predict
+
+With a configuration: the page of that node, and predictions by its bundles ([serve] says more). Without --config and
+--model, the configuration is the one that $SONYC_ML_CONFIG names, else $XDG_CONFIG_HOME/sonyc-ml/sonyc-ml.toml, else
+/etc/sonyc-ml/sonyc-ml.toml. With --model alone: predictions, and no page. With none of them: predictions by the
+bundle that comes with sonyc-ml.
 
 It listens on this machine alone; whoever wants it wider puts a proxy in front. AIP_HTTP_PORT, AIP_PREDICT_ROUTE and
 AIP_HEALTH_ROUTE, as a serving platform sets them, win over flags, and open it to the platform's network.
@@ -24,19 +35,23 @@ Exit status: 0 ended by a signal, 2 it could not start."""
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``serve`` to a parser's commands."""
     parser = add_command(commands, "serve", _run, texts["serve"], EPILOG)
+    parser.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file: its node gets a page")
     parser.add_argument(
         "--model",
-        required=True,
         action="append",
         type=Path,
         metavar="NAME.tflite",
-        help="the network; its manifest is NAME.json. Repeated for several: a request names one, or means the first",
+        help="the network; its manifest is NAME.json. Repeated for several: a request names one, or means the first "
+        "(default: those of the configuration)",
     )
-    parser.add_argument("--port", type=int, default=8080, help="of 127.0.0.1 (default 8080; 0: any that is free)")
+    parser.add_argument("--port", type=int, help="of 127.0.0.1 (default 8080; 0: any that is free)")
     parser.add_argument("--socket", type=Path, metavar="PATH", help="a Unix socket instead of a port")
     work = parser.add_argument_group("work")
     work.add_argument(
-        "--workers", type=int, metavar="N", help="threads with networks of their own (default: processors)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="threads with networks of their own (default: processors; with a configuration, what it says, or 1)",
     )
     work.add_argument("--waiting", type=int, default=32, metavar="N", help="requests that may wait (default 32)")
     work.add_argument("--max-bytes", type=int, default=64 << 20, metavar="N", help="of a request (default 64 MiB)")
@@ -62,17 +77,56 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.web.settings import ServeSettings, address_of, usual_workers  # noqa: PLC0415
 
     log_to_stderr(verbose=parsed.verbose)
+    node = _node(parsed)
+    said = node.config.serve if node else None
     settings = ServeSettings(
         **{
-            "port": parsed.port,
-            "socket": parsed.socket,
-            "n_workers": parsed.workers or usual_workers(),
+            **_place(parsed, said),
+            "n_workers": parsed.workers or (said.workers if said else usual_workers()),
             "n_waiting": parsed.waiting,
             "max_request_bytes": parsed.max_bytes,
             "max_duration_s": parsed.max_duration,
             **address_of(os.environ),
         }
     )
-    keywords = {"trusted_keys": parsed.trusted_keys, "trust_owners": parsed.trust_owners or ()}
-    serve(settings, dict.fromkeys(parsed.model, keywords))
+    serve(settings, _models(parsed, node), node)
     return OK
+
+
+def _node(parsed: argparse.Namespace) -> Node | None:
+    """The node whose page is wanted."""
+    if parsed.config is None and parsed.model:
+        return None
+    from sonyc_ml.node.config_file import find_config  # noqa: PLC0415
+    from sonyc_ml.web.page.node import Node  # noqa: PLC0415
+
+    path = parsed.config or find_config()
+    return Node.of(path) if path else None
+
+
+def _place(parsed: argparse.Namespace, said: ServeConfig | None) -> dict[str, Any]:
+    """Where it listens: as flags say, else as the configuration does."""
+    if parsed.port is not None or parsed.socket is not None:
+        return {"port": parsed.port or 0, "socket": parsed.socket}
+    return {"port": said.port, "socket": said.socket} if said else {}
+
+
+def _models(parsed: argparse.Namespace, node: Node | None) -> dict[Path, dict[str, Any]]:
+    """Keywords of the models that predict, by their paths."""
+    if parsed.model or node is None:
+        keywords = {"trusted_keys": parsed.trusted_keys, "trust_owners": parsed.trust_owners or ()}
+        return dict.fromkeys(parsed.model or [_default()], keywords)
+    if not node.config.serve.predict:
+        return {}
+    return {one.path: one.parameters() for one in node.config.model}
+
+
+def _default() -> Path:
+    """The default bundle, said."""
+    import logging  # noqa: PLC0415
+
+    from sonyc_ml.bundles.location import default_bundle  # noqa: PLC0415
+
+    path = default_bundle()
+    logging.getLogger(__name__).info("no configuration and no --model: the default bundle, %s", path.stem)
+    return path

@@ -6,6 +6,7 @@ import argparse
 import gc
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +74,21 @@ def run_daemon(config: Config, reread: Callable[[], Config], *, verbose: bool) -
     from sonyc_ml.node.daemon import Daemon  # noqa: PLC0415  imports numpy
 
     log_to_stderr(verbose=verbose)
+    _tell_default(config)
     Daemon(config, reread=reread).run()
     return OK
+
+
+def _tell_default(config: Config) -> None:
+    import logging  # noqa: PLC0415
+
+    from sonyc_ml.bundles.location import default_bundle  # noqa: PLC0415
+    from sonyc_ml.errors import MissingBundleError  # noqa: PLC0415
+
+    with suppress(MissingBundleError):
+        path = default_bundle()
+        if path in [model.path for model in config.model]:
+            logging.getLogger(__name__).info("the model is the default bundle, %s", path.stem)
 
 
 def _overrides(parsed: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from sonyc_ml.base.process import keep_freed_memory
 from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.bundle import Bundle, read_bundle
 from sonyc_ml.bundles.golden import GOLDEN_CHOICES, compare, unpack
-from sonyc_ml.bundles.location import resolve_bundle_path
+from sonyc_ml.bundles.location import default_bundle, resolve_bundle_path
 from sonyc_ml.bundles.machine_state import MachineState
 from sonyc_ml.bundles.manifest import Manifest
 from sonyc_ml.bundles.sections import INPUT_KINDS
@@ -48,7 +48,7 @@ RUNNING = frozenset(
 
 
 def load_model(
-    path: str | Path,
+    path: str | Path | None = None,
     *,
     input_kind: str | None = None,
     trusted_keys: str | Path | None = None,
@@ -66,8 +66,9 @@ def load_model(
 
     Parameters
     ----------
-    path : str or Path
-        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub.
+    path : str or Path, optional
+        ``NAME.tflite``, a folder with one bundle, or ``hf://OWNER/NAME@REVISION``, a bundle on the hub; the package's
+        default bundle where not given.
     input_kind : {"pickled", "log_mel", "pcm"}, optional
         What the network reads. Where not given: what the manifest says, or :func:`recognised_kind` without one.
     trusted_keys, trust_owners, accepted
@@ -86,6 +87,7 @@ def load_model(
     _check_choices(input_kind, golden)
     keep_freed_memory()  # for the next recording, as the commands do: about 7 % of the processor's time
     guards = {"trusted_keys": trusted_keys, "trust_owners": trust_owners, "accepted": accepted}
+    path = default_bundle() if path is None else path
     model = _load_checked(path, input_kind, golden, guards, {**(features or {}), **parameters})
     model.cache, model.levels = make_cache(cache, cache_bytes), levels
     model.extractor = _reading(model.extractor, reads, golden, guards)

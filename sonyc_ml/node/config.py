@@ -13,8 +13,9 @@ from sonyc_ml.base.strict import build
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config_file import overridden, read_tables, resolve_paths
+from sonyc_ml.node.config_file import name_model, overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
+from sonyc_ml.node.operate.serve_config import ServeConfig
 from sonyc_ml.outputs.rules import DetectionRules
 from sonyc_ml.sound.levels.table import LevelsTable
 from sonyc_ml.sound.start_time import StartTimes
@@ -235,6 +236,7 @@ class Config:
     state: StateConfig = field(default_factory=StateConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     mqtt: MqttConfig = field(default_factory=MqttConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
     detections: Detections = field(default_factory=Detections)
     levels: LevelsTable = field(default_factory=LevelsTable)
     listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
@@ -320,8 +322,7 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
         resolve_paths(tables, path.parent)
     for name, values in overrides.items():
         tables[name] = overridden(name, tables.get(name, {}), values)
-    if tables.get("levels") and not tables.get("model"):
-        tables["model"] = []  # levels alone
+    name_model(tables)
     try:
         if "listen" in tables:
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder

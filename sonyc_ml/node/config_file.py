@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sonyc_ml.bundles.location import default_bundle
 from sonyc_ml.errors import ConfigError
 
 PATHS = (
@@ -19,6 +20,7 @@ PATHS = (
     ("state", "folder"),
     ("metrics", "socket"),
     ("metrics", "textfile"),
+    ("serve", "socket"),
     ("mqtt", "password_file"),
     ("mqtt", "ca_file"),
     ("mqtt", "cert_file"),
@@ -46,15 +48,21 @@ def usual_config(flags: str) -> Path:
     ConfigError
         There is none of them.
     """
+    found = find_config()
+    if found is None:
+        raise ConfigError(f"which daemon? There is no {' and no '.join(map(str, _usual()))}; give {flags}")
+    return found
+
+
+def find_config() -> Path | None:
+    """The same; None where there is none."""
     named = os.environ.get("SONYC_ML_CONFIG")
-    if named:
-        return Path(named)
+    return Path(named) if named else next((path for path in _usual() if path.exists()), None)
+
+
+def _usual() -> list[Path]:
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    usual = [Path(folder, "sonyc-ml", "sonyc-ml.toml") for folder in (home, "/etc")]
-    for path in usual:
-        if path.exists():
-            return path
-    raise ConfigError(f"which daemon? There is no {' and no '.join(map(str, usual))}; give {flags}")
+    return [Path(folder, "sonyc-ml", "sonyc-ml.toml") for folder in (home, "/etc")]
 
 
 def read_tables(path: Path) -> dict[str, Any]:
@@ -93,3 +101,14 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
         for table in entry if isinstance(entry, list) else [entry]:
             if isinstance(table, dict) and isinstance(table.get(key), str):
                 table[key] = str(folder / table[key])
+
+
+def name_model(tables: dict[str, Any]) -> None:
+    """The default bundle where none is named; none where levels alone are asked for."""
+    levels = tables.get("levels")
+    if levels and isinstance(levels, dict):
+        levels.setdefault("enabled", True)  # whatever is set there asks for them, a default too
+    model = tables.get("model", {})
+    if isinstance(model, dict):
+        is_measured = isinstance(levels, dict) and levels.get("enabled")
+        tables["model"] = [] if is_measured and not model else {"path": default_bundle(), **model}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -16,41 +16,90 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from sonyc_ml.web.metrics import CONTENT_TYPE, Measured, ServeMetrics
-from sonyc_ml.web.predict.requests import RequestError
-from sonyc_ml.web.predict.service import Service
+from sonyc_ml.web.security import Guarded
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
+
+if TYPE_CHECKING:
+    from sonyc_ml.web.page.frame import Frame
+    from sonyc_ml.web.predict.service import Service
 
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
 RETRY_S = 1
 
 
-def make_app(settings: ServeSettings, service: Service, metrics: ServeMetrics) -> Starlette:
-    """Return what a server runs."""
+def make_app(
+    settings: ServeSettings, metrics: ServeMetrics, service: Service | None = None, frame: Frame | None = None
+) -> Starlette:
+    """Return what a server runs.
+
+    Parameters
+    ----------
+    settings : ServeSettings
+    metrics : ServeMetrics
+    service : Service, optional
+        Answers programs; nobody does where not given.
+    frame : Frame, optional
+        Of the node's page; there is none where not given.
+    """
 
     async def expose(_: Request) -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with service.running():
-            yield
+        try:
+            async with service.running() if service is not None else nullcontext():
+                yield
+        finally:
+            if frame is not None:
+                frame.pictures.close()
 
     hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
     return Starlette(
-        routes=[*service.routes(), Route("/metrics", expose), Route("/openapi.json", _describe_interface)],
-        middleware=[Middleware(Measured, metrics=metrics), Middleware(TrustedHostMiddleware, allowed_hosts=hosts)],
-        exception_handlers={RequestError: _refusal, HTTPException: _http_refusal},
+        routes=[*_routes(settings, service, frame), Route("/metrics", expose)],
+        middleware=[
+            Middleware(Measured, metrics=metrics),
+            Middleware(Guarded),
+            Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+        ],
+        exception_handlers=_refusals(service, frame),
         lifespan=lifespan,
     )
+
+
+def _routes(settings: ServeSettings, service: Service | None, frame: Frame | None) -> list[Route]:
+    found: list[Route] = []
+    if service is not None:
+        found += [*service.routes(), Route("/openapi.json", _describe_interface)]
+    else:
+        found.append(Route(settings.health_route, _is_up))
+    if frame is not None:
+        from sonyc_ml.web.page import routes  # noqa: PLC0415  most who predict have no page
+
+        found += routes(frame)
+    return found
+
+
+def _refusals(service: Service | None, frame: Frame | None) -> dict[Any, Callable[[Request, Exception], Any]]:
+    handlers: dict[Any, Callable[[Request, Exception], Any]] = {HTTPException: _http_refusal(frame)}
+    if service is not None:
+        from sonyc_ml.web.predict.requests import RequestError  # noqa: PLC0415  imports numpy
+
+        handlers[RequestError] = _refusal
+    return handlers
 
 
 async def _describe_interface(_: Request) -> Response:
     return FileResponse(INTERFACE, media_type="application/json")
 
 
-async def _refusal(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestError)
+async def _is_up(_: Request) -> Response:
+    """The page has nothing to load: it is there as soon as it answers."""
+    return JSONResponse({"status": "ready", "ready": True, "models": []})
+
+
+async def _refusal(_: Request, error: Any) -> Response:
     body: dict[str, Any] = {"error": str(error)}
     if error.instances:
         body["instances"] = [{"index": number, "error": text} for number, text in error.instances.items()]
@@ -58,7 +107,16 @@ async def _refusal(_: Request, error: Exception) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-async def _http_refusal(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    texts = {404: f"there is no {request.url.path} here", 405: f"{request.url.path} does not take {request.method}"}
-    return JSONResponse({"error": texts.get(error.status_code, error.detail)}, error.status_code, error.headers)
+def _http_refusal(frame: Frame | None) -> Callable[[Request, Exception], Any]:
+    """What is said of an address that is not there: a page to browsers, JSON to programs."""
+
+    async def refuse(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        path = request.url.path
+        texts = {404: f"there is no {path} here", 405: f"{path} does not take {request.method}"}
+        text = texts.get(error.status_code, error.detail)
+        if frame is not None and "text/html" in request.headers.get("accept", ""):
+            return frame.refusal(error.status_code, text, request.scope["raw_path"].decode("latin-1"))
+        return JSONResponse({"error": text}, error.status_code, error.headers)
+
+    return refuse

@@ -7,21 +7,24 @@ import signal
 import socket
 import stat
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 from starlette.applications import Starlette
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.model.loading import load_model
 from sonyc_ml.web.app import make_app
 from sonyc_ml.web.metrics import ServeMetrics
-from sonyc_ml.web.predict.pool import Models, Pool
-from sonyc_ml.web.predict.service import Service
 from sonyc_ml.web.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from sonyc_ml.web.page.frame import Frame
+    from sonyc_ml.web.page.node import Node
+    from sonyc_ml.web.predict.pool import Models
+    from sonyc_ml.web.predict.service import Service
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +33,7 @@ MAX_CONNECTIONS, BACKLOG = 1000, 128
 SOCKET_MODE = 0o660
 
 
-def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]]) -> None:
+def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], node: Node | None = None) -> None:
     """Answer requests until SIGTERM or SIGINT; what runs by then is finished.
 
     Parameters
@@ -38,34 +41,65 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]]) -> 
     settings : ServeSettings
     models : mapping of Path to mapping
         Keywords of :func:`sonyc_ml.load_model` by the path of each network; the first is the one that is meant where a
-        request names none.
+        request names none. Where there are none, nothing is predicted.
+    node : Node, optional
+        Whose page is served; it is, too, where models cannot be loaded.
 
     Raises
     ------
     BundleError, ConfigError
-        It cannot be loaded, or cannot listen there.
+        It cannot listen there; or a model cannot be loaded, and there is no page to say so.
     """
     failures: list[Exception] = []
 
     def failed(error: Exception) -> None:
         failures.append(error)
-        server.should_exit = True
+        if node is None:
+            server.should_exit = True
+        else:
+            logger.error("nothing is predicted: %s", error)
 
-    pool = Pool(_loader(models), settings.n_workers, settings.n_waiting, failed)
     metrics = ServeMetrics()
-    server = uvicorn.Server(_config(make_app(settings, Service(settings, pool, metrics), metrics)))
+    service = _service(settings, models, metrics, failed) if models else None
+    app = make_app(settings, metrics, service, _frame(node, failures) if node else None)
+    server = uvicorn.Server(_config(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
+        if service is None:
+            logger.info("ready: the node's page")
         server.run(sockets=[listening])
     if settings.socket is not None:
         settings.socket.unlink(missing_ok=True)
-    if failures:
+    if failures and node is None:
         raise failures[0]
 
 
+# Each part imports what it needs: a page alone takes a third of the memory of a page with a network.
+
+
+def _frame(node: Node, failures: Sequence[Exception]) -> Frame:
+    from sonyc_ml.web.page.frame import Frame  # noqa: PLC0415
+
+    return Frame(node, failures)
+
+
+def _service(
+    settings: ServeSettings,
+    models: Mapping[Path, Mapping[str, Any]],
+    metrics: ServeMetrics,
+    failed: Callable[[Exception], None],
+) -> Service:
+    from sonyc_ml.web.predict.pool import Pool  # noqa: PLC0415
+    from sonyc_ml.web.predict.service import Service  # noqa: PLC0415
+
+    return Service(settings, Pool(_loader(models), settings.n_workers, settings.n_waiting, failed), metrics)
+
+
 def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
+    from sonyc_ml.model.loading import load_model  # noqa: PLC0415
+
     lock = threading.Lock()
 
     def load() -> Models:

@@ -371,7 +371,6 @@ def test_one_window_and_one_sample_are_enough(tmp_path: Path, tiny_bundle: Path)
     ("arguments", "message"),
     [
         (["nowhere.wav"], "nowhere.wav: No such file or directory"),
-        (["a.wav"], "give the model with --model NAME.tflite"),
         (["damaged.npz"], "is no output, or damaged"),
         (["empty"], "empty: there are no outputs there"),
         (["outputs", "--day", "2020-02-02"], "no recordings on 2020-02-02; there are on 2026-11-21 (1)"),
@@ -381,7 +380,7 @@ def test_one_window_and_one_sample_are_enough(tmp_path: Path, tiny_bundle: Path)
         (["outputs/a.npz", "--day", "all"], "--day is not for one file"),
         (["outputs/a.npz", "--recording", "a.wav"], "is not the recording that the output was made of"),
         (["outputs/a.npz", "--recording", "damaged.npz"], "damaged.npz: "),
-        (["outputs/a.npz", "--channel", "1"], "flags of a model are given, and no model"),
+        (["outputs/a.npz", "--channel", "1"], "flags of a model are given, and not the model"),
         (["outputs/a.npz", "--output", "a.jpg"], "a picture is written as .png, .svg or .pdf, not as 'a.jpg'"),
         (["outputs/a.npz", "--output", "-"], "not as '-'"),
         (["outputs/a.npz", "--size", "big"], "--size takes inches from 3 to 60, as in 7.2x4 or 7.2, not 'big'"),

@@ -151,6 +151,17 @@ def test_what_cannot_be_exported_is_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["A.tflite", "A.json", "A.pkl"])
+def test_another_file_is_not_replaced(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A network, or what else is no extractor, is still there."""
+    path = tmp_path / name
+    path.write_bytes(b"\x1c\0\0\0TFL3")
+    with pytest.raises(SystemExit, match="2"):
+        exporter.main(["export", str(path)])
+    assert str(path) in capsys.readouterr().err
+    assert path.read_bytes() == b"\x1c\0\0\0TFL3"
+
+
 def test_help_has_the_examples(capsys: pytest.CaptureFixture[str]) -> None:
     """`--help` shows both ways to export."""
     with pytest.raises(SystemExit):

@@ -124,7 +124,6 @@ def test_both_spellings_of_a_flag(tiny_bundle: Path, tmp_path: Path) -> None:
             "AudioModel takes no target_sr",
         ),
         (["embed", "a.wav", "--model", "TINY", "--output", "o", "--num_threads", "0"], "must be at least 1, not 0"),
-        (["watch", ".", "--output", "o"], "model.path is missing; give --model"),
         (["watch", ".", "--model", "TINY", "--output", "o", "--hop_size", "0"], "hop_size must be a number above 0"),
         (["watch", "--config", "nothing.toml"], "nothing.toml: No such file"),
         (["info", "m.tflite"], "m.tflite: No such file or directory"),

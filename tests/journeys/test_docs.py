@@ -27,6 +27,7 @@ from tests.support.printed import texts_of
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
+DOCS = ROOT / "docs"
 BUNDLES = ROOT / "docs" / "bundles.md"
 LABELS = ROOT / "docs" / "labels.md"
 LEVELS = ROOT / "docs" / "levels.md"
@@ -109,7 +110,14 @@ def test_readme_commands_run(workplace: Path) -> None:
     run_blocks(scripts, workplace)
     run_python(blocks("python"), workplace)
     assert (workplace / "embeddings" / "a.wav.npz").exists()
-    assert (workplace / "a.npz").exists()
+    assert len(README.read_text().splitlines()) < 80
+
+
+def test_the_first_page_and_the_one_of_python_work(workplace: Path) -> None:
+    """What a newcomer copies, but for the installation."""
+    run_blocks([block for block in blocks("bash", DOCS / "index.md") if "pip install" not in block], workplace)
+    for page in ("index.md", "python.md"):
+        run_python(blocks("python", DOCS / page), workplace)
 
 
 def test_bundle_commands_run(workplace: Path) -> None:

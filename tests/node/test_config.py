@@ -157,7 +157,6 @@ def _with(table: str, line: str) -> str:
         ),
         (MINIMAL + 'scores = "some"\n', r"output\.scores must be all or top-k or none, not 'some'"),
         (MINIMAL + "[zzz]\n", r"zzz is not a known key; known are spool, model, output, recordings, overload"),
-        (MINIMAL.replace('path = "m.tflite"', ""), r"model\.path is missing; give --model NAME\.tflite, or set it"),
         (MINIMAL.replace('path = "m.tflite"', "path = 3"), r"model\.path must be a path, not 3"),
         (_with("output", "format = 1"), r"output\.format must be a string, not 1"),
         (_with("output", 'format = "pkl"'), r"output\.format must be npz or csv, not 'pkl'"),

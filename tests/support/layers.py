@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import flatbuffers  # type: ignore[import-untyped]
+import flatbuffers
 import numpy as np
 
 from tests.support.networks import Graph, Spec

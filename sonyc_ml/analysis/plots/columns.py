@@ -20,6 +20,7 @@ Numbers = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 NONE = -1  # the number of a window where there is none
+FREQUENCIES_HZ = (250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 64000)
 ROUNDING_S = 1e-9  # a moment on a window's edge is in it, however its time was rounded
 
 
@@ -212,3 +213,8 @@ class MelScale:
         """The band, from 0, whose middle lies at a frequency; between two bands a number between theirs."""
         low, here, high = (math.log1p(hz / 700) for hz in (self.fmin, frequency_hz, self.fmax))
         return (here - low) / (high - low) * (self.n_mels + 1) - 1
+
+    def ticks(self) -> dict[int, float]:
+        """Where on the axis of bands round frequencies are, for its labels."""
+        places = {hz: self.position(hz) for hz in FREQUENCIES_HZ}
+        return {hz: min(place, self.n_mels - 0.5) for hz, place in places.items() if -0.5 <= place <= self.n_mels}

@@ -24,6 +24,10 @@ from matplotlib.gridspec import GridSpec
 from matplotlib.image import AxesImage
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from sonyc_ml.analysis.plots.classes import LIKELY as LIKELY  # noqa: PLC0414  as if they were here
+from sonyc_ml.analysis.plots.classes import class_names as class_names  # noqa: PLC0414
+from sonyc_ml.analysis.plots.classes import loudest as loudest  # noqa: PLC0414
+from sonyc_ml.analysis.plots.classes import shortened as shortened  # noqa: PLC0414
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.human import shown
 from sonyc_ml.errors import ConfigError
@@ -33,15 +37,10 @@ SUFFIXES = (".png", ".svg", ".pdf")
 WIDTH_INCH = 7.2  # two columns of a paper
 ROOM_FOR_TWO_INCH = 5.5  # of the figure's width, for two panels side by side
 DPI = 300
-MOST_CLASSES = 20
 TITLE_CHARACTERS, SUBTITLE_CHARACTERS = 11.0, 0.75  # an inch; of the title, for each of the subtitle's
 SHORTEST_TITLE = 24  # characters that are shown of a longer one
 FOOTNOTE_CHARACTERS = 18.0  # an inch
 UNBROKEN = "\u00a0"  # a space where no line ends
-LONGEST_LABEL = 30  # characters
-FEWEST_CLASSES = 5
-HEARD = 0.05  # a score below this is not worth a row, where rows are few
-LIKELY = 0.5  # a class that reaches this score has its name in bold
 
 INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#e9e9e9"
 LEVELS, SCORES, EMBEDDING = "magma", "viridis", "cividis"  # even to the eye, in grey and to the colour-blind too
@@ -222,36 +221,6 @@ def name_rows(axes: Axes, names: Sequence[str], bold: Sequence[bool]) -> None:
     axes.tick_params(axis="y", length=0)
     for text, is_bold in zip(axes.get_yticklabels(), bold, strict=True):
         text.set_fontweight("bold" if is_bold else "normal")
-
-
-def shortened(label: str) -> str:
-    """A label as a figure has room for it."""
-    text = shown(label).replace("_", " ")
-    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1].rstrip(" ,") + "…"
-
-
-def class_names(labels: Sequence[str], n_classes: int) -> list[str]:
-    """The labels, or numbers where there is not one for each class."""
-    return list(labels) if len(labels) == n_classes else [f"class {number}" for number in range(n_classes)]
-
-
-def loudest(peaks: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Which classes are shown: all in their own order where there is room, else the highest first.
-
-    Parameters
-    ----------
-    peaks : np.ndarray [shape=(n_classes,)]
-        The highest score of each.
-
-    Returns
-    -------
-    np.ndarray [shape=(n_shown,)]
-        Numbers of the classes; of many, no more than :data:`MOST_CLASSES`, and few of those that are never heard.
-    """
-    if len(peaks) <= MOST_CLASSES:
-        return np.arange(len(peaks))
-    n_heard = int((peaks >= HEARD).sum())
-    return np.argsort(-peaks, kind="stable")[: min(MOST_CLASSES, max(FEWEST_CLASSES, n_heard))]
 
 
 def what_classes(peaks: npt.NDArray[Any]) -> list[str]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
 import os
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.records import dataclass
@@ -38,6 +41,13 @@ WITH RECURSIVE known (label) AS (
     SELECT (SELECT min(heard.label) FROM heard WHERE heard.label > known.label) FROM known WHERE label IS NOT NULL
 ) SELECT label FROM known WHERE label IS NOT NULL
 """
+HEARD_IN = "h.at_s, h.name, h.mtime_ns, h.n_bytes, h.label, h.score_max, h.start_s, h.end_s FROM heard AS h"
+FIND = (
+    f"SELECT {HEARD_IN} JOIN recordings AS r ON r.name = h.name AND r.mtime_ns = h.mtime_ns AND r.n_bytes = h.n_bytes "
+    "WHERE h.label = ? AND h.at_s BETWEEN ? AND ? AND h.score_max >= ? AND r.state = 'done' "
+    "ORDER BY h.at_s DESC, h.name"
+)
+FIND_IN = f"SELECT {HEARD_IN} WHERE name = ? AND mtime_ns = ? AND n_bytes = ? ORDER BY score_max DESC, label"
 
 
 class Heard(NamedTuple):
@@ -128,31 +138,49 @@ def matching(labels: Iterable[str], wanted: str) -> list[str]:
 
 
 def find_heard(
-    journal: JournalView, labels: Sequence[str], *, since_s: float = 0.0, limit: int | None = None
+    journal: JournalView,
+    labels: Iterable[str],
+    *,
+    since_s: float = 0.0,
+    until_s: float = math.inf,
+    min_score: float = 0.0,
+    limit: int | None = None,
 ) -> list[HeardIn]:
-    """Where some classes were heard since a time, the latest first, at most so many; what is done alone.
+    """Where some classes were heard in a span, from a score on, the latest first, at most so many; what is done alone.
+
+    Each class is found by the index, and only as many rows are read as are asked for.
 
     Raises
     ------
     StoreError, JournalDamagedError
     """
-    if not labels:
-        return []
-    these = ", ".join("?" * len(labels))
     with store_errors(journal.path):
-        rows = journal.connection.execute(
-            "SELECT h.name, h.mtime_ns, h.n_bytes, h.label, h.score_max, h.start_s, h.end_s, h.at_s FROM heard AS h "
-            "JOIN recordings AS r ON r.name = h.name AND r.mtime_ns = h.mtime_ns AND r.n_bytes = h.n_bytes "
-            f"WHERE h.label IN ({these}) AND h.at_s >= ? AND r.state = 'done' ORDER BY h.at_s DESC, h.name LIMIT ?",
-            (*labels, since_s, -1 if limit is None else limit),
-        ).fetchall()
-    numbers = (value for _, mtime_ns, n_bytes, _, *values in rows for value in (mtime_ns, n_bytes, *values))
-    _check(journal, (isinstance(value, int | float) for value in numbers))
+        if not has_table(journal.connection, "heard"):
+            return []
+        rows = [journal.connection.execute(FIND, (label, since_s, until_s, min_score)) for label in set(labels)]
+        latest = islice(heapq.merge(*rows, key=lambda row: (-row[0], row[1], row[4])), limit)
+        return [_heard_in(journal, row) for row in latest]
+
+
+def heard_of(journal: JournalView, identity: Identity) -> list[Heard]:
+    """What was heard in a recording, the highest score first.
+
+    Raises
+    ------
+    StoreError, JournalDamagedError
+    """
+    with store_errors(journal.path):
+        if not has_table(journal.connection, "heard"):
+            return []
+        rows = journal.connection.execute(FIND_IN, (os.fsencode(identity.name), identity.mtime_ns, identity.n_bytes))
+        return [_heard_in(journal, row).heard for row in rows]
+
+
+def _heard_in(journal: JournalView, row: tuple[Any, ...]) -> HeardIn:
+    at_s, name, mtime_ns, n_bytes, label, *numbers = row
+    _check(journal, (isinstance(value, int | float) for value in (at_s, mtime_ns, n_bytes, *numbers)))
     try:
-        return [
-            HeardIn(Identity(os.fsdecode(name), n_bytes, mtime_ns), Heard(*heard), at_s)
-            for name, mtime_ns, n_bytes, *heard, at_s in rows
-        ]
+        return HeardIn(Identity(os.fsdecode(name), n_bytes, mtime_ns), Heard(label, *numbers), at_s)
     except (ValueError, TypeError) as error:
         raise JournalDamagedError(f"the journal {journal.path} is damaged: {error}") from error
 

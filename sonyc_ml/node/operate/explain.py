@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
-from sonyc_ml.base.human import count, iso, span
+from sonyc_ml.base.human import count, iso, shell_word, span
 from sonyc_ml.base.lock import holder
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Entry, Journal
@@ -113,10 +112,31 @@ def _done(entry: Entry, outputs: list[tuple[Path, Path | None]]) -> list[str]:
 
 def _given_up(journal: Journal, entry: Entry, facts: Facts, file: str | None) -> list[str]:
     sentences = [f"{entry.state} {iso(entry.changed_s)}: {entry.reason}: {entry.detail}"]
+    order = order_for(journal, entry, facts, file)
+    return [*sentences, f"{order.does}: {order.command}"] if order else sentences
+
+
+class Order(NamedTuple):
+    """A command that clears what was given up, and what it does, in words."""
+
+    does: str
+    command: str
+
+
+def order_for(journal: Journal, entry: Entry, facts: Facts, file: str | None) -> Order | None:
+    """How a recording that was given up is tried again, or counted no more; None where nobody knows its file.
+
+    Parameters
+    ----------
+    journal : Journal
+    entry : Entry
+    facts : Facts
+        Say which folder the file is in.
+    file : str or None
+        See :func:`sonyc_ml.node.operate.whereabouts.state_of_file`; None where there is no folder.
+    """
     path = Path(facts.daemon.folder if facts.daemon and facts.daemon.folder else "", entry.identity.name)
-    where = f"{shlex.quote(str(path))} --state {shlex.quote(str(journal.path.parent.absolute()))}"  # from any folder
+    where = f"{shell_word(str(path))} --state {shell_word(str(journal.path.parent.absolute()))}"  # from any folder
     if file == "there":
-        sentences.append(f"to try it again: sonyc-ml retry {where}")
-    elif file is not None:
-        sentences.append(f"to count it no more: sonyc-ml forget {where}")
-    return sentences
+        return Order("to try it again", f"sonyc-ml retry {where}")
+    return None if file is None else Order("to count it no more", f"sonyc-ml forget {where}")

@@ -1,0 +1,1 @@
+"""The node's page: how soon it is there on a node with a long history."""

@@ -1,0 +1,68 @@
+// Makes the page live. Everything is there without it: this only loads again what has changed, and draws levels.
+"use strict";
+
+const AGAIN_MS = 2000, ANYWAY_MS = 30000, N_HEARD = 8;
+
+// Commands can be copied.
+function addCopyButtons(within) {
+  for (const code of within.querySelectorAll("code[data-copy]")) {
+    if (!navigator.clipboard || code.nextElementSibling?.classList.contains("copy")) continue;
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "copy";
+    button.textContent = "Copy";
+    button.setAttribute("aria-label", `Copy ${code.textContent}`);
+    button.addEventListener("click", async () => {
+      await navigator.clipboard.writeText(code.textContent);
+      button.textContent = "Copied";
+      setTimeout(() => { button.textContent = "Copy"; }, 2000);
+    });
+    code.after(button);
+  }
+}
+
+// Sections with data-live are fetched again, and replaced where they differ and nobody is in them.
+let isWanted = false, isAtIt = false, lastMs = 0;
+
+async function loadAgain() {
+  isWanted = true;
+  if (isAtIt || document.hidden) return;
+  isAtIt = true;
+  await new Promise((done) => setTimeout(done, Math.max(0, lastMs + AGAIN_MS - Date.now())));
+  isWanted = false;
+  lastMs = Date.now();
+  try {
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (answer.ok) replaceSections(new DOMParser().parseFromString(await answer.text(), "text/html"));
+    tellState(answer.ok);
+  } catch {
+    tellState(false);
+  }
+  isAtIt = false;
+  if (isWanted) loadAgain();
+}
+
+function replaceSections(fresh) {
+  for (const old of document.querySelectorAll("[data-live]")) {
+    const section = fresh.getElementById(old.id);
+    const isInUse = old.contains(document.activeElement) || old.querySelector("details[open]");
+    if (!section || isInUse || section.innerHTML === old.dataset.html) continue;
+    old.dataset.html = section.innerHTML;
+    old.replaceChildren(...section.childNodes);
+    addCopyButtons(old);
+  }
+}
+
+function tellState(isLive) {
+  const loaded = document.getElementById("loaded");
+  if (!loaded) return;
+  const time = new Date().toISOString().replace(/\.\d+Z/, "Z");
+  loaded.textContent = isLive ? `Live; as of ${time.replace("T", " ").replace("Z", " UTC")}.`
+    : "The node does not answer. What you see may be old.";
+}
+
+addCopyButtons(document);
+if (document.querySelector("[data-live]")) {
+  setInterval(loadAgain, ANYWAY_MS);
+  document.addEventListener("visibilitychange", loadAgain);
+}
