@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
@@ -23,10 +24,18 @@ OTHER = "other"  # the route of what is asked for and not there: whoever asks do
 
 
 class ServeMetrics:
-    """Counts and times."""
+    """Counts and times; and the node's metrics beside them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    node : Collector, optional
+        Of the node's metrics; there is none where not given.
+    """
+
+    def __init__(self, node: Collector | None = None) -> None:
         self._registry = CollectorRegistry()
+        if node is not None:
+            self._registry.register(node)
         ProcessCollector(registry=self._registry)
         prefix, registry = "sonyc_ml_serve_", self._registry
         self._requests = Counter(

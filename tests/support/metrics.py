@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from sonyc_ml.base.human import iso
 from sonyc_ml.base.lock import Lock
 from sonyc_ml.node.config import Config, MetricsConfig, ModelConfig, OutputConfig, SpoolConfig
 from sonyc_ml.node.events import NodeEvent, OutputPublished
@@ -128,9 +129,17 @@ def journal_of(config: Config, counts: EventCounts | None = None) -> Iterator[Jo
     try:
         with closing(Journal(config.state_folder)) as journal:
             bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
-            folders = {"folder": str(config.spool.folder), "output": str(config.output.folder)}
-            daemon = DaemonFacts(os.getpid(), version="1.2.3", bundles=(bundle,), **folders)
-            journal.write_facts(Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet")))
+            daemon = DaemonFacts(
+                os.getpid(),
+                since=iso(time.time()),
+                version="1.2.3",
+                folder=str(config.spool.folder),
+                output=str(config.output.folder),
+                bundles=(bundle,),
+            )
+            journal.write_facts(
+                Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet", iso(time.time())))
+            )
             counts = counts or counted()
             counts.process = process_use(time.time())
             write_counts(journal, counts)

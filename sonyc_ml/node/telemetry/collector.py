@@ -137,7 +137,6 @@ def _n_pending(journal: Journal) -> int:
 def _of_counts(counts: EventCounts) -> Iterator[Family]:
     ends = [({"state": state, "reason": reason}, n) for (state, reason), n in counts.ended.items()]
     times = [({"bundle": bundle, "stage": stage}, value) for (bundle, stage), value in counts.stages.items()]
-    lags = [({}, counts.lags)]
     yield Family("sonyc_ml_recordings_total", "counter", "Recordings that came to their end since the start.", ends)
     yield _by("sonyc_ml_postponed_total", "counter", "Attempts that are made again later.", "reason", counts.postponed)
     yield _one("sonyc_ml_embedded_seconds_total", "counter", "Sound in the recordings done.", counts.embedded_s)
@@ -146,7 +145,7 @@ def _of_counts(counts: EventCounts) -> Iterator[Family]:
     yield _by("sonyc_ml_output_bytes_total", "counter", "Bytes of the outputs written.", "bundle", counts.n_bytes)
     yield _by("sonyc_ml_hop_size_seconds", "gauge", "Between two windows of the last output.", "bundle", counts.hops_s)
     yield Family("sonyc_ml_stage_duration_seconds", "histogram", "To embed a recording, to store its output.", times)
-    yield Family("sonyc_ml_recording_lag_seconds", "histogram", "From when it was found until it was done.", lags)
+    yield _one("sonyc_ml_recording_lag_seconds", "histogram", "From when it was found until it was done.", counts.lags)
     levels = [({"quantity": name, "reference": reference}, value) for name, reference, value in counts.levels]
     yield Family("sonyc_ml_sound_level_db", "gauge", "Of the last recording, as a whole.", levels)
 

@@ -49,13 +49,16 @@ def render(families: Iterable[Family]) -> bytes:
 
 
 def _histogram(name: str, labels: Labels, histogram: Histogram) -> list[str]:
-    ends = [f"{bound:g}" for bound in histogram.bounds] + ["+Inf"]
-    totals = list(accumulate(histogram.counts))
-    lines = [
-        f"{name}_bucket{_labelled({**labels, 'le': end})} {total}" for end, total in zip(ends, totals, strict=True)
-    ]
-    shown = _labelled(labels)
-    return [*lines, f"{name}_sum{shown} {_number(histogram.sum)}", f"{name}_count{shown} {totals[-1]}"]
+    counted = buckets(histogram)
+    lines = [f"{name}_bucket{_labelled({**labels, 'le': end})} {total}" for end, total in counted]
+    pairs = _labelled(labels)
+    return [*lines, f"{name}_sum{pairs} {_number(histogram.sum)}", f"{name}_count{pairs} {counted[-1][1]}"]
+
+
+def buckets(histogram: Histogram) -> list[tuple[str, int]]:
+    """The upper end of each bucket, as it is written, and how many values are at most so large."""
+    ends = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    return list(zip(ends, accumulate(histogram.counts), strict=True))
 
 
 def _labelled(labels: Labels) -> str:
@@ -65,10 +68,13 @@ def _labelled(labels: Labels) -> str:
 
 def _escaped(text: str, *, quoted: bool = False) -> str:
     """On one line; in a HELP line a quotation mark stands for itself, in a label's value it does not."""
-    # A name that is not UTF-8 is shown by its bytes, and stays different from every other.
-    clean = text.encode(errors="backslashreplace").decode()
-    clean = clean.replace("\\", r"\\").replace("\n", r"\n")
+    clean = shown(text).replace("\\", r"\\").replace("\n", r"\n")
     return clean.replace('"', r"\"") if quoted else clean
+
+
+def shown(text: str) -> str:
+    """A label as UTF-8 has it: a name that is none is shown by its bytes, and stays different from every other."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _number(value: float) -> str:
