@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.config import Config, load_config
+from sonyc_ml.node.journal.file import FILE_NAME
 from sonyc_ml.node.journal.journal import Journal
 
 
@@ -55,6 +57,15 @@ class Node:
     def recordings_folder(self) -> Path:
         """Where recordings appear."""
         return self.config.spool.folder
+
+    def stamp(self) -> str:
+        """A text that is another one once anything was written to the journal; costs two looks at the disk."""
+        stamps = []
+        for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+            with suppress(OSError):
+                status = os.stat(self.state_folder / name)  # noqa: PTH116  one call, not two
+                stamps.append(f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}")
+        return "-".join(stamps)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:

@@ -1,7 +1,7 @@
 // Makes the page live. Everything is there without it: this only loads again what has changed, and draws levels.
 "use strict";
 
-const AGAIN_MS = 2000, ANYWAY_MS = 30000, N_HEARD = 8;
+const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, N_HEARD = 8;
 
 // Commands can be copied.
 function addCopyButtons(within) {
@@ -61,8 +61,33 @@ function tellState(isLive) {
     : "The node does not answer. What you see may be old.";
 }
 
+// News come as events (Server-Sent Events); where there are none, the journal's stamp is asked for.
+function listen() {
+  const source = new EventSource("events");
+  for (const name of ["found", "begun", "published", "postponed", "quarantined", "shed", "bundle"]) {
+    source.addEventListener(name, loadAgain);
+  }
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) askForStamp("");
+    else tellState(false); // the browser goes on trying
+  };
+  source.onopen = loadAgain;
+}
+
+async function askForStamp(known) {
+  let stamp = known;
+  try {
+    if (!document.hidden) stamp = await (await fetch("stamp")).text();
+  } catch {
+    tellState(false);
+  }
+  if (known && stamp !== known) loadAgain();
+  setTimeout(askForStamp, STAMP_MS, stamp);
+}
+
 addCopyButtons(document);
 if (document.querySelector("[data-live]")) {
+  listen();
   setInterval(loadAgain, ANYWAY_MS);
   document.addEventListener("visibilitychange", loadAgain);
 }
