@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -334,6 +335,11 @@ def test_a_daemon_that_has_ended_is_not_told_of(tmp_path: Path) -> None:
             lock.release()
 
 
+def has_backlog(wanted: Collector, n: int) -> bool:
+    """Whether so many are said to wait."""
+    return value(parse(render(wanted.families())), "backlog_recordings") == n
+
+
 def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
     """It is opened again when it is there, and when another one has taken its place; nothing stays open."""
     config = make_config(tmp_path)
@@ -345,8 +351,7 @@ def test_a_journal_that_is_away_costs_only_its_figures(tmp_path: Path) -> None:
     for n in (1, 2):
         with journal_of(config) as journal:
             journal.add([Identity(f"{i}.wav", 1, 1) for i in range(n)])
-            time.sleep(0.05)  # what is asked sparingly
-            assert value(parse(render(wanted.families())), "backlog_recordings") == n
+            wait_for(partial(has_backlog, wanted, n))  # it is asked for sparingly
         for path in config.state_folder.iterdir():
             path.unlink()
     (config.state_folder / FILE_NAME).write_bytes(b"no journal at all" * 1000)
