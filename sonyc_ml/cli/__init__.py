@@ -31,9 +31,10 @@ COMMANDS = {
         "list": "list recordings, and why they are in their state",
         "retry": "try recordings again that were given up",
         "forget": "remove recordings that were given up from the journal",
-        "metrics": "show the node's metrics, or write them for node-exporter",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
+    "events": {"events": "show what happened to recordings, once or as it happens"},
+    "metrics": {"metrics": "show the node's metrics, or write them for node-exporter"},
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
     "levels": {
         "calibrate": "find a microphone's sensitivity by the tone of a calibrator",

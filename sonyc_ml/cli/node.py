@@ -75,14 +75,6 @@ examples:
 They are not counted or listed any more; files and outputs stay. What is pending is kept, and so is what still has its
 file, unless it is named: the daemon then finds it as a new recording. Exit status: 0 all of them, 1 some were kept, 2
 all were, or it cannot say.""",
-    "metrics": """\
-examples:
-  sonyc-ml metrics
-  sonyc-ml metrics --textfile /var/lib/prometheus/node-exporter/sonyc-ml.prom
-
-In Prometheus' text format. sonyc-ml serve has the same at /metrics. A textfile is replaced in one step; a timer may
-write it, as sonyc-ml-metrics.timer does, or the daemon itself (metrics.textfile). Exit status: 0, or 2 if the file
-cannot be written; sonyc_ml_daemon_up and sonyc_ml_journal_up say whether there is a daemon, and a journal.""",
     "reload": """\
 examples:
   sonyc-ml reload
@@ -119,30 +111,32 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
         parser.add_argument("--all", action="store_true", help="all of both")
         parser.add_argument("--reason", metavar="WORD", help="of these only those with this reason; see sonyc-ml list")
         parser.add_argument("--dry-run", action="store_true", help=f"only say what would be {does}")
-    metrics = _add(commands, "metrics", _metrics, texts["metrics"], for_programs="")
-    metrics.add_argument("--textfile", type=Path, metavar="FILE", help="write them for node-exporter; ends in .prom")
     reload = _add(commands, "reload", _reload, texts["reload"])
     reload.add_argument(
         "--timeout", type=float, default=60.0, metavar="SECONDS", help="how long to wait for it (default 60)"
     )
 
 
-def _add(
-    commands: Any,
-    name: str,
-    run: Callable[[argparse.Namespace], int],
-    text: str,
-    *,
-    for_programs: str = "--json",
+def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+    return add_asking(commands, name, run, text, EPILOGS[name])
+
+
+def add_asking(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str
 ) -> argparse.ArgumentParser:
-    parser = add_command(commands, name, run, text, f"{EPILOGS[name]}\n\n{WHERE}")
+    """Add a command that asks a journal, with the flags that say which."""
+    parser = add_command(commands, name, run, text, f"{epilog}\n\n{WHERE}")
+    add_where(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which journal."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
     where.add_argument("--state", type=Path, metavar="DIR", dest="state_folder", help="where the journal lies")
-    if for_programs:
-        parser.add_argument(for_programs, action="store_true", help="for programs")
-    return parser
 
 
 def _status(parsed: argparse.Namespace) -> int:
@@ -170,8 +164,8 @@ def _audit(parsed: argparse.Namespace) -> int:
     from sonyc_ml.node.operate.audit import audit  # noqa: PLC0415
 
     now_s = time.time()
-    since_s = _moment("--since", parsed.since, now_s)
-    until_s = _moment("--until", parsed.until, now_s) if parsed.until else now_s
+    since_s = moment_of("--since", parsed.since, now_s)
+    until_s = moment_of("--until", parsed.until, now_s) if parsed.until else now_s
     if since_s >= until_s:
         raise ConfigError(f"--since {parsed.since} must be earlier than --until {parsed.until or 'now'}")
     if not parsed.gap >= 0:
@@ -188,7 +182,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
     if parsed.limit < 0:
         raise ConfigError(f"--limit must not be below 0, and is {parsed.limit}")
-    since_s = _moment("--since", parsed.since, time.time()) if parsed.since else 0.0
+    since_s = moment_of("--since", parsed.since, time.time()) if parsed.since else 0.0
     if parsed.heard is not None:
         if parsed.state:
             raise ConfigError(f"--heard lists what is done: leave out {parsed.state}")
@@ -269,23 +263,6 @@ def _change_text(answer: dict[str, Any], done: str) -> str:
     return lines([*parts, f"{count(n)} {happens}" if n else nothing])
 
 
-def _metrics(parsed: argparse.Namespace) -> int:
-    from sonyc_ml.node.telemetry.collector import Collector  # noqa: PLC0415
-    from sonyc_ml.node.telemetry.exposition import render  # noqa: PLC0415
-    from sonyc_ml.node.telemetry.textfile import write_textfile  # noqa: PLC0415
-
-    text, path = render(Collector(_state_folder(parsed)).families()), parsed.textfile
-    if path is None:
-        with until_reader_leaves():
-            print(text.decode(), end="", flush=True)
-        return OK
-    try:
-        write_textfile(path, text)
-    except OSError as error:
-        raise ConfigError(f"--textfile {path} cannot be written: {error.strerror}") from error
-    return OK
-
-
 def _reload(parsed: argparse.Namespace) -> int:
     import dataclasses  # noqa: PLC0415
 
@@ -293,7 +270,7 @@ def _reload(parsed: argparse.Namespace) -> int:
 
     if not parsed.timeout > 0:
         raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
-    folder = _state_folder(parsed)
+    folder = journal_folder(parsed)
     facts = reload(folder, parsed.timeout)
     if facts is None:
         raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
@@ -307,7 +284,8 @@ def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[di
         print(json.dumps(answer, indent=2) if parsed.json else text(answer), flush=True)
 
 
-def _moment(flag: str, text: str, now_s: float) -> float:
+def moment_of(flag: str, text: str, now_s: float) -> float:
+    """A time that a flag names (in seconds since 1970)."""
     from sonyc_ml.base.human import moment  # noqa: PLC0415
 
     with UserMistakes(ValueError, where=f"{flag}: "):
@@ -318,7 +296,7 @@ def _moment(flag: str, text: str, now_s: float) -> float:
 def _journal(parsed: argparse.Namespace, *, read_only: bool = True) -> Iterator[Journal]:
     from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415
 
-    journal = Journal(_state_folder(parsed), read_only=read_only)
+    journal = Journal(journal_folder(parsed), read_only=read_only)
     try:
         yield journal
     finally:
@@ -328,7 +306,8 @@ def _journal(parsed: argparse.Namespace, *, read_only: bool = True) -> Iterator[
 # Which journal
 
 
-def _state_folder(parsed: argparse.Namespace) -> Path:
+def journal_folder(parsed: argparse.Namespace) -> Path:
+    """The folder of the journal that flags name, or this machine's."""
     if parsed.state_folder is not None:
         folder: Path = parsed.state_folder
         return folder

@@ -21,6 +21,7 @@ from sonyc_ml.web.metrics import ServeMetrics
 from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
+    from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.node_metrics import NodeCollector
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.page.node import Node
@@ -62,7 +63,8 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
 
     metrics = ServeMetrics(_node_metrics(node) if node else None)
     service = _service(settings, models, metrics, failed) if models else None
-    app = make_app(settings, metrics, service, _frame(node, failures) if node else None)
+    events = _events(node, lambda: server.should_exit) if node else None
+    app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
     server = uvicorn.Server(_config(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
@@ -90,6 +92,12 @@ def _node_metrics(node: Node) -> NodeCollector:
     from sonyc_ml.web.node_metrics import NodeCollector  # noqa: PLC0415
 
     return NodeCollector(node.state_folder)
+
+
+def _events(node: Node, is_ending: Callable[[], bool]) -> NodeEvents:
+    from sonyc_ml.web.events import NodeEvents  # noqa: PLC0415
+
+    return NodeEvents(node.state_folder, is_ending)
 
 
 def _service(
