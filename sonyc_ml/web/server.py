@@ -65,8 +65,12 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
     server = uvicorn.Server(_config(app))
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
-        signal.signal(number, lambda *_: None)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):  # before uvicorn's own are set; and it raises them when it has ended
+        signal.signal(number, end)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
         if service is None:
