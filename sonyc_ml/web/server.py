@@ -78,7 +78,7 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
 
 
 def _end_by_signals(server: uvicorn.Server) -> None:
-    """Have signals end it before uvicorn's own handlers are set, too; and not kill it when uvicorn raises them again."""
+    """Have signals end it before uvicorn's own handlers are set, too, and not kill it when it raises them again."""
 
     def end(*_: object) -> None:
         server.should_exit = True
