@@ -65,8 +65,7 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
     server = uvicorn.Server(_config(app, settings.body_s))
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
-        signal.signal(number, lambda *_: None)
+    _end_by_signals(server)
     signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
@@ -77,6 +76,16 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
         settings.socket.unlink(missing_ok=True)
     if failures and node is None:
         raise failures[0]
+
+
+def _end_by_signals(server: uvicorn.Server) -> None:
+    """Have signals end it before uvicorn's own handlers are set, too, and not kill it when it raises them again."""
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 # Each part imports what it needs: a page alone takes a third of the memory of a page with a network.

@@ -207,7 +207,7 @@ def test_slow_connections(service: Served) -> None:
 
 
 @needs("schemathesis")
-def test_whatever_the_interface_allows(service: Served) -> None:
+def test_whatever_the_interface_allows(service: Served, tmp_path: Path) -> None:
     """Schemathesis asks what the OpenAPI document allows and what it does not: no 500, and answers as it says."""
     url = f"http://127.0.0.1:{service.connection().port}"
     command = [Path(sys.executable).with_name("schemathesis"), "run", ROOT / "sonyc_ml" / "web" / "openapi.json"]
@@ -215,6 +215,7 @@ def test_whatever_the_interface_allows(service: Served) -> None:
     bounds = ["--max-examples", "3", "--generation-deterministic", "--phases", "examples,coverage,fuzzing"]
     run = subprocess.run(
         [*map(str, command), "--url", url, "--checks", checks, *bounds, "--no-color"],
+        cwd=tmp_path,  # it keeps notes
         capture_output=True,
         text=True,
         timeout=120,
