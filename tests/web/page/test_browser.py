@@ -130,6 +130,8 @@ def test_what_happens_is_seen_at_once(browser: Browser, address: str, live_node:
         write_recording(live_node.recordings / name, seconds=2, seed=9)
         page.locator("#recordings", has_text=name).wait_for(timeout=PATIENCE_S * 1000)
         assert page.evaluate("document.activeElement.closest('section').id") == "detections"
+        page.locator("#heard li").first.wait_for(timeout=PATIENCE_S * 1000)
+        assert "dBFS" in page.inner_text("#levels output")
         assert page.inner_text("#loaded").startswith("Live; as of ")
 
 

@@ -1,7 +1,7 @@
 // Makes the page live. Everything is there without it: this only loads again what has changed, and draws levels.
 "use strict";
 
-const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, N_HEARD = 8;
+const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, SOON_MS = 2000, N_HEARD = 8;
 
 // Commands can be copied.
 function addCopyButtons(within) {
@@ -40,6 +40,12 @@ async function loadAgain() {
   }
   isAtIt = false;
   if (isWanted) loadAgain();
+  else lookSoon();
+}
+
+// Where a page says that something is under way, it is looked at again soon.
+function lookSoon() {
+  if (document.querySelector("[data-soon]")) setTimeout(loadAgain, SOON_MS);
 }
 
 function replaceSections(fresh) {
@@ -119,6 +125,7 @@ async function askForStamp(known) {
 addCopyButtons(document);
 if (document.querySelector("[data-live]")) {
   listen();
+  lookSoon();
   setInterval(loadAgain, ANYWAY_MS);
   document.addEventListener("visibilitychange", loadAgain);
 }
