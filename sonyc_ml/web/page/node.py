@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.config import Config, load_config
-from sonyc_ml.node.journal.file import FILE_NAME
+from sonyc_ml.node.journal.file import stamp_of_files
 from sonyc_ml.node.journal.journal import Journal
 
 
@@ -60,12 +59,7 @@ class Node:
 
     def stamp(self) -> str:
         """A text that is another one once anything was written to the journal; costs two looks at the disk."""
-        stamps = []
-        for name in (FILE_NAME, f"{FILE_NAME}-wal"):
-            with suppress(OSError):
-                status = os.stat(self.state_folder / name)  # noqa: PTH116  one call, not two
-                stamps.append(f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}")
-        return "-".join(stamps)
+        return stamp_of_files(self.state_folder)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:
