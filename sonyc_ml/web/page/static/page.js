@@ -73,6 +73,7 @@ const CHANGES = ["found", "begun", "published", "postponed", "quarantined", "she
 
 function listen() {
   const source = new EventSource("events");
+  let wasLost = false;
   for (const name of CHANGES) source.addEventListener(name, loadAgain);
   if (document.getElementById("live")) {
     source.addEventListener("level", (event) => showLevel(JSON.parse(event.data)));
@@ -81,8 +82,12 @@ function listen() {
   source.onerror = () => {
     if (source.readyState === EventSource.CLOSED) askForStamp("");
     else tellState(false); // the browser goes on trying
+    wasLost = true;
   };
-  source.onopen = loadAgain;
+  source.onopen = () => {
+    if (wasLost) loadAgain();
+    wasLost = false;
+  };
 }
 
 // What came while somebody looks: how loud the last recording was, and what was heard in it.
