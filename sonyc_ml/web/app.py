@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
 RETRY_S = 1
+HANGS_UP = (408, 413, 503)
 
 
 def make_app(
@@ -107,11 +108,10 @@ async def _is_up(_: Request) -> Response:
 
 
 async def _refusal(_: Request, error: Any) -> Response:
-    body: dict[str, Any] = {"error": str(error)}
-    if error.instances:
-        body["instances"] = [{"index": number, "error": text} for number, text in error.instances.items()]
-    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else None
-    return JSONResponse(body, error.status, headers)
+    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else {}
+    if error.status in HANGS_UP:  # what is left of the body, which may be endless, is not waited for
+        headers["Connection"] = "close"
+    return JSONResponse(error.described(), error.status, headers)
 
 
 def _http_refusal(frame: Frame | None) -> Callable[[Request, Exception], Any]:

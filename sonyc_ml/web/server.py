@@ -6,7 +6,6 @@ import logging
 import signal
 import socket
 import stat
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,13 +17,13 @@ from starlette.applications import Starlette
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.app import make_app
 from sonyc_ml.web.metrics import ServeMetrics
+from sonyc_ml.web.protocol import bounded
 from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
     from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.page.node import Node
-    from sonyc_ml.web.predict.pool import Models
     from sonyc_ml.web.predict.service import Service
 
 logger = logging.getLogger(__name__)
@@ -65,10 +64,11 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     service = _service(settings, models, metrics, failed) if models else None
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
-    server = _Server(_config(app))
+    server = _Server(_config(app, settings.body_s))
     for number in ENDING:  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before it can end waits until it can
+    signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
         if service is None:
@@ -110,31 +110,23 @@ def _service(
     metrics: ServeMetrics,
     failed: Callable[[Exception], None],
 ) -> Service:
+    from sonyc_ml.outputs.cache import OutputCache  # noqa: PLC0415
+    from sonyc_ml.web.predict.loading import Reloader, loader  # noqa: PLC0415
     from sonyc_ml.web.predict.pool import Pool  # noqa: PLC0415
     from sonyc_ml.web.predict.service import Service  # noqa: PLC0415
 
-    return Service(settings, Pool(_loader(models), settings.n_workers, settings.n_waiting, failed), metrics)
+    cache = OutputCache(settings.cache_bytes) if settings.cache_bytes else None
+    if cache is not None:
+        metrics.watch_cache(cache)
+    pool = Pool(loader(models, cache), settings.n_workers, settings.n_waiting, failed)
+    return Service(settings, pool, metrics, Reloader(pool, models, metrics))
 
 
-def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
-    from sonyc_ml.model.loading import load_model  # noqa: PLC0415
-
-    lock = threading.Lock()
-
-    def load() -> Models:
-        with lock:
-            loaded = [load_model(path, **keywords) for path, keywords in models.items()]
-        for model in loaded:
-            model.warm_up()
-        return {model.bundle.name: model for model in loaded}
-
-    return load
-
-
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, patience_s: float) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
+        http=bounded(patience_s),
         log_config=None,
         access_log=False,
         server_header=False,
