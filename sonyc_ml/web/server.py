@@ -22,6 +22,7 @@ from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
     from sonyc_ml.web.events import NodeEvents
+    from sonyc_ml.web.node_metrics import NodeCollector
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.page.node import Node
     from sonyc_ml.web.predict.service import Service
@@ -60,7 +61,7 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
         else:
             logger.error("nothing is predicted: %s", error)
 
-    metrics = ServeMetrics()
+    metrics = ServeMetrics(_node_metrics(node) if node else None)
     service = _service(settings, models, metrics, failed) if models else None
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
@@ -96,6 +97,12 @@ def _frame(node: Node, failures: Sequence[Exception]) -> Frame:
     from sonyc_ml.web.page.frame import Frame  # noqa: PLC0415
 
     return Frame(node, failures)
+
+
+def _node_metrics(node: Node) -> NodeCollector:
+    from sonyc_ml.web.node_metrics import NodeCollector  # noqa: PLC0415
+
+    return NodeCollector(node.state_folder)
 
 
 def _events(node: Node, is_ending: Callable[[], bool]) -> NodeEvents:
