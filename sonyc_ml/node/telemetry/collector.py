@@ -190,7 +190,7 @@ def _of_facts(facts: Facts) -> list[Family]:
     infos = [({"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}, 1) for bundle in bundles]
     taken = {bundle.name: bundle.xnnpack_operators for bundle in bundles}
     operators = {bundle.name: bundle.operators for bundle in bundles}
-    expected = dict.fromkeys(facts.daemon.sources, 1)
+    expected = dict.fromkeys(facts.daemon.sources if facts.daemon else (), 1)
     folder_up = {facts.folder_word: int(facts.folder_word in (WATCHED, POLLED))}
     return [
         Family("sonyc_ml_bundle_info", "gauge", "The bundles that recordings go through.", infos),
