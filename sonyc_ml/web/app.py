@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -52,7 +53,8 @@ def make_app(
     """
 
     async def expose(_: Request) -> Response:
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        text = await to_thread.run_sync(metrics.text)  # a node's come from its journal, on a disk that may be slow
+        return Response(text, media_type=CONTENT_TYPE)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

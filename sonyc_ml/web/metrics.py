@@ -27,10 +27,18 @@ OTHER = "other"  # the route of what is asked for and not there: whoever asks do
 
 
 class ServeMetrics:
-    """Counts and times."""
+    """Counts and times; and the node's metrics beside them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    node : Collector, optional
+        Of the node's metrics; there is none where not given.
+    """
+
+    def __init__(self, node: Collector | None = None) -> None:
         self._registry = CollectorRegistry()
+        if node is not None:
+            self._registry.register(node)
         ProcessCollector(registry=self._registry)
         prefix, registry = "sonyc_ml_serve_", self._registry
         self._requests = Counter(
