@@ -88,7 +88,10 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.errors import ConfigError  # noqa: PLC0415
 
     try:
-        from sonyc_ml.web.server import serve  # noqa: PLC0415  imports numpy
+        from sonyc_ml.web.server import serve  # noqa: PLC0415  imports uvicorn
+
+        if parsed.config:
+            import sonyc_ml.web.page.frame  # noqa: F401, PLC0415  and this one Jinja2
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}: pip install 'sonyc-ml[serve]'") from error
     from sonyc_ml.web.settings import ServeSettings, address_of, usual_workers  # noqa: PLC0415

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_S, GRACE_S = 5, 30
 MAX_CONNECTIONS, BACKLOG = 1000, 128
 SOCKET_MODE = 0o660
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], node: Node | None = None) -> None:
@@ -64,8 +65,10 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
     service = _service(settings, models, metrics, failed) if models else None
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
-    server = uvicorn.Server(_config(app, settings.body_s))
-    _end_by_signals(server)
+    server = _Server(_config(app, settings.body_s))
+    for number in ENDING:  # uvicorn raises them once more when it has ended well
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before it can end waits until it can
     signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
@@ -78,14 +81,13 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
         raise failures[0]
 
 
-def _end_by_signals(server: uvicorn.Server) -> None:
-    """Have signals end it before uvicorn's own handlers are set, too, and not kill it when it raises them again."""
+class _Server(uvicorn.Server):
+    """A server that a signal ends well, whenever it comes."""
 
-    def end(*_: object) -> None:
-        server.should_exit = True
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    async def main_loop(self) -> None:
+        """Answer; from now on it can end."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        await super().main_loop()
 
 
 # Each part imports what it needs: a page alone takes a third of the memory of a page with a network.

@@ -15,7 +15,7 @@ import soundfile
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.settings import address_of
-from tests.conftest import needs
+from tests.conftest import PATIENCE_S, needs
 from tests.support.bundles import make_bundle, make_fragile
 from tests.support.serving import Reply, Served, served, until
 
@@ -64,6 +64,16 @@ def test_what_runs_is_finished(tiny_bundle: Path) -> None:
     assert asking.reply is not None
     assert asking.reply.status == 200
     assert service.process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_early_is_not_lost(tiny_bundle: Path, number: signal.Signals) -> None:
+    """Whoever says "listening" can be ended, with 0, whether it is up by then or not."""
+    for _ in range(3):
+        with Served("--model", tiny_bundle, "--port", 0) as service:
+            service.said("listening on")
+            service.process.send_signal(number)
+            assert service.process.wait(PATIENCE_S) == 0
 
 
 def test_too_many_are_sent_away(tiny_bundle: Path) -> None:
@@ -123,6 +133,8 @@ def test_metrics(tiny_bundle: Path) -> None:
         assert values['sonyc_ml_serve_requests_total{method="other",route="other",status="404"}'] == "2.0"
         assert not [name for name in values if "nowhere" in name]
         assert values['sonyc_ml_serve_stage_seconds_count{stage="working"}'] == "4.0"
+        assert values['sonyc_ml_serve_stage_seconds_count{stage="receiving"}'] == "4.0"
+        assert (values["sonyc_ml_serve_instances_sum"], values["sonyc_ml_serve_instances_count"]) == ("3.0", "3.0")
         assert values["sonyc_ml_serve_sound_seconds_total"] == "3.0"
         assert 0 < float(values["sonyc_ml_serve_windows_total"]) < 100
         assert (values["sonyc_ml_serve_waiting"], values["sonyc_ml_serve_running"]) == ("0.0", "0.0")
