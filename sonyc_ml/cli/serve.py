@@ -67,13 +67,14 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.base.human import to_install  # noqa: PLC0415
     from sonyc_ml.cli import OK  # noqa: PLC0415
     from sonyc_ml.errors import ConfigError  # noqa: PLC0415
 
     try:
         from sonyc_ml.web.server import serve  # noqa: PLC0415  imports numpy
     except ModuleNotFoundError as error:
-        raise ConfigError(f"serve needs {error.name}: pip install 'sonyc-ml[serve]'") from error
+        raise ConfigError(f"serve needs {error.name}; {to_install('serve')}") from error
     from sonyc_ml.web.settings import ServeSettings, address_of, usual_workers  # noqa: PLC0415
 
     log_to_stderr(verbose=parsed.verbose)
