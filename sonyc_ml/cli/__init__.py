@@ -42,7 +42,7 @@ COMMANDS = {
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
     "plot": {"plot": "draw a recording, an output, or a day of outputs"},
-    "serve": {"serve": "answer predictions over HTTP"},
+    "serve": {"serve": "show the page of a node, and answer predictions, over HTTP"},
 }
 FEATURES = {"features": "export feature extractors"}  # its module imports numpy, and parses its own arguments
 DESCRIPTION = "Turn the recordings of an acoustic sensor node into embeddings, on the node."
