@@ -23,7 +23,7 @@ from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
 from scripts.benchmarks.page import page_speed
-from scripts.benchmarks.path import peers, road
+from scripts.benchmarks.path import live_sound, peers, road
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
@@ -103,6 +103,15 @@ COMMANDS = {
         "Time the sound levels of ten seconds at usual rates, beside the embedding by the default bundle.",
         15,
         "times each is run, in turn",
+    ),
+    "live": Command(
+        live_sound.measure,
+        "live sound beside files of the same samples",
+        "Send sound into sonyc-ml listen in its own time, 48 kHz, stereo, with levels, and the same as files into "
+        "sonyc-ml watch: processor time, what is left after the last chunk, memory.",
+        8,
+        "recordings of 10 s that are measured",
+        DEFAULT_BUNDLE,
     ),
     "client": Command(
         other_process.measure,

@@ -48,6 +48,11 @@ class Watch:
     ) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
     def wait_for(self, path: Path, limit_s: float = 60.0) -> None:
         """Wait until a file is there.
 

@@ -23,7 +23,7 @@ from scripts.fault_suite import (
     safety_cost,
     system_calls,
 )
-from scripts.fault_suite.live import live_kills, live_segments
+from scripts.fault_suite.live import live_disk, live_kills, live_segments
 from scripts.fault_suite.rig import Options, Row
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
@@ -44,6 +44,7 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "cost": safety_cost.run,
     "live": live_kills.run,
     "segments": live_segments.run,
+    "disk": live_disk.run,
 }
 
 
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"of {', '.join(ROWS)} (default all)"
     )
     parser.add_argument("--long", action="store_true", help="the long part: an hour or more")
+    parser.add_argument("--minutes", type=float, help="how long disk listens (default: 25 s; an hour with --long)")
     parser.add_argument("--untimed", action="store_true", help="judge no times: other things run on this machine")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="of what is left to chance")
     return parser
@@ -79,7 +81,7 @@ def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
         bundle.write_bytes(networks.dense((1, 64, 51, 1)))
         exporter.export(bundle.with_suffix(".pkl"))
         maker.make_bundle(bundle)
-        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed))
+        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed, parsed.minutes))
     except Exception as error:  # noqa: BLE001  one row that fails must not hide the others
         return [Row(name, problems=[f"{type(error).__name__}: {error}"])]
     finally:

@@ -46,12 +46,15 @@ class Options:
         The long part rather than the quick one.
     seed : int
         Of what is left to chance.
+    minutes : float or None
+        How long a row takes that can take any time; as long as its part where not given.
     """
 
     folder: Path
     bundle: Path
     is_long: bool
     seed: int
+    minutes: float | None = None
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 KEPT_BYTES, MAPPED_BYTES = 32 << 20, 4 << 20
 
 SYNCHRONISED_PATH = Path("/run/systemd/timesync/synchronized")  # systemd-timesyncd makes it once it has set the clock
@@ -33,12 +33,14 @@ def keep_freed_memory() -> None:
     """Let the allocator keep the few megabytes that every recording needs again.
 
     By default glibc hands arrays of over 128 kB back to the kernel, which zeroes their pages anew for the next
-    recording: 3 ms of page faults for 10 s of sound, nearly as much as its spectra cost.
+    recording: 3 ms of page faults for 10 s of sound, nearly as much as its spectra cost. Threads share what is kept:
+    else each that works has as much of its own, and its own page faults.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it, musl has not
     if mallopt is not None:
         mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
         mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES)
+        mallopt(M_ARENA_MAX, 1)
 
 
 def is_clock_synchronised(path: Path = SYNCHRONISED_PATH, adjtimex: Callable[[Any], int] | None = None) -> bool | None:

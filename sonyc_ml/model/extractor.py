@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sonyc_ml.base.blas import one_blas_thread
 from sonyc_ml.bundles.bounds import MAX_CHANNELS
 from sonyc_ml.errors import BundleMismatchError, RecordingError
-from sonyc_ml.features import BLOCK_S, MAX_WINDOWS_AT_ONCE, Framing, checked_samples
+from sonyc_ml.features import Framing, checked_samples
 from sonyc_ml.outputs.rows import RowsByName
 from sonyc_ml.sound.files import FileRecording
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float32]
 
 STARTS_AT_ONCE = 1 << 16
-SHORTEST_BLOCK_S = 1.0  # in shorter ones the numbers of some windows are a step off
-OURS = "WindowExtractor.stream"  # of extractors in pickles, too
 
 
 class Extractor(Protocol):
@@ -237,8 +235,7 @@ def run_segments(
         framing, n_windows = extractor.framing(segment.n_samples, sr, hop_size), 0
         n_outside, counted = _edges(framing, segment.n_samples / sr), exactly(blocks, segment.n_samples)
         asked = (counted, sr, segment.n_samples, hop_size)
-        is_open = getattr(blocks, "is_open", False)
-        for features in stream_as_it_comes(extractor, *asked) if is_open else extractor.stream(*asked):
+        for features in _features(extractor, asked, getattr(blocks, "is_there", None)):
             first, n_windows = n_windows, n_windows + len(features)
             if n_outside:
                 features = features[max(0, 1 - first) : framing.n_windows - 1 - first]  # noqa: PLW2901
@@ -250,48 +247,17 @@ def run_segments(
             yield False, {"timestamps": starts / (extractor.sample_rate or sr) + segment.start / sr}
 
 
-def stream_as_it_comes(
-    extractor: Any, blocks: Iterable[Floats], sr: int, n_samples: int, hop_size: float | None = None
+def _features(
+    extractor: Extractor,
+    asked: tuple[Iterable[Floats], int, int, float | None],
+    is_there: Callable[[], bool] | None,
 ) -> Iterator[Floats]:
-    """Yield the features of sound that is still coming, with little left to do when the last of it has come.
+    """The features of blocks of samples; `is_there` says of sound that still comes whether the next block is there."""
+    if is_there is None:
+        return extractor.stream(*asked)
+    from sonyc_ml.model.coming.features import stream_as_it_comes  # noqa: PLC0415  files need none of it
 
-    The numbers are those of :meth:`Extractor.stream`, bit for bit, in blocks of which each has half of the windows that
-    are left, down to a second: frames that two blocks share are computed twice. An extractor that is not one of ours
-    does as it always does.
-
-    Parameters
-    ----------
-    extractor : Extractor
-    blocks, sr, n_samples, hop_size
-        Those of its `stream`.
-    """
-    if getattr(type(extractor).stream, "__qualname__", "") != OURS or not hasattr(extractor, "_window_features"):
-        yield from extractor.stream(blocks, sr, n_samples, hop_size)
-        return
-    framing = extractor.framing(n_samples, sr, hop_size)
-    compute = extractor._window_features()  # noqa: SLF001  pickles of ours have it too
-    n_usual = min(MAX_WINDOWS_AT_ONCE, max(1, int(BLOCK_S * extractor.sample_rate) // framing.hop_length))
-    n_least = max(1, int(extractor.sample_rate * SHORTEST_BLOCK_S) // framing.hop_length)
-    coming = iter(extractor._resampled(blocks, sr, n_samples))  # noqa: SLF001
-    held, n_left = np.zeros(framing.lead, np.float32), framing.n_windows
-    while n_left:
-        n_windows = min(n_left, n_usual, max(n_least, n_left // 2))
-        if n_left - n_windows < n_least // 2:  # too few for a block of their own
-            n_windows = n_left
-        length = (n_windows - 1) * framing.hop_length + framing.window_length
-        held = _at_least(held, max(length, n_windows * framing.hop_length), coming)
-        yield compute(held[:length], framing.hop_length, n_windows)
-        held, n_left = held[n_windows * framing.hop_length :], n_left - n_windows
-
-
-def _at_least(held: Floats, length: int, coming: Iterator[Floats]) -> Floats:
-    """So many samples and perhaps more, those that are held first; beyond the end there is silence."""
-    parts, n_held = [held], len(held)
-    while n_held < length:
-        block = next(coming, None)
-        parts.append(np.zeros(length - n_held, np.float32) if block is None else block)
-        n_held += len(parts[-1])
-    return np.concatenate(parts)
+    return stream_as_it_comes(extractor, *asked, is_there)
 
 
 def _edges(framing: Framing, duration_s: float) -> int:

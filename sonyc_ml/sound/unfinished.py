@@ -118,7 +118,7 @@ def placed(contents: Iterable[bytes | memoryview], layout: Layout) -> Layout:
     return replace(layout, valid_bits=layout.bits)
 
 
-def decode(content: bytes | memoryview, layout: Layout) -> Floats:
+def decode(content: bytes | bytearray | memoryview, layout: Layout) -> Floats:
     """Bytes of whole samples to float32 in [-1, 1), `(n,)`, each the number that libsndfile gives."""
     if layout.tag in (MULAW, ALAW):
         return np.take(_mulaw() if layout.tag == MULAW else _alaw(), np.frombuffer(content, np.uint8))
@@ -130,7 +130,7 @@ def decode(content: bytes | memoryview, layout: Layout) -> Floats:
     return samples
 
 
-def integers(content: bytes | memoryview, layout: Layout) -> npt.NDArray[Any]:
+def integers(content: bytes | bytearray | memoryview, layout: Layout) -> npt.NDArray[Any]:
     """Bytes to whole numbers; those of 24 bits are 256 times as large."""
     size = layout.bits // 8
     values: npt.NDArray[Any] = np.frombuffer(content, np.uint8)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import math
 import os
-import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -14,8 +11,10 @@ from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.errors import ProtocolError, RecordingError
+from sonyc_ml.node.intake.answering import described, line_of
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, Waiting
 from sonyc_ml.node.intake.config import ListenConfig, plain_name
+from sonyc_ml.node.intake.pacing import READ_SIZE, capacity_of, enlarge, read_size, rest_s
 from sonyc_ml.node.intake.requests import Calls, Requests
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.answers import encode_error, encode_outputs
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-READ_SIZE = 1 << 16  # bytes: what a pipe holds
-STEP_S = 0.5  # less sound than this is left for the end
+# The worker goes on with an open recording once, when all but this is there: each turn more costs a tenth of the work.
+LEFT_S, LEFT_SHARE = 0.5, 1 / 16  # of its length, where that is more
 MAX_UNSENT = 4 << 20  # bytes of answers that nobody fetches
 SOURCE_ENDED, STALLED, STOPPED = "source ended", "stalled", "stopped"
 
@@ -85,7 +84,10 @@ class Connection:
         self.name, self.descriptor, self.answers = name, descriptor, answers
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
-        self._n_halvings = 0  # of what is missing of the open recording
+        self._ahead_at = 0  # how many samples may be missing of the open recording when the worker is woken
+        self._n_read, self._read_size = 0, READ_SIZE  # bytes: the last time, and at most
+        enlarge(descriptor)
+        self._capacity = capacity_of(descriptor)
         self._may_be_full = False  # whether it is worth a look
         self.n_waiting = 0  # recordings that are not at their end yet
         self.problem = ""
@@ -93,6 +95,7 @@ class Connection:
         self._calls = Calls(requests, MAX_UNSENT, lambda content: post(self, content))
         self._stream, self._why, self._claim, self._post = stream_for(layout), why, claim, post
         self._cutter: Cutter | None = None
+        self._coming: LiveSegment | None = None  # of which the worker knows
         self._last_layout: Layout | None = None
         self._unsent: deque[bytes] = deque()
         self._n_unsent = 0
@@ -123,7 +126,7 @@ class Connection:
     def read(self) -> bool:
         """Read what is there; False where the other side has closed, or sent what cannot be understood."""
         try:
-            content = os.read(self.descriptor, READ_SIZE)
+            content = os.read(self.descriptor, self._read_size)
         except BlockingIOError:
             return True
         except ConnectionResetError:  # with answers that it has not read
@@ -131,6 +134,7 @@ class Connection:
         except OSError as error:
             self.problem = error.strerror or str(error)
             return False
+        self._n_read = len(content)
         if not content:
             return False
         try:
@@ -173,6 +177,7 @@ class Connection:
             *(name, begins.layout, segment_s, self._overlap_s), start_s=begins.start_s, reason=reason, detail=detail
         )
         self._why = ("", "")
+        self._read_size = read_size(begins.layout.sample_rate * begins.layout.frame_size)
 
     def _take_sound(self, sound: Sound, now: Moment) -> None:
         if self._cutter is None:
@@ -188,18 +193,22 @@ class Connection:
             self._buffer.make_room(self._cutter.source, self._open_s())
 
     def _say_what_comes(self, cutter: Cutter) -> None:
-        """Let the worker go on with the recording that is open: each time when half of what was missing has come.
-
-        So it is woken a few times, and little is left for the end.
-        """
-        if cutter.open is None:
-            return
-        n_planned = cutter.open.n_planned
-        n_missing = max(1, n_planned - cutter.open.n_samples, round(STEP_S * cutter.layout.sample_rate))
-        n_halvings = int(math.log2(max(1.0, n_planned / n_missing)))
-        if n_halvings > self._n_halvings:
+        """Let the worker go on with the recording that is open, so that little is left for the end."""
+        if cutter.open is not self._coming:
+            self._coming = cutter.open
+            n_left = max(round(LEFT_S * cutter.layout.sample_rate), round(LEFT_SHARE * cutter.n_missing))
+            self._ahead_at = n_left if cutter.open is not None and n_left < cutter.n_missing else 0
+        if cutter.open is not None and cutter.n_missing <= self._ahead_at:
+            self._ahead_at = 0
             self._buffer.comes(cutter.open, cutter.source)
-        self._n_halvings = n_halvings
+
+    def rest_s(self) -> float:
+        """How long nothing is missed where nobody reads on (in seconds)."""
+        cutter = self._cutter
+        if cutter is None or cutter.open is None or self._n_read == self._read_size or cutter.is_ahead(self._now()):
+            return 0.0
+        until_s = min(cutter.missing_s - self._ahead_at / cutter.layout.sample_rate, self._config.stall_s / 2)
+        return rest_s(self._capacity, cutter.layout.sample_rate * cutter.layout.frame_size, until_s)
 
     def _put(self, segments: list[LiveSegment]) -> None:
         for segment in segments:
@@ -288,50 +297,17 @@ class Connection:
         if self.answers is not None:
             said = described(event)
             arrays = {"timestamps": output.timestamps, **output.by_kind()}
-            self._post(self, encode_outputs(arrays, **said) if self.is_wyoming else _line(said))
+            self._post(self, encode_outputs(arrays, **said) if self.is_wyoming else line_of(said))
 
     def ended(self, event: RecordingEnded) -> None:
         """Answer where there is no output; called by the worker."""
         if event.state == SPOOLED and self.answers is not None:
             said: dict[str, Any] = {"recording": event.recording, "state": SPOOLED}
-            self._post(self, encode(SPOOLED, said) if self.is_wyoming else _line(said))
+            self._post(self, encode(SPOOLED, said) if self.is_wyoming else line_of(said))
         elif event.state != "done" and self.answers is not None:
             said = {"recording": event.recording, "state": event.state, "reason": event.reason}
             error = RecordingError(event.detail)
-            self._post(self, encode_error(error, **said) if self.is_wyoming else _line({**said, "error": event.detail}))
+            self._post(
+                self, encode_error(error, **said) if self.is_wyoming else line_of({**said, "error": event.detail})
+            )
         self._post(self, b"")
-
-
-def _line(said: dict[str, Any]) -> bytes:
-    return json.dumps(said).encode() + b"\n"
-
-
-def described(event: OutputPublished) -> dict[str, Any]:
-    """What an answer says of an output, for JSON."""
-    said = {
-        "recording": event.recording,
-        "bundle": event.bundle,
-        "output": str(event.output),
-        "start_time": event.start_time,
-        "duration_s": event.duration_s,
-        "hop_size_s": event.hop_size_s,
-        "windows": event.n_windows,
-    }
-    if event.scores:
-        said["scores"] = {label: round(score, 4) for label, score in event.scores.items()}
-    if event.detections is not None:
-        said["detections"] = [
-            {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": round(one.score_max, 4)}
-            for one in event.detections
-        ]
-    return said
-
-
-def peer_of(connection: socket.socket) -> str:
-    """Who is at the other end of a Unix socket, in words: process, user and group; else its address."""
-    if connection.family == socket.AF_UNIX:
-        content = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        pid, uid, gid = (int.from_bytes(content[i : i + 4], "little", signed=True) for i in (0, 4, 8))
-        return f"process {pid}, user {uid}, group {gid}"
-    host, port = connection.getpeername()[:2]
-    return f"{host}:{port}"

@@ -15,9 +15,11 @@ from contextlib import suppress
 from functools import partial
 from typing import Self, TypeAlias
 
+from sonyc_ml.node.intake.answering import peer_of
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig, SourceConfig
-from sonyc_ml.node.intake.connection import STOPPED, Connection, peer_of
+from sonyc_ml.node.intake.connection import STOPPED, Connection
+from sonyc_ml.node.intake.mistakes import Mistakes
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.sources import MAX_CONNECTIONS, Command, listen_at
 from sonyc_ml.sound.live.clock import this_moment
@@ -25,7 +27,7 @@ from sonyc_ml.sound.live.formats import raw_layout
 
 logger = logging.getLogger(__name__)
 
-LOOK_S = 0.25  # how often what sends nothing is looked after
+LOOK_S = 1.0  # how often what sends nothing is looked after, at the least
 STOP_S = 10.0
 DAEMON_STOPPED = "the daemon was stopped"
 
@@ -52,12 +54,14 @@ class Reader:
         self._posted: deque[tuple[Connection, bytes]] = deque()
         self._connections: dict[Connection, SourceConfig] = {}
         self._reading: set[Connection] = set()
+        self._resting: dict[Connection, float] = {}  # until when, by the timer
         self._commands: dict[Command, SourceConfig] = {}
         self._of_command: dict[Connection, Command] = {}
         self._listeners: list[socket.socket] = []
         self._is_stopping = threading.Event()
         self._is_over = False
-        self._look_at_s = 0.0
+        self._look_at_s, self._look_s = 0.0, min(LOOK_S, config.stall_s / 2)
+        self._mistakes = Mistakes()
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
 
     def __enter__(self) -> Self:
@@ -98,9 +102,10 @@ class Reader:
 
     def _run(self) -> None:
         while not self._is_stopping.is_set():
-            for key, events in self._selector.select(LOOK_S):
+            for key, events in self._selector.select(self._patience_s()):
                 if self._selector.get_map().get(key.fd) is key:  # not if one of the others has just closed it
                     self._handle(key.data, events)
+            self._wake_resting()
             self._look_after()
         for connection in list(self._connections):
             if connection in self._reading:
@@ -110,14 +115,25 @@ class Reader:
     def _handle(self, handler: Handler, events: int) -> None:
         try:
             handler(events)
-        except Exception:
-            logger.exception("live sound: a mistake while reading; it goes on")
+        except Exception as error:  # noqa: BLE001  whatever it is, the other sources are read on
+            self._mistakes.log("live sound: a mistake while reading; it goes on", error)
+
+    def _patience_s(self) -> float:
+        """How long nothing needs to be done unless something comes; who rests and who is looked after share a turn."""
+        return max(0.0, min(self._resting.values(), default=self._look_at_s) - this_moment().timer_s)
+
+    def _wake_resting(self) -> None:
+        now_s = this_moment().timer_s
+        for connection in [one for one, until_s in self._resting.items() if until_s <= now_s]:
+            del self._resting[connection]
+            self._follow(connection)
 
     def _look_after(self) -> None:
         now = this_moment()
         if now.timer_s < self._look_at_s:
             return
-        self._look_at_s = now.timer_s + LOOK_S
+        starts = [command.start_at_s for command in self._commands if command.process is None]
+        self._look_at_s = min([now.timer_s + self._look_s, *(max(start_s, now.timer_s) for start_s in starts)])
         for connection in list(self._connections):
             if connection in self._reading:
                 connection.look_after(now)
@@ -191,10 +207,17 @@ class Reader:
     # Connections
 
     def _on_sound(self, connection: Connection, _events: int) -> None:
-        if not connection.read():
+        try:
+            goes_on = connection.read()
+        except Exception as error:  # noqa: BLE001  its bytes would be there again at once
+            self._mistakes.log(f"{connection.name}: a mistake while reading it; the connection is closed", error)
+            connection.problem, goes_on = "a mistake of sonyc-ml while reading it; see the log", False
+        if not goes_on:
             if connection.problem:
                 logger.warning("%s: %s", connection.name, connection.problem)
             self._end(connection)
+        elif (rest_s := connection.rest_s()) > 0:
+            self._resting[connection] = this_moment().timer_s + rest_s
         self._follow(connection)
 
     def _end(self, connection: Connection) -> None:
@@ -209,13 +232,15 @@ class Reader:
 
     def _leave(self, connection: Connection) -> None:
         self._reading.discard(connection)
+        self._resting.pop(connection, None)
+        self._look_at_s = 0.0
         with suppress(KeyError):
             self._selector.unregister(connection.descriptor)
 
     def _follow(self, connection: Connection) -> None:
         """Read, write, and close as the connection needs it."""
         if connection in self._reading:
-            self._set_reading(connection, wanted=not connection.must_wait)
+            self._set_reading(connection, wanted=connection not in self._resting and not connection.must_wait)
         elif not connection.n_waiting and not connection.has_unsent:
             self._drop(connection)
             return
@@ -246,6 +271,7 @@ class Reader:
     def _drop(self, connection: Connection) -> None:
         if self._connections.pop(connection, None) is None:
             return  # its descriptors may be those of another connection by now
+        self._look_at_s = 0.0
         if connection.answers is not None:
             with suppress(KeyError):
                 self._selector.unregister(connection.answers)

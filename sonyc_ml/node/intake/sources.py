@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 from contextlib import suppress
-from fcntl import fcntl
 from pathlib import Path
 
 from sonyc_ml.errors import ConfigError
@@ -20,8 +19,6 @@ logger = logging.getLogger(__name__)
 SOCKET_MODE = 0o660
 N_WAITING = 16  # connections that are not accepted yet
 MAX_CONNECTIONS = 16  # of one source
-F_SETPIPE_SZ = 1031  # of Linux's <fcntl.h>
-PIPE_SIZE = 1 << 20  # bytes: seconds that a recorder goes on in while this process is held up
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 SAID_LENGTH = 4096  # bytes of its last complaints
 LASTING_S = 60.0  # a command that ran so long ran well
@@ -94,8 +91,6 @@ class Command:
             return None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
-        with suppress(OSError):  # as large as it may be
-            fcntl(self.process.stdout, F_SETPIPE_SZ, PIPE_SIZE)
         os.set_blocking(self.process.stderr.fileno(), False)
         return os.dup(self.process.stdout.fileno())
 

@@ -54,6 +54,12 @@ def explain(journal: Journal, file: Path, now_s: float | None = None) -> Answer:
     }
 
 
+def explain_entry(journal: Journal, entry: Entry, now_s: float | None = None) -> Answer:
+    """One of the ``recordings`` of :func:`explain`, by its row of the journal."""
+    facts, pid = journal.facts(), holder(journal.path.parent)
+    return _recording(journal, entry, facts, pid, time.time() if now_s is None else now_s)
+
+
 def _recording(journal: Journal, entry: Entry, facts: Facts, pid: int | None, now_s: float) -> Answer:
     daemon = facts.daemon
     outputs = find_outputs(daemon, entry.identity) if entry.state == "done" else []

@@ -81,6 +81,11 @@ class StreamClock:
         """
         return self._lag_s + timer_s - self._last_s - self._first_s < -AHEAD_S
 
+    @property
+    def lag_s(self) -> float:
+        """How late the last sample was when it came, by the count (in seconds)."""
+        return self._lag_s
+
     def time_of(self, n_before: int) -> float:
         """When a sample was taken, as far as is known now (in seconds since 1970)."""
         return self._anchor_s + n_before / self._sample_rate + self._offset_s

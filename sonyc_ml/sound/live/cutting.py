@@ -56,6 +56,17 @@ class Cutter:
         """Sound that is in no finished recording yet."""
         return len(self.open.content) if self.open else 0
 
+    @property
+    def n_missing(self) -> int:
+        """Samples of each channel that are missing of the recording that is open."""
+        return self.open.n_planned - self.open.n_samples if self.open else 0
+
+    @property
+    def missing_s(self) -> float:
+        """How soon the last sample of the recording that is open should come (in seconds)."""
+        lag_s = self._clock.lag_s if self._clock else 0.0
+        return max(0.0, self.n_missing / self.layout.sample_rate - max(0.0, lag_s))
+
     def is_ahead(self, moment: Moment) -> bool:
         """Whether the sound comes faster than it can have been recorded."""
         return self._clock is not None and self._clock.is_ahead(moment.timer_s)

@@ -189,7 +189,7 @@ class LiveRecording:
         for listener in self._listeners:
             listener.begin(0)
 
-    def _heard(self, content: bytes | memoryview) -> Floats:
+    def _heard(self, content: bytes | bytearray | memoryview) -> Floats:
         """Samples of whole frames, `(n, n_channels)`, which whoever listens has heard."""
         frames = decode(content, self._layout).reshape(-1, self.n_channels)
         for listener in self._listeners:
@@ -233,6 +233,7 @@ class OpenRecording(LiveRecording):
     def __init__(self, segment: LiveSegment, channel: int | None, n_samples: int, wait: Callable[[], None]) -> None:
         super().__init__(segment, "", channel, n_samples)
         self._wait = wait
+        self._n_read, self._n_bytes = 0, n_samples * segment.layout.frame_size
         self._digest = hashlib.sha256()
 
     def segment_blocks(self) -> Iterator[tuple[Stretch, Iterator[Floats]]]:
@@ -243,7 +244,7 @@ class OpenRecording(LiveRecording):
         StreamCutError
             Fewer came than should.
         """
-        yield Stretch(0, self.n_samples), OpenBlocks(self._coming())
+        yield Stretch(0, self.n_samples), OpenBlocks(self._coming(), self._is_there)
 
     @property
     def name(self) -> str:
@@ -260,16 +261,18 @@ class OpenRecording(LiveRecording):
         """SHA-256 of the bytes that were read."""
         return self._digest.hexdigest()
 
+    def _is_there(self) -> bool:
+        return min(len(self._segment.content), self._n_bytes) > self._n_read or not self._segment.is_open
+
     def _coming(self) -> Iterator[Floats]:
-        size, n_read = self._segment.layout.frame_size, 0
-        n_bytes = self.n_samples * size
+        size = max(1, BLOCK_LENGTH // self.n_channels) * self._segment.layout.frame_size
         self._begin()
-        while n_read < n_bytes:
+        while self._n_read < self._n_bytes:
             is_open = self._segment.is_open
-            content = bytes(self._segment.content[n_read : min(n_bytes, n_read + BLOCK_LENGTH * size)])
+            content = self._segment.content[self._n_read : min(self._n_bytes, self._n_read + size)]
             if content:
                 self._digest.update(content)
-                n_read += len(content)
+                self._n_read += len(content)
                 yield self._mono(self._heard(content))
             elif is_open:
                 self._wait()
@@ -278,12 +281,17 @@ class OpenRecording(LiveRecording):
 
 
 class OpenBlocks:
-    """Blocks of samples that still come; whoever makes features of them leaves little for the end."""
+    """Blocks of samples that still come; whoever makes features of them leaves little for the end.
 
-    is_open = True
+    Parameters
+    ----------
+    blocks : iterator of np.ndarray
+    is_there : callable
+        Whether the next block can be had without waiting.
+    """
 
-    def __init__(self, blocks: Iterator[Floats]) -> None:
-        self._blocks = blocks
+    def __init__(self, blocks: Iterator[Floats], is_there: Callable[[], bool]) -> None:
+        self._blocks, self.is_there = blocks, is_there
 
     def __iter__(self) -> Iterator[Floats]:
         return self

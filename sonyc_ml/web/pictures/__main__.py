@@ -68,6 +68,9 @@ def _made(maker: object, line: bytes, memory_mb: int) -> tuple[dict[str, object]
         return {"error": text, "status": 503}, []
     except (SonycMLError, ValueError, OSError) as error:
         return {"error": f"the picture could not be made: {error}", "status": 503}, []
+    except Exception as error:
+        logging.getLogger(__name__).exception("a mistake of the program")
+        return {"error": f"the picture could not be made: {type(error).__name__}: {error}", "status": 500}, []
     return {"parts": {name: len(content) for name, content in parts.items()}}, list(parts.values())
 
 

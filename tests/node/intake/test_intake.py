@@ -24,8 +24,8 @@ from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.events import NodeEvent, RecordingEnded
-from sonyc_ml.node.intake.connection import READ_SIZE
 from sonyc_ml.node.intake.intake import Intake
+from sonyc_ml.node.intake.pacing import READ_SIZE
 from sonyc_ml.node.journal.journal import Entry, Journal, open_journal
 from sonyc_ml.node.operate.audit import audit
 from sonyc_ml.node.running_bundles import RunningBundles

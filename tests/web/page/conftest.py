@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import ROOT, write_recording
+from tests.support.pictured import PicturedNode
 from tests.support.serving import Served, served
 from tests.support.watching import Watch
 
@@ -98,3 +99,16 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
+
+
+@pytest.fixture(scope="session")
+def pictured_node(tmp_path_factory: pytest.TempPathFactory) -> PicturedNode:
+    """A node with a day of recordings; whoever changes a file puts it back."""
+    return PicturedNode(tmp_path_factory.mktemp("pictured-node"), BUNDLE)
+
+
+@pytest.fixture(scope="session")
+def pictured_service(pictured_node: PicturedNode) -> Iterator[Served]:
+    """The page of that node."""
+    with served("--config", pictured_node.config, "--port", 0) as service:
+        yield service

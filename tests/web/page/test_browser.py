@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.conftest import needs
+from tests.support.browsing import DESK, PHONE, check_for_all, opened
 from tests.web.page.conftest import NO_SOUND, SOUND, LiveNode
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser
 
 pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client"), needs("jinja2"), needs("playwright")]
 
-DESK: dict[str, Any] = {"viewport": {"width": 1200, "height": 800}, "color_scheme": "light"}
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 360, "height": 740},
-    "color_scheme": "dark",
-    "is_mobile": True,
-    "has_touch": True,
-}
 PAGES = ("", "detections", "detections?since=1000d&score=0.1", "detections?label=nothing", "condition", "nothing/here")
 HEADINGS = {"": "Now", "detections": "Detections", "condition": "Health"}
 # Scripts and a style, as a name that was not escaped would bring them.
@@ -36,32 +28,12 @@ INJECTION = """() => {
 }"""
 
 
-@contextmanager
-def opened(browser: Browser, url: str, **context: Any) -> Iterator[Page]:
-    """A page in a context of its own; nothing in it may go wrong, for whatever the policy forbids is told there."""
-    complaints: list[str] = []
-    with browser.new_context(**context) as inside:
-        page = inside.new_page()
-        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.goto(url)
-        yield page
-    assert [text for text in complaints if "404" not in text] == []
-
-
 @pytest.mark.parametrize("context", [DESK, PHONE], ids=["desk", "phone"])
 @pytest.mark.parametrize("path", PAGES)
 def test_each_page_can_be_used_by_all(browser: Browser, address: str, path: str, context: dict[str, Any]) -> None:
     """Light and dark, axe finds nothing serious, and nothing is wider than the screen."""
-    from axe_playwright_python.sync_playwright import Axe
-
     with opened(browser, f"{address}/{path}", **context) as page:
-        for closed in page.query_selector_all("details:not([open]) > summary"):
-            closed.click()
-        found = Axe().run(page).response["violations"]
-        worst = {one["id"]: [node["html"] for node in one["nodes"]] for one in found if one["impact"] != "minor"}
-        assert worst == {}
-        assert page.evaluate("document.documentElement.scrollWidth") <= context["viewport"]["width"]
+        check_for_all(page)
 
 
 @pytest.mark.parametrize("path", HEADINGS)

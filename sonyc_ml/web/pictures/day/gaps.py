@@ -78,8 +78,8 @@ def figure_of_recordings(day: Day) -> Figure:
         ends = np.clip(
             (merged(begins_s, ends_s, pause_s if state == "done" else 0) - start_s) / (end_s - start_s), 0, 1
         )
-        bars.append(svg.spans(ends.tolist(), f"state {css}", 2, svg.ROW_HEIGHT - 4, f"{count(len(own))} {words}"))
-        shown.append((key(f"state {css}"), f"{words}: {len(own):,}"))
+        bars.append(svg.spans(ends.tolist(), f"made {css}", 2, svg.ROW_HEIGHT - 4, f"{count(len(own))} {words}"))
+        shown.append((key(f"made {css}"), f"{words}: {len(own):,}"))
     content = (
         svg.ground(0, svg.ROW_HEIGHT) + svg.hatched("hatch-recordings", [(0, 1)], 0, svg.ROW_HEIGHT) + "".join(bars)
     )

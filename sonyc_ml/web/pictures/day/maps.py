@@ -69,7 +69,12 @@ def figure_of_map(read: Sequence[tuple[Made, Summary]]) -> list[Figure]:
             f"{shares[0]:.0%} and {shares[1]:.0%} of the variance. Shape and colour: {what}.",
             plot=_plot([one for one, _, _ in found], points, kinds, names),
             below=legend(marks),
-            table=Table(name="map", heading=heading, rows=list(rows)),
+            table=Table(
+                name="map",
+                heading=heading,
+                rows=list(rows),
+                links=[recording_link(one.identity) for one, _, _ in found],
+            ),
             css="map",
         )
     ]
@@ -106,9 +111,10 @@ def _plot(made: Sequence[Made], points: Numbers, kinds: Sequence[str], names: Se
         )
     groups = "".join(f'<g class="c{number}">{"".join(own)}</g>' for number, own in enumerate(marks))
     said = ", ".join(f"{name}: {len(own)}" for name, own in zip(names, marks, strict=True))
+    # A picture that a screen reader reads as one may hold no links: to it, the marks are those of the table.
     return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{text(f"Map of {len(made)} recordings. {said}")}">{groups}</svg>'
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="group" '
+        f'aria-label="{text(f"Map of {len(made)} recordings. {said}")}"><g aria-hidden="true">{groups}</g></svg>'
     )
 
 

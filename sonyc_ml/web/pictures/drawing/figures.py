@@ -12,7 +12,7 @@ from sonyc_ml.base.human import iso
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.web.pictures.drawing.svg import text
 
-MOST_ROWS, MOST_CELLS = 300, 3000  # of a table on the page; a csv has all
+MOST_ROWS, MOST_CELLS = 100, 1300  # of a table on the page; a csv has all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,11 +25,14 @@ class Table:
         Of the csv, without its suffix.
     heading : sequence of str
     rows : list of sequences of str
+    links : sequence of str
+        Where the first cell of each row leads on the page; empty for nowhere.
     """
 
     name: str
     heading: Sequence[str]
     rows: list[Sequence[str]]
+    links: Sequence[str] = ()
 
     def to_csv(self) -> bytes:
         """All of it; a cell that a spreadsheet would take for a formula is marked."""
@@ -46,6 +49,7 @@ class Table:
             "name": self.name,
             "heading": list(self.heading),
             "rows": [list(row) for row in self.rows[:n_rows]],
+            "links": list(self.links[:n_rows]),
             "n_more": max(0, len(self.rows) - n_rows),
         }
 
@@ -110,10 +114,10 @@ def csv_parts(tables: Iterable[Table | None]) -> dict[str, bytes]:
 def rows_left(names: Sequence[str], bold: Sequence[bool]) -> str:
     """Names of rows, for the column left of a plot."""
     items = (
-        f'<li title="{text(name)}"{" class=heard" if is_bold else ""}>{text(name)}</li>'
+        f'<li title="{text(name)}" class="{"likely" if is_bold else "other"}">{text(name)}</li>'
         for name, is_bold in zip(names, bold, strict=True)
     )
-    return f'<ul class="rows" aria-hidden="true">{"".join(items)}</ul>'
+    return f'<ul class="names" aria-hidden="true">{"".join(items)}</ul>'
 
 
 def legend(entries: Sequence[tuple[str, str]]) -> str:

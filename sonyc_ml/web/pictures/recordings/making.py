@@ -10,7 +10,7 @@ from sonyc_ml.analysis.plots.recording_view import View, look_at
 from sonyc_ml.base.human import count, shown, span
 from sonyc_ml.errors import SonycMLError
 from sonyc_ml.node.journal.journal import Entry, Journal
-from sonyc_ml.node.operate.explain import explain
+from sonyc_ml.node.operate.explain import explain_entry
 from sonyc_ml.outputs.files import find_output, read_output
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.web.pictures.drawing.figures import Figure, csv_parts
@@ -31,8 +31,7 @@ LONGEST_S = 1800.0  # of sound that is read once more for a picture: a file of a
 def make_recording(maker: Maker, job: RecordingJob) -> dict[str, bytes]:
     """Return the page's values and its files; see :meth:`sonyc_ml.web.pictures.making.Maker.make`."""
     with maker.journal() as journal:
-        entry = find_entry(journal, job)
-        told = _told(journal, maker.config.spool.folder, entry)
+        told = explain_entry(journal, find_entry(journal, job))
     output, problem = _output(maker, job)
     notes = [problem] if problem else []
     values: dict[str, Any] = {"entry": told, "figures": [], "output": None, "has_sound": False}
@@ -65,15 +64,6 @@ def find_entry(journal: Journal, job: RecordingJob | LikeJob) -> Entry:
     raise MissingError(f"the journal knows no recording {shown(job.name)} of this size and time")
 
 
-def _told(journal: Journal, folder: Path, entry: Entry) -> dict[str, Any]:
-    """What ``sonyc-ml explain`` says of it."""
-    answer = explain(journal, folder / entry.identity.name)
-    own = (entry.identity.n_bytes, entry.identity.mtime_ns)
-    places = [(other.identity.n_bytes, other.identity.mtime_ns) for other in journal.find(entry.identity.name)]
-    told: dict[str, Any] = answer["recordings"][places.index(own)]
-    return told
-
-
 def _output(maker: Maker, job: RecordingJob) -> tuple[Output | None, str]:
     """The output, or why there is none."""
     path = find_output(job.identity, maker.folder(job.bundle), maker.config.output.format)
@@ -82,6 +72,8 @@ def _output(maker: Maker, job: RecordingJob) -> tuple[Output | None, str]:
     try:
         return read_output(path), ""
     except (ValueError, OSError) as error:
+        if isinstance(error.__cause__, MemoryError):  # no damage, but more than this process may take
+            raise MemoryError from error
         return None, str(error)
 
 
