@@ -90,7 +90,7 @@ def build(release: Release, wheel: Path, folder: Path, epoch_s: int) -> Path:
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
             os.utime(path, (epoch_s, epoch_s), follow_symlinks=False)
         package = folder / release.file_name
-        command = ["dpkg-deb", "--root-owner-group", "-Zxz", "--build", str(root), str(package)]
+        command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build", str(root), str(package)]
         environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch_s)}
         subprocess.run(command, check=True, capture_output=True, env=environment)
     return package
