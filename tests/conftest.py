@@ -59,6 +59,7 @@ SLOW = {
     "outputs/test_cache.py",
     "web/page/test_browser.py",
     "web/page/test_examination.py",
+    "web/page/test_pictured_browser.py",
 }
 SLOW_MARKS = ("timing", "service", "librosa", "long", "x86")
 # What takes longest begins first: else one processor has it at the end, and the others nothing.

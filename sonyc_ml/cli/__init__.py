@@ -33,6 +33,7 @@ COMMANDS = {
         "forget": "remove recordings that were given up from the journal",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
+    "events": {"events": "show what happened to recordings, once or as it happens"},
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
     "levels": {
         "calibrate": "find a microphone's sensitivity by the tone of a calibrator",

@@ -118,7 +118,14 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
 
 
 def _add(commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-    parser = add_command(commands, name, run, text, f"{EPILOGS[name]}\n\n{WHERE}")
+    return add_asking(commands, name, run, text, EPILOGS[name])
+
+
+def add_asking(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], int], text: str, epilog: str
+) -> argparse.ArgumentParser:
+    """Add a command that asks a journal, with the flags that say which."""
+    parser = add_command(commands, name, run, text, f"{epilog}\n\n{WHERE}")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
@@ -152,8 +159,8 @@ def _audit(parsed: argparse.Namespace) -> int:
     from sonyc_ml.node.operate.audit import audit  # noqa: PLC0415
 
     now_s = time.time()
-    since_s = _moment("--since", parsed.since, now_s)
-    until_s = _moment("--until", parsed.until, now_s) if parsed.until else now_s
+    since_s = moment_of("--since", parsed.since, now_s)
+    until_s = moment_of("--until", parsed.until, now_s) if parsed.until else now_s
     if since_s >= until_s:
         raise ConfigError(f"--since {parsed.since} must be earlier than --until {parsed.until or 'now'}")
     if not parsed.gap >= 0:
@@ -170,7 +177,7 @@ def _list(parsed: argparse.Namespace) -> int:
 
     if parsed.limit < 0:
         raise ConfigError(f"--limit must not be below 0, and is {parsed.limit}")
-    since_s = _moment("--since", parsed.since, time.time()) if parsed.since else 0.0
+    since_s = moment_of("--since", parsed.since, time.time()) if parsed.since else 0.0
     if parsed.heard is not None:
         if parsed.state:
             raise ConfigError(f"--heard lists what is done: leave out {parsed.state}")
@@ -258,7 +265,7 @@ def _reload(parsed: argparse.Namespace) -> int:
 
     if not parsed.timeout > 0:
         raise ConfigError(f"--timeout must be above 0, and is {parsed.timeout:g}")
-    folder = _state_folder(parsed)
+    folder = journal_folder(parsed)
     facts = reload(folder, parsed.timeout)
     if facts is None:
         raise ConfigError(f"no daemon that keeps its journal in {folder} is running; start it with sonyc-ml watch")
@@ -272,7 +279,8 @@ def _show(parsed: argparse.Namespace, answer: dict[str, Any], text: Callable[[di
         print(json.dumps(answer, indent=2) if parsed.json else text(answer), flush=True)
 
 
-def _moment(flag: str, text: str, now_s: float) -> float:
+def moment_of(flag: str, text: str, now_s: float) -> float:
+    """A time that a flag names (in seconds since 1970)."""
     from sonyc_ml.base.human import moment  # noqa: PLC0415
 
     with UserMistakes(ValueError, where=f"{flag}: "):
@@ -283,7 +291,7 @@ def _moment(flag: str, text: str, now_s: float) -> float:
 def _journal(parsed: argparse.Namespace, *, read_only: bool = True) -> Iterator[Journal]:
     from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415
 
-    journal = Journal(_state_folder(parsed), read_only=read_only)
+    journal = Journal(journal_folder(parsed), read_only=read_only)
     try:
         yield journal
     finally:
@@ -293,7 +301,8 @@ def _journal(parsed: argparse.Namespace, *, read_only: bool = True) -> Iterator[
 # Which journal
 
 
-def _state_folder(parsed: argparse.Namespace) -> Path:
+def journal_folder(parsed: argparse.Namespace) -> Path:
+    """The folder of the journal that flags name, or this machine's."""
     if parsed.state_folder is not None:
         folder: Path = parsed.state_folder
         return folder

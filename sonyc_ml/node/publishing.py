@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sonyc_ml.base.durable import remove_temporaries
 from sonyc_ml.base.identity import Identity
@@ -23,9 +23,18 @@ from sonyc_ml.sound.start_time import StartTimes
 if TYPE_CHECKING:
     from sonyc_ml.node.intake.ahead import Ahead
     from sonyc_ml.node.intake.buffer import Waiting
+    from sonyc_ml.sound.levels.result import SoundLevels
     from sonyc_ml.sound.live.segment import LiveSegment
 
 logger = logging.getLogger("sonyc_ml.node.worker")  # one line per recording, as one asks for
+
+
+class Published(NamedTuple):
+    """Of an output on the disk: where it comes from, what is heard, and how loud it was, if it was just made."""
+
+    provenance: Provenance
+    detections: Sequence[Detection] | None
+    levels: SoundLevels | None
 
 
 class Publisher:
@@ -60,8 +69,8 @@ class Publisher:
 
     def publish(
         self, identity: Identity, bundle: LoadedBundle, *, salvage: bool = False, live: Waiting | None = None
-    ) -> tuple[Provenance, Sequence[Detection] | None]:
-        """Embed with one bundle and write the output, where there is none; return its origin, and what is heard.
+    ) -> Published:
+        """Embed with one bundle and write the output, where there is none; return what the journal keeps of it.
 
         Parameters
         ----------
@@ -76,7 +85,7 @@ class Publisher:
         provenance = read_provenance(existing) if existing else None
         if provenance is not None:
             logger.debug("%s is embedded already", identity.name)
-            return provenance, read_heard(existing) if existing else None
+            return Published(provenance, read_heard(existing) if existing else None, None)
         start_s = time.perf_counter()
         output = self._embed(identity, bundle, live, salvage=salvage)
         embedded_s = time.perf_counter()
@@ -93,7 +102,7 @@ class Publisher:
         if live is not None and live.peer is not None:
             live.peer.published(event, output)
         _log_output(output, path, sum(stages_s.values()))
-        return output.provenance, output.detections
+        return Published(output.provenance, output.detections, output.levels)
 
     def measure(self, identity: Identity) -> tuple[float | None, float | None]:
         """When a recording begins and how long it is, by its header."""

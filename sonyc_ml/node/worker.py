@@ -248,8 +248,8 @@ class Worker:
     def _publish(self, entry: Entry, *, salvage: bool = False, live: Waiting | None = None) -> None:
         identity = entry.identity
         outputs = [self._publisher.publish(identity, bundle, salvage=salvage, live=live) for bundle in self._bundles]
-        provenance = outputs[0][0]
-        embedded = summary_of(provenance, [found for _, found in outputs])
+        provenance, _, levels = outputs[0]
+        embedded = summary_of(provenance, [one.detections for one in outputs], levels)
         if live is not None:  # windows may run on into the next
             embedded = of_stream(embedded, entry)
         self._write_down(lambda: self._journal.finish(identity, embedded))

@@ -20,6 +20,7 @@ from sonyc_ml.web.security import Guarded
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
 
 if TYPE_CHECKING:
+    from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.predict.service import Service
 
@@ -29,7 +30,11 @@ RETRY_S = 1
 
 
 def make_app(
-    settings: ServeSettings, metrics: ServeMetrics, service: Service | None = None, frame: Frame | None = None
+    settings: ServeSettings,
+    metrics: ServeMetrics,
+    service: Service | None = None,
+    frame: Frame | None = None,
+    events: NodeEvents | None = None,
 ) -> Starlette:
     """Return what a server runs.
 
@@ -41,6 +46,8 @@ def make_app(
         Answers programs; nobody does where not given.
     frame : Frame, optional
         Of the node's page; there is none where not given.
+    events : NodeEvents, optional
+        Of the node.
     """
 
     async def expose(_: Request) -> Response:
@@ -57,7 +64,7 @@ def make_app(
 
     hosts = ["*"] if settings.host == EVERYWHERE else list(HOSTS)
     return Starlette(
-        routes=[*_routes(settings, service, frame), Route("/metrics", expose)],
+        routes=[*([events.route()] if events else []), *_routes(settings, service, frame), Route("/metrics", expose)],
         middleware=[
             Middleware(Measured, metrics=metrics),
             Middleware(Guarded),

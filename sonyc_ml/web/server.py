@@ -21,6 +21,7 @@ from sonyc_ml.web.metrics import ServeMetrics
 from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
+    from sonyc_ml.web.events import NodeEvents
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.page.node import Node
     from sonyc_ml.web.predict.pool import Models
@@ -61,7 +62,8 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
 
     metrics = ServeMetrics()
     service = _service(settings, models, metrics, failed) if models else None
-    app = make_app(settings, metrics, service, _frame(node, failures) if node else None)
+    events = _events(node, lambda: server.should_exit) if node else None
+    app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
     server = uvicorn.Server(_config(app))
     for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
@@ -83,6 +85,12 @@ def _frame(node: Node, failures: Sequence[Exception]) -> Frame:
     from sonyc_ml.web.page.frame import Frame  # noqa: PLC0415
 
     return Frame(node, failures)
+
+
+def _events(node: Node, is_ending: Callable[[], bool]) -> NodeEvents:
+    from sonyc_ml.web.events import NodeEvents  # noqa: PLC0415
+
+    return NodeEvents(node.state_folder, is_ending)
 
 
 def _service(

@@ -57,7 +57,7 @@ STUMBLING = re.compile(
 )
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
-    *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "doctor")),
+    *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "events", "doctor")),
     *([command] for command in ("labels", "compare", "serve")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
@@ -265,15 +265,15 @@ def test_picture_commands_run(workplace: Path) -> None:
 
 
 def test_operations_commands_run(workplace: Path) -> None:
-    """Every command of docs/operations.md works as it stands, beside a daemon that runs."""
+    """Every command of docs/operations.md and docs/events.md works as it stands, beside a daemon that runs."""
     (workplace / "recordings" / "bad.wav").write_bytes(b"no sound at all")
     command = [sys.executable, "-m", "sonyc_ml", "watch", "recordings", "--model", "models/NAME.tflite"]
     with (workplace / "log").open("wb") as log:
         daemon = subprocess.Popen([*command, "--output", "embeddings"], cwd=workplace, stderr=log)
     try:
         wait_for(lambda: "quarantined" in (workplace / "log").read_text())
-        scripts = blocks("bash", OPERATIONS)
-        assert len(scripts) == 1
+        scripts = [*blocks("bash", OPERATIONS), *blocks("bash", DOCS / "events.md")]
+        assert len(scripts) == 2
         run_blocks(scripts, workplace)
     finally:
         daemon.terminate()

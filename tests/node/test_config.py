@@ -156,6 +156,8 @@ def _with(table: str, line: str) -> str:
             r"detections\.merge is not a known key; did you mean detections\.merge_s",
         ),
         (MINIMAL + 'scores = "some"\n', r"output\.scores must be all or top-k or none, not 'some'"),
+        (MINIMAL + "[serve]\nport = 70000\n", r"serve\.port must be from 0, any that is free, to 65535, not 70000"),
+        (MINIMAL + "[serve]\nworkers = 0\n", r"serve\.workers must be above 0, not 0; for no predictions, say predict"),
         (MINIMAL + "[zzz]\n", r"zzz is not a known key; known are spool, model, output, recordings, overload"),
         (MINIMAL.replace('path = "m.tflite"', "path = 3"), r"model\.path must be a path, not 3"),
         (_with("output", "format = 1"), r"output\.format must be a string, not 1"),

@@ -18,11 +18,15 @@ from typing import Any
 
 from scripts.benchmarks import environments
 from scripts.benchmarks.figures import Figure, progress, spread
+from scripts.benchmarks.page.day_outputs import write_outputs
 from scripts.benchmarks.page.large_node import make_large_node
 
 MODEL = environments.ROOT / "models" / "quantized_default_int8.tflite"
 N_RECORDINGS = 100_000
 PAGE_BAR_MS, MEMORY_BAR_MB = 200.0, 110.0
+DAY_BAR_MS, KEPT_DAY_BAR_MS = 2000.0, 100.0
+DAY_S = 86400
+NEW_DAY, KEPT_DAY = "day picture, not cached, with the start of its process", "day picture, cached"
 PAGES = {
     "first page": "/",
     "detections": "/detections",
@@ -37,6 +41,9 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         progress(f"{N_RECORDINGS:,} recordings")
         config = make_large_node(Path(name), parsed.model or MODEL, N_RECORDINGS)
+        day_s = time.time() // DAY_S * DAY_S - 2 * DAY_S
+        progress(f"{write_outputs(config, day_s, day_s + DAY_S):,} outputs of a day")
+        day = f"/day?date={time.strftime('%Y-%m-%d', time.gmtime(day_s))}"
         times_ms: dict[str, list[float]] = {}
         memory: dict[str, float] = {}
         for predict in ("false", "true"):
@@ -45,12 +52,14 @@ def measure(parsed: argparse.Namespace) -> dict[str, Any]:
             with _served(config) as (port, pid):
                 first_ms = _asked_ms(port, "/")
                 times_ms.setdefault("first page, of a service that has just begun", []).append(first_ms)
-                for title, path in PAGES.items():
+                times_ms.setdefault(NEW_DAY, []).append(_asked_ms(port, day))
+                for title, path in {**PAGES, KEPT_DAY: day}.items():
                     _asked_ms(port, path)
                     times_ms.setdefault(title, []).extend(_asked_ms(port, path) for _ in range(parsed.repeats))
                 memory["with a network" if predict == "true" else "page alone"] = _memory_mb(pid)
     progress("")
     bars = {"first page": PAGE_BAR_MS, "first page, of a service that has just begun": PAGE_BAR_MS}
+    bars |= {NEW_DAY: DAY_BAR_MS, KEPT_DAY: KEPT_DAY_BAR_MS}
     return {
         "command": "page",
         "figures": [

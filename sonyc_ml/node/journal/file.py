@@ -13,6 +13,7 @@ from sonyc_ml.base import sqlite
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.base.schema import ForeignSchemaError, check_is_file, check_types
 from sonyc_ml.errors import JournalDamagedError, OutputNameError, StoreError
+from sonyc_ml.node.journal.event_table import EVENTS
 
 FILE_NAME = "journal.sqlite"
 BUSY_S = 10.0  # how long another process may hold the journal
@@ -111,11 +112,12 @@ CREATE TABLE gaps (                         -- between recordings of a source; n
     PRIMARY KEY (source, start_s, end_s)
 ) WITHOUT ROWID;
 """,
+    EVENTS,
 )
 VERSION = len(STEPS)
 OLDEST_READ = 1  # by those who only ask: what later versions have, they ask for where it is there
 
-TABLES = ("recordings", "days", "facts", "heard", "pauses", "sources", "gaps")
+TABLES = ("recordings", "days", "facts", "heard", "pauses", "sources", "gaps", "events")
 # Names that may be no good: empty; with two dots, two slashes, a dot for a part, a zero, a slash at an end.
 DOUBTFUL = (
     "name IN (x'', x'2e') OR instr(name, x'00') OR instr(name, x'2e2e') OR instr(name, x'2f2f') OR "
@@ -137,7 +139,7 @@ END;
 # lacks would never be begun, so that one is compared too. That of `heard`, which may be ten times as long, only finds
 # what was heard: a thread compares it once the work goes on, see `sonyc_ml.node.journal.heard.check_index`.
 CHECKED = "PRAGMA integrity_check(recordings)"
-TYPED = tuple(name for name in TABLES if name != "heard")  # the values of which are looked at where they are asked for
+TYPED = tuple(name for name in TABLES if name not in ("heard", "events"))  # their values are looked at when asked for
 OTHER_VERSION = "install that version, or move the file away: it is made again from the folder and the outputs"
 DAMAGE = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -245,6 +247,16 @@ class FileWatch:
         except OSError:
             return None
         return status.st_dev, status.st_ino
+
+
+def stamp_of_files(folder: Path) -> str:
+    """A text that is another one once anything was written to the journal; costs two looks at the disk."""
+    stamps = []
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
+        with suppress(OSError):
+            status = os.stat(folder / name)  # noqa: PTH116  one call, not two
+            stamps.append(f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}")
+    return "-".join(stamps)
 
 
 def set_aside(folder: Path) -> None:

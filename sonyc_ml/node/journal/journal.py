@@ -29,6 +29,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.days import add_to_day
+from sonyc_ml.node.journal.event_table import log_daemon, log_done
 from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
 from sonyc_ml.node.journal.heard import ADOPT, FINISH, write_heard
 from sonyc_ml.node.journal.pauses import write_pauses
@@ -38,6 +39,7 @@ __all__ = ["STATES", "Entry", "Journal", "OutputSummary", "Recorded", "open_jour
 
 logger = logging.getLogger(__name__)
 
+DAEMON = "daemon"  # the fact of that name
 N_COMPACTED = 1000  # rows a transaction: a recording must not wait long
 RESTED_S = 5.0  # two changes may have the same time: it has steps, of two seconds on a FAT disk
 
@@ -179,9 +181,11 @@ class Journal(JournalView):
 
     def finish(self, identity: Identity, output: OutputSummary) -> None:
         """Its output is published."""
+        now = self._clock()
         with self.transaction():
-            self._change(identity, FINISH, *output.columns, self._clock())
+            self._change(identity, FINISH, *output.columns, now)
             self._describe(key(identity), output)
+            log_done(self.connection, key(identity)[0], now, output)
 
     def adopt(self, published: Iterable[tuple[Identity, OutputSummary]]) -> int:
         """Take up recordings whose outputs were found, as done; returns how many were not known yet."""
@@ -282,6 +286,8 @@ class Journal(JournalView):
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in changed.items()],
             )
+            if DAEMON in changed:
+                log_daemon(self.connection, self._clock(), known.get(DAEMON) or {}, changed[DAEMON] or {})
 
     def compact(self, before_s: float, is_gone: Callable[[str], bool]) -> int:
         """Add up what ended before a time and whose file is gone, by the day, and drop it; returns how many rows."""
@@ -301,15 +307,7 @@ class Journal(JournalView):
                         add_to_day(self.connection, entry)
                         n_dropped += 1
 
-    def _end(
-        self,
-        identity: Identity,
-        state: str,
-        reason: str,
-        detail: str,
-        start_s: float | None = None,
-        duration_s: float | None = None,
-    ) -> None:
+    def _end(self, identity: Identity, state: str, reason: str, detail: str, *times_s: float | None) -> None:
         self._change(
             identity,
             "state = ?, reason = ?, detail = ?, start_s = coalesce(?, start_s), duration_s = coalesce(?, duration_s), "
@@ -317,8 +315,7 @@ class Journal(JournalView):
             state,
             reason,
             _utf8(detail),
-            start_s,
-            duration_s,
+            *(times_s or (None, None)),
             self._clock(),
         )
 

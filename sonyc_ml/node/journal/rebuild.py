@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import OutputNameError
@@ -18,6 +19,9 @@ from sonyc_ml.node.journal.pauses import pauses_of
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import find_output, read_heard, read_provenance
 from sonyc_ml.outputs.output import Provenance
+
+if TYPE_CHECKING:
+    from sonyc_ml.sound.levels.result import SoundLevels
 
 logger = logging.getLogger(__name__)
 
@@ -98,8 +102,10 @@ def find_summary(identity: Identity, bundle_folders: Sequence[Path], output_form
     return None if provenance is None else summary_of(provenance, map(read_heard, outputs))
 
 
-def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | None] = ()) -> OutputSummary:
-    """What the journal keeps of an output, by where that comes from, and of the detections of every bundle."""
+def summary_of(
+    provenance: Provenance, found: Iterable[Sequence[Detection] | None] = (), levels: SoundLevels | None = None
+) -> OutputSummary:
+    """What the journal keeps of an output: where that comes from, the detections of every bundle, how loud it was."""
     return OutputSummary(
         start_s=datetime.fromisoformat(provenance.start_time).timestamp() if provenance.start_time else None,
         duration_s=provenance.duration_s,
@@ -107,6 +113,8 @@ def summary_of(provenance: Provenance, found: Iterable[Sequence[Detection] | Non
         salvaged=provenance.salvaged,
         heard=best_heard(found),
         pauses=pauses_of(provenance),
+        levels=levels.totals() if levels else {},
+        reference=levels.reference if levels else "",
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.names import checked_name
-from sonyc_ml.base.records import dataclass
+from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import JournalDamagedError, OutputNameError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.file import store_errors
@@ -90,7 +90,10 @@ COLUMNS = f"name, mtime_ns, n_bytes, {', '.join(FIELDS)}"
 
 @dataclass(frozen=True, slots=True)
 class OutputSummary:
-    """What the journal keeps of an output; see :class:`Entry`."""
+    """What the journal keeps of an output; see :class:`Entry`.
+
+    Its levels (in dB of `reference`) are kept among the events alone.
+    """
 
     start_s: float | None
     duration_s: float
@@ -98,6 +101,8 @@ class OutputSummary:
     salvaged: bool = False
     heard: tuple[Heard, ...] = ()
     pauses: tuple[Span, ...] = ()
+    levels: Mapping[str, float] = field(default_factory=dict)
+    reference: str = ""
 
     @property
     def columns(self) -> tuple[float | None, float, float, int]:

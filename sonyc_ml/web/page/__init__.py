@@ -12,15 +12,17 @@ if TYPE_CHECKING:
 
 def routes(frame: Frame) -> list[Route]:
     """Return the addresses of the page, each with what answers there."""
-    from sonyc_ml.web.page import detections, now  # noqa: PLC0415
+    from sonyc_ml.web.page import detections  # noqa: PLC0415
     from sonyc_ml.web.page.day import Day  # noqa: PLC0415
     from sonyc_ml.web.page.health import Health  # noqa: PLC0415
+    from sonyc_ml.web.page.now import Now, stamp  # noqa: PLC0415
     from sonyc_ml.web.page.recording import Recording  # noqa: PLC0415
 
     day, recording = Day(frame.pictures), Recording(frame.pictures)
     return [
         *frame.static_routes(),
-        frame.route("/", "now.html", now.content),
+        frame.route("/", "now.html", Now(frame.node).content),
+        frame.answer("/stamp", stamp),
         frame.route("/day", "day.html", day.content),
         frame.answer("/day.csv", day.table),
         frame.route("/recording", "recording.html", recording.content),

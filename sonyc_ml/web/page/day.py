@@ -86,13 +86,18 @@ def _day(name: str, text: str) -> date | None:
     return day
 
 
+def _newest(visit: Visit) -> date:
+    """The day of the newest recording; today where there is none, or one is of a clock that runs ahead."""
+    known = visit.ask(first_and_last)
+    return date_of(min(known[1], visit.now_s) if known else visit.now_s).date()
+
+
 class Day(Pictured):
     """Shows a span of days; see :class:`~sonyc_ml.web.page.pictured.Pictured`."""
 
     def content(self, visit: Visit) -> Mapping[str, Any]:
         """Return what the template ``day.html`` shows."""
-        known = visit.ask(first_and_last)
-        newest = date_of(known[1] if known else visit.now_s).date()
+        newest = _newest(visit)
         days, bundle = Days.of(visit.query, newest), self.bundle(visit)
         job = self._job(visit, days, bundle)
         parts = self.made_for_page(visit, job) if job is not None else None
@@ -110,8 +115,7 @@ class Day(Pictured):
 
     def table(self, visit: Visit) -> Response:
         """Return the numbers behind a picture as a csv: all of them."""
-        known = visit.ask(first_and_last)
-        days = Days.of(visit.query, date_of(known[1] if known else visit.now_s).date())
+        days = Days.of(visit.query, _newest(visit))
         job = self._job(visit, days, self.bundle(visit))
         return self.csv(visit, job, str(days).replace(" ", "_"))
 

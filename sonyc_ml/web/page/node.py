@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.config import Config, load_config
+from sonyc_ml.node.journal.file import stamp_of_files
 from sonyc_ml.node.journal.journal import Journal
 
 
@@ -55,6 +56,10 @@ class Node:
     def recordings_folder(self) -> Path:
         """Where recordings appear."""
         return self.config.spool.folder
+
+    def stamp(self) -> str:
+        """A text that is another one once anything was written to the journal; costs two looks at the disk."""
+        return stamp_of_files(self.state_folder)
 
     @contextmanager
     def journal(self) -> Iterator[Journal]:

@@ -12,6 +12,7 @@ from sonyc_ml.base import human
 from sonyc_ml.outputs.names import split_label
 
 BREAK = re.compile(r"([/_])")
+FITS = 30  # characters that a column has room for
 
 
 def add_filters(environment: Environment) -> None:
@@ -58,7 +59,9 @@ def ago(seconds: float) -> str:
 
 
 def breakable(name: str) -> Markup:
-    """A name that may go on in the next line behind each slash and underscore."""
+    """A name that may go on in the next line behind each slash and underscore, where it is long."""
+    if len(name) <= FITS:
+        return escape(human.shown(name))
     return Markup(BREAK.sub(r"\1<wbr>", str(escape(human.shown(name)))))  # noqa: S704  escaped before
 
 

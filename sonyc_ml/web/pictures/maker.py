@@ -124,10 +124,14 @@ class Pictures:
                 self._n_ordered -= 1
 
     def close(self) -> None:
-        """End the process; what is asked for before is made."""
+        """End the process, in the middle of a picture too."""
         with self._lock:
             thread = self._thread
-            self._orders.put(None)
+            if thread is not None:
+                self._orders.put(None)
+        child = self._child
+        if child is not None:
+            child.kill()
         if thread is not None:
             thread.join()
 
@@ -144,10 +148,12 @@ class Pictures:
             order = self._orders.get(timeout=self._bounds.idle_s)
         except queue.Empty:
             order = None
-        if order is None:
-            with self._lock:
-                with suppress(queue.Empty):
-                    return self._orders.get_nowait()  # it came just now
+        if order is not None:
+            return order
+        with self._lock:
+            with suppress(queue.Empty):
+                order = self._orders.get_nowait()  # it came just now
+            if order is None:
                 self._thread = None
         return order
 
@@ -220,6 +226,10 @@ class _Child:
             raise PictureError(head["error"], head["status"])
         lengths: Mapping[str, int] = head["parts"]
         return {name: reader.read(length) for name, length in lengths.items()}
+
+    def kill(self) -> None:
+        """End it at once; whoever waits for it is told."""
+        self._process.kill()
 
     def end(self) -> str:
         """Close its input, and kill it where it does not end by itself; returns how it ended."""

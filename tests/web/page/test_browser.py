@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conftest import needs
+from sonyc_ml.outputs.files import read_output
+from tests.conftest import PATIENCE_S, needs, write_recording
 from tests.support.browsing import DESK, PHONE, check_for_all, opened
+from tests.support.serving import served
 from tests.web.page.conftest import NO_SOUND, SOUND, LiveNode
 
 if TYPE_CHECKING:
@@ -118,3 +120,35 @@ def test_commands_are_copied(browser: Browser, address: str, live_node: LiveNode
     words = command.removeprefix("sonyc-ml retry ")
     echoed = subprocess.run(["bash", "-c", f"printf '%s\\0' {words}"], capture_output=True, check=True).stdout
     assert echoed.split(b"\0")[0].decode() == str(live_node.recordings / NO_SOUND[1])
+
+
+def test_what_happens_is_seen_at_once(browser: Browser, address: str, live_node: LiveNode) -> None:
+    """A recording that is made while somebody looks comes up by itself, and whoever is in a section stays there."""
+    name = "new_20261128T130000Z.wav"
+    with opened(browser, address) as page:
+        page.locator("#detections a").first.focus()
+        write_recording(live_node.recordings / name, seconds=2, seed=9)
+        page.locator("#recordings", has_text=name).wait_for(timeout=PATIENCE_S * 1000)
+        assert page.evaluate("document.activeElement.closest('section').id") == "detections"
+        assert page.inner_text("#loaded").startswith("Live; as of ")
+
+
+def test_a_node_that_goes_away_is_said_to(browser: Browser, live_node: LiveNode) -> None:
+    """A page that stays open says that it may be old."""
+    with served("--config", live_node.config, "--port", 0) as service, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(f"http://127.0.0.1:{service.connection().port}")
+        service.process.kill()
+        page.locator("#loaded", has_text="The node does not answer").wait_for(timeout=PATIENCE_S * 1000)
+
+
+def test_levels_are_those_of_the_outputs(browser: Browser, address: str, live_node: LiveNode) -> None:
+    """LAeq of each recording is what its output says, and the first of them is the last recording's."""
+    with opened(browser, address) as page:
+        row = page.locator("#recordings tr", has_text=SOUND[1])
+        shown = row.locator(".score").inner_text()
+        first = page.locator("#recordings .score").first.inner_text()
+        assert page.locator("#state dd", has_text="LAFmax").inner_text().startswith(first.split()[0])
+    levels = read_output(live_node.folder / "out" / f"{SOUND[1]}.npz").levels
+    assert levels is not None
+    assert shown == f"{levels['LAeq_total']:.1f} dBFS"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import needs
+from tests.conftest import PATIENCE_S, needs
 from tests.support.serving import Served, served
 
 pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client"), needs("jinja2")]
@@ -82,3 +82,22 @@ def test_a_model_that_cannot_be_loaded_leaves_the_page(tiny_bundle: Path, tmp_pa
     with served("--config", configured(tmp_path, tiny_bundle, "true"), "--port", 0) as service:
         assert service.ask("GET", "/health").json()["models"] == [tiny_bundle.stem]
         assert service.ask("GET", "/").status == 200
+
+
+def test_the_configuration_says_where_it_listens_and_flags_win(tmp_path: Path) -> None:
+    """A socket beside the file; with a port on the command line, there."""
+    path = configured(tmp_path, Path("model.tflite"), 'false\nsocket = "serve.sock"')
+    with served("--config", path) as service:
+        assert service.ask("GET", "/").status == 200
+        assert (tmp_path / "serve.sock").is_socket()
+    with served("--config", path, "--port", 0) as service:
+        assert service.said("listening on (.*)")[1].startswith("http://127.0.0.1:")
+        assert not (tmp_path / "serve.sock").exists()
+
+
+def test_a_configuration_that_is_wrong_is_refused(tmp_path: Path) -> None:
+    """At the start, in a sentence, as the daemon does."""
+    (tmp_path / "sonyc-ml.toml").write_text("[serve]\nprot = 1\n")
+    with Served("--config", tmp_path / "sonyc-ml.toml") as service:
+        service.said("error: .*sonyc-ml.toml: ")
+        assert service.process.wait(PATIENCE_S) == 2

@@ -156,6 +156,27 @@ def test_it_ends_with_the_service(pictured_node: PicturedNode) -> None:
     until(lambda: not is_alive(pid))
 
 
+def test_it_ends_in_the_middle(pictured_node: PicturedNode, pictures: Callable[..., Pictures]) -> None:
+    """A service that stops waits for no picture; whoever asked for it is told, and can ask again."""
+    stopped = pictures()
+    answers: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            stopped.made(day_job(pictured_node))
+        except PictureError as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    until(lambda: stopped.pid is not None)
+    pid = stopped.pid
+    stopped.close()
+    thread.join()
+    assert (len(answers), is_alive(pid)) == (1, False)
+    assert stopped.made(day_job(pictured_node, "again"))
+
+
 def test_few_wait(pictured_node: PicturedNode, pictures: Callable[..., Pictures]) -> None:
     """One picture at a time; who would wait too long is sent away at once."""
     busy = pictures(n_waiting=1)
@@ -229,7 +250,7 @@ def test_what_sounds_alike_is_found(pictured_node: PicturedNode, pictures: Calla
     found = values_of(maker, job)
     assert identity.name in high
     assert {row["name"] for row in found["rows"][: len(high) - 1]} == high - {identity.name}
-    assert found["told"] == "Compared with 26 recordings"
+    assert found["compared"] == "Compared with 26 recordings"
     cosines = [float(row["cosine"]) for row in found["rows"]]
     assert cosines == sorted(cosines, reverse=True)
 

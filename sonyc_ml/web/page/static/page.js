@@ -1,7 +1,7 @@
 // Makes the page live. Everything is there without it: this only loads again what has changed, and draws levels.
 "use strict";
 
-const AGAIN_MS = 2000, ANYWAY_MS = 30000, N_HEARD = 8;
+const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, N_HEARD = 8;
 
 // Commands can be copied.
 function addCopyButtons(within) {
@@ -61,8 +61,64 @@ function tellState(isLive) {
     : "The node does not answer. What you see may be old.";
 }
 
+// News come as events (Server-Sent Events, docs/events.md); where there are none, the journal's stamp is asked for.
+const CHANGES = ["found", "begun", "published", "postponed", "quarantined", "shed", "retried", "moved", "deleted", "gone",
+  "overwritten", "gap", "started", "bundle", "journal", "missed"];
+
+function listen() {
+  const source = new EventSource("events");
+  for (const name of CHANGES) source.addEventListener(name, loadAgain);
+  if (document.getElementById("live")) {
+    source.addEventListener("level", (event) => showLevel(JSON.parse(event.data)));
+    source.addEventListener("detection", (event) => showDetection(JSON.parse(event.data)));
+  }
+  source.onerror = () => {
+    if (source.readyState === EventSource.CLOSED) askForStamp("");
+    else tellState(false); // the browser goes on trying
+  };
+  source.onopen = loadAgain;
+}
+
+// What came while somebody looks: how loud the last recording was, and what was heard in it.
+const SCALES = { dBFS: [-90, 0], "dB re 20 µPa": [20, 110] };
+
+function showLevel(event) {
+  const laeq = event.levels?.LAeq;
+  if (typeof laeq !== "number") return;
+  const [low, high] = SCALES[event.reference] ?? SCALES.dBFS;
+  const share = Math.min(1, Math.max(0, (laeq - low) / (high - low)));
+  document.querySelector("#levels rect").setAttribute("width", 100 * share);
+  const lafmax = event.levels.LAFmax;
+  const most = typeof lafmax === "number" ? `, LAFmax ${lafmax.toFixed(1)}` : "";
+  document.querySelector("#levels output").textContent = `LAeq ${laeq.toFixed(1)} ${event.reference}${most}`;
+  document.getElementById("levels").hidden = false;
+  document.getElementById("live").hidden = false;
+}
+
+function showDetection(event) {
+  const item = document.createElement("li");
+  item.className = "chip";
+  item.textContent = `${event.label} ${Number(event.score).toFixed(2)}`;
+  const list = document.getElementById("heard");
+  list.prepend(item);
+  while (list.children.length > N_HEARD) list.lastChild.remove();
+  document.getElementById("live").hidden = false;
+}
+
+async function askForStamp(known) {
+  let stamp = known;
+  try {
+    if (!document.hidden) stamp = await (await fetch("stamp")).text();
+  } catch {
+    tellState(false);
+  }
+  if (known && stamp !== known) loadAgain();
+  setTimeout(askForStamp, STAMP_MS, stamp);
+}
+
 addCopyButtons(document);
 if (document.querySelector("[data-live]")) {
+  listen();
   setInterval(loadAgain, ANYWAY_MS);
   document.addEventListener("visibilitychange", loadAgain);
 }

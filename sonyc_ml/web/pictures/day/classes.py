@@ -40,7 +40,7 @@ def figure_of_heard(day: Day) -> list[Figure]:
         for label in labels
     ]
     n_others = len(counts) - len(labels)
-    note = "Shade: in what share of the recordings a class was heard."
+    note = "Shade: the share of recordings in which a class was heard."
     note += f" The {len(labels)} most frequent of {len(counts)} classes." if n_others else ""
     table = Table(name="classes", heading=(*HEADING, *sorted(counts)), rows=_rows(day, counts, day.n_made, 0))
     return [

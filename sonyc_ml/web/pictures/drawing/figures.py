@@ -12,7 +12,7 @@ from sonyc_ml.base.human import iso
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.web.pictures.drawing.svg import text
 
-MOST_ROWS, MOST_CELLS = 100, 1300  # of a table on the page; a csv has all
+MOST_ROWS, MOST_COLUMNS, MOST_CELLS = 100, 24, 1300  # of a table on the page; a csv has all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,11 +44,13 @@ class Table:
 
     def shown(self) -> dict[str, Any]:
         """What a page shows of it."""
-        n_rows = min(MOST_ROWS, MOST_CELLS // len(self.heading))
+        n_columns = min(MOST_COLUMNS, len(self.heading))
+        n_rows = min(MOST_ROWS, MOST_CELLS // n_columns)
         return {
             "name": self.name,
-            "heading": list(self.heading),
-            "rows": [list(row) for row in self.rows[:n_rows]],
+            "heading": list(self.heading[:n_columns]),
+            "rows": [list(row[:n_columns]) for row in self.rows[:n_rows]],
+            "n_columns_more": len(self.heading) - n_columns,
             "links": list(self.links[:n_rows]),
             "n_more": max(0, len(self.rows) - n_rows),
         }

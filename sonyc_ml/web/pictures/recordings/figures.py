@@ -22,6 +22,7 @@ from sonyc_ml.web.pictures.jobs import RecordingJob
 
 WAVE_HEIGHT, MEL_HEIGHT, LEVELS_HEIGHT = 90, 160, 120  # pixels
 MOST_DETECTED = 12  # classes
+MOST_CSV_CELLS = 300_000  # scores; of more, the csv has the classes that are shown
 FEWEST_PERIODS = 0.1  # of a period, for it to be drawn
 
 
@@ -158,19 +159,21 @@ def _scores(output: Output, view: View, duration_s: float) -> Figure:
     content = svg.ground(0, height) + svg.hatched("hatch-scores", svg.empty_columns(shades), 0, height)
     content += svg.heat(shades, titles)
     bold = [bool(peaks[row] >= LIKELY) for row in rows]
+    told = list(range(len(peaks))) if output.scores.size <= MOST_CSV_CELLS else rows.tolist()
     values = [
         (number(start_s, 3), *(number(score, 4) for score in scores))
-        for start_s, scores in zip(output.timestamps.tolist(), output.scores.tolist(), strict=True)
+        for start_s, scores in zip(output.timestamps.tolist(), output.scores[:, told].tolist(), strict=True)
     ]
     note = f"Shade: the score of the window whose middle is nearest. Bold: reaches {LIKELY:g}."
     note += f" The {len(rows)} highest of {len(peaks)} classes." if len(rows) < len(peaks) else ""
+    note += " The csv has these alone." if len(told) < len(peaks) else ""
     return Figure(
         title="Scores",
         note=note,
         plot=_plot(content, height, duration_s, "Scores: " + "; ".join(titles[:5])),
         left=rows_left([shortened(names[row]) for row in rows], bold),
         below=shades_legend(),
-        table=Table(name="scores", heading=("window from (s)", *names), rows=list(values)),
+        table=Table(name="scores", heading=("window from (s)", *(names[row] for row in told)), rows=list(values)),
     )
 
 

@@ -51,7 +51,7 @@ def make_likeness(maker: Maker, job: LikeJob) -> dict[str, bytes]:
         heading=("recording", "begins", "likeness (cosine)", "likeliest class"),
         rows=[(row["name"], row["begins"], row["cosine"], row["kind"]) for row in rows],
     )
-    return {PAGE: json.dumps({"rows": rows, "told": told}).encode(), **csv_parts([table])}
+    return {PAGE: json.dumps({"rows": rows, "compared": told}).encode(), **csv_parts([table])}
 
 
 def _own(maker: Maker, job: LikeJob) -> Summary:

@@ -105,7 +105,8 @@ def _figures(maker: Maker, job: RecordingJob, output: Output, sound: Path | None
 def _view(maker: Maker, job: RecordingJob, output: Output, sound: Path | None) -> tuple[View | None, list[str]]:
     """The columns of the figures, with as much of the sound as there is; and why there is not all."""
     if sound is None:
-        return _seen(output), ["the sound is not kept any more: there is no waveform, no log-mel, and nothing to play"]
+        why = "came as a stream and was not kept" if output.provenance.is_live else "is not kept any more"
+        return _seen(output), [f"the sound {why}: there is no waveform, no log-mel, and nothing to play"]
     if output.provenance.duration_s > LONGEST_S:
         return _seen(output), [f"longer than {span(LONGEST_S)}: the sound is not read again for a picture"]
     notes = []
