@@ -35,7 +35,7 @@ def main() -> int:
         shutil.copy(lock, folder / f"sonyc_ml-{__version__}-{lock.stem}.lock.txt")
         bill_of_materials(lock, folder / f"sonyc_ml-{__version__}-{lock.stem}.cdx.json")
     if not parsed.no_debian:
-        from scripts.releasing import debian
+        from scripts.releasing import debian_package as debian
 
         for release in debian.RELEASES:
             print(f"building the package for {release.name}", flush=True)

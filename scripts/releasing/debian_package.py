@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
 from scripts.lock_files import Target, locked
@@ -83,14 +85,14 @@ def build(release: Release, wheel: Path, folder: Path, epoch_s: int) -> Path:
         root.mkdir(mode=0o755)
         put_environment(root, release, wheel)
         put_service(root)
-        put_documentation(root)
+        put_documentation(root, release, epoch_s)
         put_control(root, release)
         for path in [root, *root.rglob("*")]:
             if not path.is_symlink():
                 path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
             os.utime(path, (epoch_s, epoch_s), follow_symlinks=False)
         package = folder / release.file_name
-        command = ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z9", "--build", str(root), str(package)]
+        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", str(root), str(package)]
         environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch_s)}
         subprocess.run(command, check=True, capture_output=True, env=environment)
     return package
@@ -141,6 +143,9 @@ def install(site: Path, release: Release, wheel: Path) -> None:
                 raise SystemExit(f"{release.file_name}: pip fails: {done.stderr.strip()[-2000:]}")
     for path in site.rglob("direct_url.json"):  # where the wheel was on this machine
         path.unlink()
+    for path in site.rglob("*"):
+        if path.is_file():  # libraries are loaded, not run
+            path.chmod(0o644)
 
 
 def put_service(root: Path) -> None:
@@ -171,7 +176,8 @@ def configuration() -> str:
     for old, new in (
         (r'^folder = "recordings"', 'folder = "/var/spool/sonyc-ml"'),
         (r'^folder = "embeddings"', 'folder = "/var/lib/sonyc-ml/embeddings"'),
-        (r'^path = "\.\./models/\S+"', f'path = "/{HOME}/bundle/quantized_default_int8.tflite"'),
+        # Without a path it is the default bundle, which is in the package.
+        (r'^path = "\.\./models/\S+"', '# path = "/opt/sonyc-ml/bundles/NAME.tflite"'),
     ):
         text, n_found = re.subn(old, new, text, flags=re.MULTILINE)
         if n_found != 1:
@@ -179,19 +185,27 @@ def configuration() -> str:
     return text
 
 
-def put_documentation(root: Path) -> None:
+def put_documentation(root: Path, release: Release, epoch_s: int) -> None:
     """Licence, changes and the operator's pages; manual pages compressed, as Debian wants them."""
     folder = root / "usr/share/doc/sonyc-ml"
     for name in ("node.md", "operations.md", "install.md"):
         write(folder / name, (ROOT / "docs" / name).read_text())
     write(folder / "copyright", (PACKAGING / "copyright").read_text())
     pack(folder / "changelog.gz", (ROOT / "CHANGELOG.md").read_bytes())
+    pack(folder / "changelog.Debian.gz", changelog(release, epoch_s).encode())
     write(root / "usr/share/lintian/overrides/sonyc-ml", (PACKAGING / "lintian-overrides").read_text())
     for page in (root / "usr/share/man/man1").glob("*.1"):
         pack(page.with_name(f"{page.name}.gz"), page.read_bytes())
         page.unlink()
     site = root / "usr/share/zsh/site-functions"
     site.rename(site.with_name("vendor-completions"))  # Debian's name for it
+
+
+def changelog(release: Release, epoch_s: int) -> str:
+    """Debian's own, which only says that there is a package of this version."""
+    (maintainer,) = re.findall(r"^Maintainer: (.*)$", (PACKAGING / "control").read_text(), re.MULTILINE)
+    entry = f"sonyc-ml ({release.version}) unstable; urgency=medium\n\n  * Version {__version__}: see changelog.gz.\n\n"
+    return f"{entry} -- {maintainer}  {format_datetime(datetime.fromtimestamp(epoch_s, UTC))}\n"
 
 
 def pack(path: Path, content: bytes) -> None:
