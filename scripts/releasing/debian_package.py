@@ -113,7 +113,8 @@ def put_environment(root: Path, release: Release, wheel: Path) -> None:
     shutil.move(site / "share", root / "usr" / "share")
     shutil.rmtree(site / "bin", ignore_errors=True)  # programs of libraries, for another Python
     program = home / "bin" / "sonyc-ml"
-    start = "import sys\n\nfrom sonyc_ml.cli import main\n\nsys.exit(main())\n"
+    # Worker processes import it too, and must not start again.
+    start = 'import sys\n\nfrom sonyc_ml.cli import main\n\nif __name__ == "__main__":\n    sys.exit(main())\n'
     program.write_text(f"#!/{HOME}/bin/python -sP\n{start}")
     program.chmod(0o755)
     (root / "usr" / "bin").mkdir()

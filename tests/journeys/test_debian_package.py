@@ -58,6 +58,9 @@ def test_it_is_a_node_at_once(node: Container) -> None:
     assert node.show(UNIT, "UnitFileState") == "enabled"
     embed(node, "a.wav")
     assert node.run("sonyc-ml", "--version").stdout.startswith("sonyc-ml ")
+    write_recording(node.root / "root/recordings/c.wav", 2)
+    node.run("sh", "-c", "cd /root && sonyc-ml embed recordings/")  # whose workers import the program
+    assert (node.root / "root/embeddings/c.wav.npz").exists()
     for path in ("man/man1/sonyc-ml.1.gz", "bash-completion/completions/sonyc-ml", "zsh/vendor-completions/_sonyc-ml"):
         assert (node.root / "usr/share" / path).exists()
 
