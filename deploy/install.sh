@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install or upgrade sonyc-ml as a service: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST]
+# Install or upgrade sonyc-ml as a service: deploy/install.sh [--serve] [--from WHEEL] [--offline FOLDER] [--extras LIST]
 # The versions and hashes of what is installed stand in deploy/locks, one file for each processor and Python.
 # docs/node.md says what is installed where. Every function does one step; main, at the end, calls them in order.
 set -euo pipefail
@@ -8,6 +8,7 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 readonly HOME_FOLDER=/opt/sonyc-ml VERSIONS=/opt/sonyc-ml/versions CURRENT=/opt/sonyc-ml/current
 readonly CONFIG=/etc/sonyc-ml/sonyc-ml.toml CANDIDATE=/etc/sonyc-ml/.candidate.toml
+readonly SERVE_UNIT=sonyc-ml-serve.service METRICS_UNITS=(sonyc-ml-metrics.service sonyc-ml-metrics.timer)
 readonly UNIT=sonyc-ml.service UNIT_FOLDER=/usr/local/lib/systemd/system
 readonly SERVICE_USER=sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
 readonly PYTHON=/usr/bin/python3 NEEDED_MB=500 STEADY_S=3 N_LINES=25
@@ -18,16 +19,18 @@ readonly BUILD_PACKAGES=(gcc pkg-config libsystemd-dev python3-dev)
 readonly ARMHF_PACKAGES=(python3-numpy python3-cffi python3-systemd libsndfile1 libatomic1)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-from='' offline='' extras='' rollback='' fetched='' work='' being_built='' started=''
+from='' offline='' extras='' serve='' rollback='' fetched='' work='' being_built='' started=''
 
 usage() {
     cat <<'TEXT'
-usage: deploy/install.sh [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
-       deploy/install.sh --fetch FOLDER [--extras LIST]
+usage: deploy/install.sh [--serve] [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
+       deploy/install.sh --fetch FOLDER [--serve] [--extras LIST]
 
 Install sonyc-ml as a service, or upgrade it. The new version is built beside the old one and checked; then the service
 switches to it. If the service does not become active, it switches back. Run this as root, from a check-out.
 
+  --serve           install and start the page too: sonyc-ml-serve.service, on 127.0.0.1:8080; the same as the extra
+                    serve, so upgrades keep it
   --from WHEEL      install this wheel instead of the check-out
   --offline FOLDER  take every package from this folder, and sonyc-ml too unless --from is given; no network
   --fetch FOLDER    install nothing: fill this folder for --offline, on a machine with the same processor and Python as
@@ -68,6 +71,7 @@ parse() {
                 shift 2
                 ;;
             --rollback) rollback=yes && shift ;;
+            --serve) serve=yes && shift ;;
             -h | --help) usage && exit 0 ;;
             *) usage >&2 && exit 1 ;;
         esac
@@ -251,7 +255,7 @@ name_of_version() {
     digest=$({
         cd "$here"
         sha256sum <"$from"
-        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/node.md
+        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy}.md
         cat "$(lock_file)" 2>/dev/null || true
         "$PYTHON" -VV
         echo "$extras"
@@ -288,10 +292,10 @@ install_newest() { # FOLDER
 put_beside() { # FOLDER
     install -d "$1/bundle" "$1/deploy" "$1/deploy/drop-ins" "$1/docs"
     install -m 444 "$here"/models/* "$1/bundle"
-    install -m 644 "$here"/deploy/*.{conf,service} "$1/deploy"
+    install -m 644 "$here"/deploy/*.{conf,service,timer} "$1/deploy"
     install -m 755 "$here"/deploy/*.sh "$1/deploy"
     install -m 644 "$here"/deploy/drop-ins/*.conf "$1/deploy/drop-ins"
-    install -m 644 "$here/docs/node.md" "$1/docs"
+    install -m 644 "$here"/docs/{node,alerts,proxy}.md "$1/docs"
     ln -s deploy/drop-ins "$1/drop-ins"
     echo "$extras" >"$1/deploy/extras"
     make_config "$1"
@@ -388,9 +392,41 @@ activate() { # FOLDER
     point "$CURRENT" "versions/$(basename "$1")"
     install -D -m 644 "$1/deploy/$UNIT" "$UNIT_FOLDER/$UNIT"
     point /usr/local/bin/sonyc-ml "$CURRENT/bin/sonyc-ml"
+    place_other_units "$1"
     systemctl daemon-reload
     systemctl reset-failed "$UNIT" 2>/dev/null || true
     systemctl --quiet enable "$UNIT"
+}
+
+has_serve() { # FOLDER
+    [[ " $(tr ',' ' ' <"$1/deploy/extras") " == *" serve "* ]]
+}
+
+# Units beside the daemon's. A version of before has none of them, or other ones.
+place_other_units() { # FOLDER
+    local unit
+    for unit in "${METRICS_UNITS[@]}"; do
+        if [ -e "$1/deploy/$unit" ]; then install -D -m 644 "$1/deploy/$unit" "$UNIT_FOLDER/$unit"; fi
+    done
+    if has_serve "$1"; then
+        install -D -m 644 "$1/deploy/$SERVE_UNIT" "$UNIT_FOLDER/$SERVE_UNIT"
+    elif [ -e "$UNIT_FOLDER/$SERVE_UNIT" ]; then
+        systemctl --quiet disable --now "$SERVE_UNIT" || true
+        rm -f "$UNIT_FOLDER/$SERVE_UNIT"
+    fi
+}
+
+# The daemon runs by now, and goes on whatever becomes of the page.
+start_serve() { # FOLDER
+    has_serve "$1" || return 0
+    systemctl reset-failed "$SERVE_UNIT" 2>/dev/null || true
+    systemctl --quiet enable "$SERVE_UNIT"
+    if systemctl restart "$SERVE_UNIT" && sleep 1 && systemctl --quiet is-active "$SERVE_UNIT"; then
+        say "$SERVE_UNIT is active: docs/proxy.md says how others get to see it"
+        return
+    fi
+    echo "install.sh: $SERVE_UNIT does not become active; the daemon runs. See: journalctl --unit=$SERVE_UNIT" >&2
+    log_to_journal 4 "$SERVE_UNIT does not become active"
 }
 
 becomes_active() { systemctl restart "$UNIT" && stays_active; }
@@ -410,6 +446,7 @@ switch() { # FOLDER
     activate "$1"
     if becomes_active; then
         [ -z "$before" ] || [ "$before" = "$1" ] || point "$HOME_FOLDER/previous" "versions/$(basename "$before")"
+        start_serve "$1"
         return
     fi
     fall_back "$1" "$before"
@@ -426,6 +463,7 @@ fall_back() { # FOLDER BEFORE
     fi
     activate "$2"
     becomes_active || complain "the service becomes active neither with $(basename "$1") nor, again, with $(basename "$2")"
+    start_serve "$2"
     rm -rf "$1"
     complain "the service did not become active with $(basename "$1"); $(basename "$2") runs again. Last lines: $lines"
 }
@@ -449,12 +487,18 @@ remove_old_versions() {
 
 is_in_use() { # FOLDER
     [ "$1" = "$(current_version)" ] && cmp --silent "$1/deploy/$UNIT" "$UNIT_FOLDER/$UNIT" &&
-        systemctl --quiet is-active "$UNIT" && systemctl --quiet is-enabled "$UNIT"
+        systemctl --quiet is-active "$UNIT" && systemctl --quiet is-enabled "$UNIT" &&
+        { ! has_serve "$1" || systemctl --quiet is-active "$SERVE_UNIT"; }
+}
+
+add_serve() {
+    [ -z "$serve" ] || [[ " ${extras//,/ } " == *" serve "* ]] || extras=${extras:+$extras,}serve
 }
 
 choose_extras() {
     if [ -z "$extras" ] && [ -e "$CURRENT/deploy/extras" ]; then extras=$(cat "$CURRENT/deploy/extras"); fi
     [ "$extras" != none ] || extras=''
+    add_serve
 }
 
 # shellcheck disable=SC2317 # the trap calls it
@@ -469,6 +513,7 @@ main() {
     trap clean_up EXIT
     if [ -n "$fetched" ]; then
         check_python
+        add_serve
         check_extras
         fetch "$fetched"
         return

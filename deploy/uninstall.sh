@@ -4,6 +4,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 readonly UNIT=sonyc-ml.service
+readonly UNITS=(sonyc-ml-serve.service sonyc-ml-metrics.timer sonyc-ml-metrics.service "$UNIT")
 readonly CONFIG=/etc/sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
 
 usage() {
@@ -34,12 +35,13 @@ parse() {
 }
 
 remove_service() {
-    if systemctl cat "$UNIT" >/dev/null 2>&1; then
-        systemctl --quiet disable --now "$UNIT"
-    fi
-    rm -f "/usr/local/lib/systemd/system/$UNIT"
+    local unit
+    for unit in "${UNITS[@]}"; do
+        if systemctl cat "$unit" >/dev/null 2>&1; then systemctl --quiet disable --now "$unit"; fi
+        rm -f "/usr/local/lib/systemd/system/$unit"
+    done
     systemctl daemon-reload
-    systemctl reset-failed "$UNIT" 2>/dev/null || true
+    systemctl reset-failed "${UNITS[@]}" 2>/dev/null || true
 }
 
 # /opt/sonyc-ml/bundles holds what the operator put there.
@@ -51,7 +53,7 @@ remove_program() {
 }
 
 remove_data() {
-    if [ -n "$purge" ]; then rm -rf "$CONFIG" "$STATE" "/etc/systemd/system/$UNIT.d" && systemctl daemon-reload; fi
+    if [ -n "$purge" ]; then rm -rf "$CONFIG" "$STATE" /etc/systemd/system/sonyc-ml{,-serve,-metrics}.service.d && systemctl daemon-reload; fi
     if [ -n "$recordings" ]; then rm -rf "$SPOOL"; fi
 }
 
@@ -59,13 +61,16 @@ remove_user() {
     rmdir --ignore-fail-on-non-empty "$SPOOL" 2>/dev/null || true
     if [ -e "$STATE" ] || [ -e "$SPOOL" ]; then return; fi
     rm -f /usr/local/lib/sysusers.d/sonyc-ml.conf
-    if getent passwd sonyc-ml >/dev/null; then userdel sonyc-ml; fi
-    if getent group sonyc-ml >/dev/null; then groupdel sonyc-ml; fi
+    local name
+    for name in sonyc-ml-serve sonyc-ml; do
+        if getent passwd "$name" >/dev/null; then userdel "$name"; fi
+        if getent group "$name" >/dev/null; then groupdel "$name"; fi
+    done
 }
 
 say_what_is_left() {
     local left=() path
-    for path in "$CONFIG" "/etc/systemd/system/$UNIT.d" "$STATE" "$SPOOL" /opt/sonyc-ml/bundles; do
+    for path in "$CONFIG" /etc/systemd/system/sonyc-ml{,-serve,-metrics}.service.d "$STATE" "$SPOOL" /opt/sonyc-ml/bundles; do
         if [ -e "$path" ]; then left+=("$path"); fi
     done
     if [ ${#left[@]} = 0 ]; then echo "uninstall.sh: nothing is left"; else echo "uninstall.sh: left as it is: ${left[*]}"; fi

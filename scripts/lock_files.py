@@ -26,7 +26,15 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "deploy/locks"
 INDEX = "https://pypi.org/simple"
-EXTRAS = ("librosa", "mqtt", "parquet", "plot", "remote", "soxr")  # what a node may have beside the service's own
+EXTRAS = (
+    "librosa",
+    "mqtt",
+    "parquet",
+    "plot",
+    "remote",
+    "serve",
+    "soxr",
+)  # what a node may have beside the service's own
 FROM_SOURCE = "systemd-python"  # the only one without wheels; its setup.py needs setuptools, which is not in every venv
 OLDEST_GLIBC, NEWEST_GLIBC = 17, 36  # of Debian 12
 HEADER = "# {name}: written by scripts/lock. A line ends with who needs it: base, build, or extras of this package.\n"

@@ -15,7 +15,6 @@ from scripts.benchmarks import (
     loading_time,
     machine,
     other_process,
-    predictions,
     resamplers,
     sound_levels,
 )
@@ -24,6 +23,7 @@ from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
 from scripts.benchmarks.page import page_speed
 from scripts.benchmarks.path import live_sound, peers, road
+from scripts.benchmarks.serving import predictions
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
 from sonyc_ml.errors import SonycMLError
@@ -133,11 +133,12 @@ COMMANDS = {
     "predict": Command(
         predictions.measure,
         "predictions over HTTP beside bare calls",
-        "Throughput of sonyc-ml serve with eight clients beside bare calls in as many threads as it has workers; how "
-        "soon health answers beside sixteen; memory.",
+        "Throughput of sonyc-ml serve with eight clients, in a process of their own, beside bare calls in as many "
+        "threads as it has workers, and beside a service that calls one model in its event loop; how soon health "
+        "answers beside sixteen clients; memory.",
         5,
         "rounds of requests, bare and served in turn",
-        {**SONYCS, "--model": "the network (default: the one in models/)"},
+        {**SONYCS, "--model": "the network (default: the one in models/)", "--long": "memory after 10,000 requests"},
     ),
     "page": Command(
         page_speed.measure,

@@ -23,6 +23,7 @@ from scripts.fault_suite import (
     safety_cost,
     system_calls,
 )
+from scripts.fault_suite.beside import page_kills
 from scripts.fault_suite.live import live_disk, live_kills, live_segments
 from scripts.fault_suite.rig import Options, Row
 from sonyc_ml.authoring import export as exporter
@@ -45,6 +46,7 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "live": live_kills.run,
     "segments": live_segments.run,
     "disk": live_disk.run,
+    "page": page_kills.run,
 }
 
 

@@ -152,7 +152,7 @@ def install(site: Path, release: Release, wheel: Path) -> None:
 def put_service(root: Path) -> None:
     """Units, users, folders and the configuration, with the paths of the package."""
     places = {
-        "usr/lib/systemd/system": sorted(DEPLOY.glob("*.service")),
+        "usr/lib/systemd/system": sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")]),
         "usr/share/doc/sonyc-ml/drop-ins": sorted((DEPLOY / "drop-ins").glob("*.conf")),
     }
     for place, paths in places.items():
@@ -165,7 +165,9 @@ def put_service(root: Path) -> None:
 
 def packaged(text: str) -> str:
     """The text of a unit or drop-in with the package's paths."""
-    text = text.replace("deploy/install.sh puts this into /usr/local/lib/systemd/system", "The package brings this")
+    text = re.sub(
+        r"deploy/install\.sh( --\w+)* puts this into /usr/local/lib/systemd/system", "The package brings this", text
+    )
     text = text.replace("/opt/sonyc-ml/current/drop-ins", "/usr/share/doc/sonyc-ml/drop-ins")
     text = text.replace("file:///opt/sonyc-ml/current/docs/", "file:///usr/share/doc/sonyc-ml/")
     return text.replace("/opt/sonyc-ml/current/bin/", "/usr/bin/")
@@ -189,7 +191,7 @@ def configuration() -> str:
 def put_documentation(root: Path, release: Release, epoch_s: int) -> None:
     """Licence, changes and the operator's pages; manual pages compressed, as Debian wants them."""
     folder = root / "usr/share/doc/sonyc-ml"
-    for name in ("node.md", "operations.md", "install.md"):
+    for name in ("node.md", "operations.md", "install.md", "alerts.md"):
         write(folder / name, (ROOT / "docs" / name).read_text())
     write(folder / "copyright", (PACKAGING / "copyright").read_text())
     pack(folder / "changelog.gz", (ROOT / "CHANGELOG.md").read_bytes())

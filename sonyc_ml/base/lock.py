@@ -19,6 +19,7 @@ DOES = {
     SEPARATION: "writes tracks into the folder whose state is",
 }
 PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
+PID_BYTES, NOTE_BYTES = 32, 992  # of the file: who holds it, and a note; there from the start, for a disk may fill up
 
 
 class Lock:
@@ -49,8 +50,7 @@ class Lock:
         try:
             is_ours = self._acquire()
             if is_ours:
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
+                os.pwrite(self._descriptor, f"{os.getpid()}\n".encode().ljust(PID_BYTES + NOTE_BYTES), 0)
         except OSError as error:
             self.release()
             raise StoreError(f"{path} cannot be locked: {error.strerror}") from error
@@ -73,6 +73,11 @@ class Lock:
             else:
                 return True
 
+    def note(self, text: str) -> None:
+        """Leave a text for whoever asks, until another one is left; on a full disk too, for it grows no file."""
+        with suppress(OSError):
+            os.pwrite(self._descriptor, _cut(text, NOTE_BYTES).ljust(NOTE_BYTES), PID_BYTES)
+
     def release(self) -> None:
         """Let the next one have it."""
         with suppress(OSError):  # it is given up whatever the disk says
@@ -81,17 +86,32 @@ class Lock:
 
 def holder(folder: Path, kind: str = DAEMON) -> int | None:
     """Process id of the one that runs; None where none does."""
+    text = _held(folder, kind)[:PID_BYTES].strip()
+    return int(text) if text.isdigit() else None
+
+
+def noted(folder: Path, kind: str = DAEMON) -> str:
+    """What the process that runs has noted; empty where it has not, or none runs."""
+    return _held(folder, kind)[PID_BYTES:].decode(errors="replace").strip()
+
+
+def _held(folder: Path, kind: str) -> bytes:
+    """What stands in the file while somebody holds it; empty where nobody does."""
     try:
         descriptor = os.open(folder / f"{kind}.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return None
+        return b""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        text = os.pread(descriptor, 32, 0).strip()
-        return int(text) if text.isdigit() else None
+        return os.pread(descriptor, PID_BYTES + NOTE_BYTES, 0)
     except OSError:
-        return None  # the disk fails: nobody can tell
+        return b""  # the disk fails: nobody can tell
     finally:
         os.close(descriptor)
-    return None
+    return b""
+
+
+def _cut(text: str, n_bytes: int) -> bytes:
+    """A text in UTF-8 that is not longer, and ends with a whole character."""
+    return text.encode(errors="backslashreplace")[:n_bytes].decode(errors="ignore").encode()

@@ -34,6 +34,7 @@ COMMANDS = {
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
     "events": {"events": "show what happened to recordings, once or as it happens"},
+    "metrics": {"metrics": "show the node's metrics, or write them for node-exporter"},
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},
     "levels": {
         "calibrate": "find a microphone's sensitivity by the tone of a calibrator",

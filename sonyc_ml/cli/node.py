@@ -126,12 +126,17 @@ def add_asking(
 ) -> argparse.ArgumentParser:
     """Add a command that asks a journal, with the flags that say which."""
     parser = add_command(commands, name, run, text, f"{epilog}\n\n{WHERE}")
+    add_where(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+    return parser
+
+
+def add_where(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which journal."""
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--config", type=Path, metavar="FILE", help="the daemon's TOML file")
     where.add_argument("--output", type=Path, metavar="DIR", help="where the daemon writes embeddings")
     where.add_argument("--state", type=Path, metavar="DIR", dest="state_folder", help="where the journal lies")
-    parser.add_argument("--json", action="store_true", help="for programs")
-    return parser
 
 
 def _status(parsed: argparse.Namespace) -> int:

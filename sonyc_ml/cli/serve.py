@@ -46,7 +46,15 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     )
     parser.add_argument("--port", type=int, help="of 127.0.0.1 (default 8080; 0: any that is free)")
     parser.add_argument("--socket", type=Path, metavar="PATH", help="a Unix socket instead of a port")
-    work = parser.add_argument_group("work")
+    _add_work(parser.add_argument_group("work"))
+    trust = parser.add_argument_group("trust")
+    trust.add_argument(
+        "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these keys"
+    )
+    add_trust_owner(trust)
+
+
+def _add_work(work: Any) -> None:
     work.add_argument(
         "--workers",
         type=int,
@@ -58,12 +66,21 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     work.add_argument(
         "--max-duration", type=float, default=600.0, metavar="SECONDS", help="of the sound in a request (default 600)"
     )
-    work.add_argument("--verbose", action="store_true", help="log one line per request")
-    trust = parser.add_argument_group("trust")
-    trust.add_argument(
-        "--trusted-keys", type=Path, metavar="FILE", help="load only bundles signed by one of these keys"
+    work.add_argument(
+        "--patience",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="that a client has to send the headers of a request, and then its body (default 30)",
     )
-    add_trust_owner(trust)
+    work.add_argument(
+        "--cache-bytes",
+        type=int,
+        default=16 << 20,
+        metavar="N",
+        help="of outputs kept in memory, so that the same sound is not computed again (default 16 MiB; 0: none)",
+    )
+    work.add_argument("--verbose", action="store_true", help="log one line per request")
 
 
 def _run(parsed: argparse.Namespace) -> int:
@@ -72,7 +89,10 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.errors import ConfigError  # noqa: PLC0415
 
     try:
-        from sonyc_ml.web.server import serve  # noqa: PLC0415  imports numpy
+        from sonyc_ml.web.server import serve  # noqa: PLC0415  imports uvicorn
+
+        if parsed.config:
+            import sonyc_ml.web.page.frame  # noqa: F401, PLC0415  and this one Jinja2
     except ModuleNotFoundError as error:
         raise ConfigError(f"serve needs {error.name}; {to_install('serve')}") from error
     from sonyc_ml.web.settings import ServeSettings, address_of, usual_workers  # noqa: PLC0415
@@ -87,6 +107,8 @@ def _run(parsed: argparse.Namespace) -> int:
             "n_waiting": parsed.waiting,
             "max_request_bytes": parsed.max_bytes,
             "max_duration_s": parsed.max_duration,
+            "body_s": parsed.patience,
+            "cache_bytes": max(parsed.cache_bytes, 0),
             **address_of(os.environ),
         }
     )

@@ -10,6 +10,9 @@
     with connect("unix:/run/sonyc-ml/audio.sock") as model:  # a daemon that runs
         outputs = model.get_outputs(y, sr)
 
+    with connect("http://127.0.0.1:8080") as model:  # `sonyc-ml serve`
+        outputs = model.get_outputs(y, sr)
+
 Importing this needs neither numpy nor a runtime; numpy is imported with the first call.
 """
 

@@ -49,30 +49,40 @@ def spawn(path: str | Path, *, timeout_s: float = ANSWERING_S, **parameters: Any
 
 
 def connect(address: str, *, timeout_s: float = ANSWERING_S) -> RemoteModel:
-    """Use the model of a daemon that runs.
+    """Use the model of a daemon that runs, or of ``sonyc-ml serve``.
 
     Parameters
     ----------
     address : str
-        ``unix:PATH``, a socket of ``[listen]``, ``tcp:PORT``, or ``tcp:HOST:PORT``.
+        ``unix:PATH``, a socket of ``[listen]``, ``tcp:PORT``, or ``tcp:HOST:PORT``. Of a service ``http://HOST:PORT``,
+        ``http+unix:PATH``, or ``http://HOST:PORT/v2/models/NAME`` for another than its first model; https and
+        ``USER:PASSWORD@`` where a proxy has them.
     timeout_s : float > 0
-        As for :func:`spawn`.
+        As for :func:`spawn`; also how long to try again where a service is busy.
 
     Raises
     ------
     ConfigError
-        The address is of neither kind.
+        The address is of no such kind, or there is no such model.
     LostModelError
         Nobody answers there.
     """
     kind, _, place = address.partition(":")
+    if kind in ("http", "https", "http+unix"):
+        from sonyc_ml.client.over_http import HttpAddress, HttpPeer  # noqa: PLC0415  json and http, for few
+
+        there = HttpAddress(address)
+        return RemoteModel(lambda: HttpPeer(there, timeout_s), there.shown, timeout_s, "said what it is")
     host, _, port = place.rpartition(":") if ":" in place else (HERE, "", place)
     if kind == "unix" and place:
         where: str | tuple[str, int] = place
     elif kind == "tcp" and host and port.isascii() and port.isdigit():
         where = (host, int(port))
     else:
-        raise ConfigError(f"the address of a daemon is unix:PATH or tcp:HOST:PORT, not {address!r}")
+        raise ConfigError(
+            "the address of a daemon is unix:PATH or tcp:HOST:PORT, that of a service http://HOST:PORT or "
+            f"http+unix:PATH, not {address!r}"
+        )
     return RemoteModel(lambda: DaemonPeer(where, address), address, timeout_s, "said what it is")
 
 

@@ -5,15 +5,27 @@ from __future__ import annotations
 import warnings
 
 from sonyc_ml import errors
-from sonyc_ml.client.link import HungUpError, Link, SilenceError
+from sonyc_ml.client.link import HungUpError, SilenceError
 from sonyc_ml.errors import BundleError, LostModelError, ProtocolError, RestartedModelWarning
 from sonyc_ml.sound.live.answers import read_error
 from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, ERROR, INFO, Event, encode
 
 TYPE_CHECKING = False  # typing takes longer to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, Protocol
+
+    class Asked(Protocol):
+        """What of a :class:`~sonyc_ml.client.link.Link` every peer has; streams need all of it."""
+
+        is_out_of_step: bool
+
+        def ask(self, parts: Sequence[bytes | memoryview], wanted: tuple[str, ...], patience_s: float, /) -> Event:
+            """Send the parts of a question, and return the answer."""
+
+        def close(self) -> None:
+            """Hang up."""
+
 
 CHUNK_LENGTH = 1 << 17  # bytes of samples in one event: what the caches of two processors hold
 
@@ -34,6 +46,7 @@ class Peer:
     Parameters
     ----------
     link : Link
+        Or what can be asked as one.
     greeting : bytes
         What it is asked first; it answers with ``info``, or an error.
     patience_s : float
@@ -41,9 +54,10 @@ class Peer:
     """
 
     is_ours = False  # whether this process has begun it, and may begin it again
+    takes_streams = True
     pid = 0
 
-    def __init__(self, link: Link, greeting: bytes, patience_s: float) -> None:
+    def __init__(self, link: Asked, greeting: bytes, patience_s: float) -> None:
         self.link, self._greeting, self._patience_s = link, greeting, patience_s
 
     def greet(self) -> Event:

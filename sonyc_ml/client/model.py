@@ -54,6 +54,7 @@ class RemoteModel:
         self._line.persist(lambda _: None, first, 4)
         info = self._line.info
         self._is_ours = self._line.peer is not None and self._line.peer.is_ours
+        self._takes_streams = self._line.peer is not None and self._line.peer.takes_streams
         self.name = str(info.get("name") or name)
         self.outputs: tuple[str, ...] = tuple(info.get("outputs", ()))
         self.labels: tuple[str, ...] = tuple(info.get("labels", ()))
@@ -166,6 +167,8 @@ class RemoteModel:
         """
         if segment_s is not None and not 0 < segment_s < float("inf"):
             raise ValueError(f"segment_s must be above 0, not {segment_s!r}")
+        if not self._takes_streams:
+            raise ValueError(f"{self._line.name}: a service over HTTP takes whole recordings; for a stream use spawn")
         audio = audio_format(rate, channels, dtype)
         given = {"segment_s": segment_s, "hop_size": as_plain(hop_size), "source": source or None}
         said = {name: value for name, value in given.items() if value is not None}

@@ -169,7 +169,7 @@ class ProcessConfig:
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
-    """``[metrics]``: metrics for Prometheus; see :mod:`sonyc_ml.node.telemetry.exporter`."""
+    """``[metrics]``: metrics for Prometheus; ``port`` and ``socket`` are those of a daemon that served them itself."""
 
     port: int | None = None
     socket: Path | None = None

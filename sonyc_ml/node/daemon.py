@@ -27,8 +27,9 @@ from sonyc_ml.node.running_bundles import load_guarded
 from sonyc_ml.node.spool.spool import spool_of
 from sonyc_ml.node.starting import be_modest, facts_of, proof_of
 from sonyc_ml.node.systemd import Notifier
-from sonyc_ml.node.telemetry.exporter import MetricsExporter
+from sonyc_ml.node.telemetry.counts import CountsKeeper
 from sonyc_ml.node.telemetry.mqtt import MqttPublisher
+from sonyc_ml.node.telemetry.textfile import HOW_SERVED, Textfile, left_to_serve
 from sonyc_ml.node.worker import Worker, WorkStoppedError
 
 if TYPE_CHECKING:
@@ -64,11 +65,13 @@ class Daemon:
             facts_of(config),
             self._counts,
             self._notifier,
+            note=self._note,
             quiet_after_s=config.spool.quiet_after_s,
             silent_after=config.recordings.silent_after,
             summary_s=config.process.summary_s,
         )
-        self._listeners: list[Listener] = [self._reporter.on_event]
+        self._kept = CountsKeeper((model.path.stem for model in config.model), config.metrics.every_s)
+        self._listeners: list[Listener] = [self._reporter.on_event, self._kept.on_event]
         self._spool = spool_of(config.spool)
         self._intake: Intake | None = None
         self._stopped = self._reload_wanted = False
@@ -97,6 +100,7 @@ class Daemon:
             self._notifier.stopping()
             self._drain()
             self._reporter.stopped()
+            self._kept.keep(self._journal, at_once=True)
 
     def _startup(self, house: ExitStack) -> None:
         """Open everything; the house closes it again in the opposite order, whatever happens."""
@@ -110,21 +114,18 @@ class Daemon:
             self._intake = Intake(config.listen, config.spool.folder, self._bundles, self._spool.wake)
             self._listeners.append(self._intake.desk.on_event)
         self._open_state(house)
-        exporter = MetricsExporter(
-            config.metrics,
-            config.state_folder,
-            disks={"spool": config.spool.folder, "output": config.output.folder},
-            bundles=[model.path.stem for model in config.model],
-            facts=lambda: self._reporter.facts,
-        )
         publisher = MqttPublisher(config.mqtt, config.state_folder)
-        self._listeners += [house.enter_context(exporter).on_event, house.enter_context(publisher).on_event]
+        self._listeners.append(house.enter_context(publisher).on_event)
         self._retention = house.enter_context(
             RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
         )
         house.callback(self._spool.close)
         self._spool.check()
         self._reporter.started(self._bundles, self._spool.state)
+        self._kept.keep(self._journal)
+        house.enter_context(Textfile(config.metrics, config.state_folder, lambda: self._reporter.facts))
+        if text := left_to_serve(config.metrics):
+            logger.warning("%s; %s", text, HOW_SERVED)
         names = ", ".join(bundle.model.bundle.name for bundle in self._bundles)
         if self._intake is not None:
             house.enter_context(self._intake)
@@ -139,7 +140,8 @@ class Daemon:
         while True:
             with ExitStack() as opened:
                 try:
-                    opened.callback(Lock(self._config.state_folder).release)
+                    self._lock = Lock(self._config.state_folder)
+                    opened.callback(self._lock.release)
                     self._open_journal()
                 except StoreError as error:
                     if not is_disk_trouble(error) or self._stopped:
@@ -174,6 +176,9 @@ class Daemon:
         except StoreError:
             self._journal.close()  # it lacks the outputs, and is opened again
             raise
+
+    def _note(self, text: str) -> None:
+        self._lock.note(text)
 
     def _emit(self, event: NodeEvent) -> None:
         for listener in self._listeners:
@@ -231,6 +236,7 @@ class Daemon:
             self._worker.work_ahead()
         self._due_s = 0.0 if is_busy else self._journal.next_due_s()
         self._reporter.found(self._journal.n_added - n_known)
+        self._kept.keep(self._journal)
         if self._backoff_s:
             self._backoff_s = 0.0
             self._reporter.out_of_trouble()

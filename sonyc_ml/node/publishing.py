@@ -15,7 +15,7 @@ from sonyc_ml.node.events import Listener, published
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.outputs.detections import Detection
-from sonyc_ml.outputs.files import find_output, free_path, read_heard, read_provenance, write_output
+from sonyc_ml.outputs.files import find_output, free_path, read_output, read_provenance, write_output
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import StartTimes
@@ -30,7 +30,7 @@ logger = logging.getLogger("sonyc_ml.node.worker")  # one line per recording, as
 
 
 class Published(NamedTuple):
-    """Of an output on the disk: where it comes from, what is heard, and how loud it was, if it was just made."""
+    """Of an output on the disk: where it comes from, what is heard, and how loud it was."""
 
     provenance: Provenance
     detections: Sequence[Detection] | None
@@ -85,7 +85,7 @@ class Publisher:
         provenance = read_provenance(existing) if existing else None
         if provenance is not None:
             logger.debug("%s is embedded already", identity.name)
-            return Published(provenance, read_heard(existing) if existing else None, None)
+            return Published(provenance, *_read_back(existing))
         start_s = time.perf_counter()
         output = self._embed(identity, bundle, live, salvage=salvage)
         embedded_s = time.perf_counter()
@@ -168,3 +168,12 @@ def _log_output(output: Output, path: Path, elapsed_s: float) -> None:
     name, n_windows = output.provenance.recording, len(output.timestamps)
     fields = {"RECORDING": name, "BUNDLE": output.provenance.bundle, "DURATION_MS": round(elapsed_s * 1e3)}
     logger.debug("%s: %s%d windows in %.0f ms, %s", name, likeliest, n_windows, elapsed_s * 1e3, path, extra=fields)
+
+
+def _read_back(path: Path | None) -> tuple[Sequence[Detection] | None, SoundLevels | None]:
+    """What an output that is there already says was heard, and how loud it was."""
+    try:
+        output = read_output(path) if path else None
+    except (ValueError, OSError):
+        output = None
+    return (output.detections, output.levels) if output else (None, None)

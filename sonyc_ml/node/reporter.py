@@ -47,6 +47,8 @@ class Reporter:
         The worker's; see :class:`sonyc_ml.node.worker.Worker`.
     notifier : Notifier, optional
         Gets a line of what is done.
+    note : callable, optional
+        Keeps a text for those who ask where the journal cannot be written.
     quiet_after_s : float
         A silence longer than this is reported (in seconds); 0 for none.
     silent_after : int
@@ -63,6 +65,7 @@ class Reporter:
         counts: Counter[str],
         notifier: Notifier | None = None,
         *,
+        note: Callable[[str], None] = lambda _text: None,
         quiet_after_s: float = 0.0,
         silent_after: int = 0,
         summary_s: float = 60.0,
@@ -73,7 +76,7 @@ class Reporter:
         self._quiet_after_s, self._silent_after, self._summary_s = quiet_after_s, silent_after, summary_s
         self._n_silent, self._silent_since = 0, ""
         self._start_sources, self._start_doubts = Counter[str](), Counter[str]()
-        self._notifier = notifier or Notifier({})
+        self._notifier, self._note = notifier or Notifier({}), note
         self._journal: Journal | None = None
         self._facts = Facts()
         self._folder = FolderState("")
@@ -167,11 +170,13 @@ class Reporter:
         """Nothing can be written for now."""
         logger.error("%s; everything waits, and is tried again", error)
         self._change(trouble=TroubleFacts(self._now(), str(error)))
+        self._note_trouble()
 
     def out_of_trouble(self) -> None:
         """Writing works again."""
         logger.warning("the trouble has passed; going on")
         self._change(trouble=None)
+        self._note_trouble()
 
     def reloaded(self, bundles: RunningBundles, remark: str = "") -> None:
         """The bundles were loaded anew."""
@@ -283,6 +288,11 @@ class Reporter:
         if self._journal is not None:
             with suppress(StoreError):  # the log has it; it is written again with the next fact
                 self._journal.write_facts(self._facts)
+
+    def _note_trouble(self) -> None:
+        """Where the trouble is that the journal cannot be written, it is noted elsewhere for those who ask."""
+        trouble = self._facts.trouble
+        self._note(f"{trouble.since} {trouble.detail}" if trouble else "")
 
     def _now(self) -> str:
         return iso(self._clock())

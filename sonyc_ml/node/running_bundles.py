@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.records import dataclass
+from sonyc_ml.bundles.replaced import BundleFiles
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from sonyc_ml.sound.levels.settings import LevelSettings
 
 logger = logging.getLogger(__name__)
-
-CHECK_S = 10.0  # how often the files are looked at: they are replaced once in months
-
-Signature: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +67,9 @@ class RunningBundles:
         levels: LevelSettings | None = None,
     ) -> None:
         self._output, self._timer, self._levels = output, timer, levels
-        self._seen = self._tried = _signature(models)
+        self._files = BundleFiles(_paths(models), timer)
         self._loaded = _load(models, output, levels)
         self._models = tuple(models)
-        self._next_check_s = timer() + CHECK_S
 
     def __iter__(self) -> Iterator[LoadedBundle]:
         return iter(self._loaded)
@@ -96,22 +91,14 @@ class RunningBundles:
             The old ones run on.
         """
         # Before they are loaded: what is replaced meanwhile is seen. Where it fails, the old ones are looked after.
-        self._seen = self._tried = _signature(self._models)
-        signature = _signature(models)
+        self._files.are_known()
+        files = BundleFiles(_paths(models), self._timer)
         self._loaded = _load(models, self._output, self._levels)
-        self._models, self._seen, self._tried = tuple(models), signature, signature
+        self._models, self._files = tuple(models), files
 
     def were_replaced(self) -> bool:
         """Whether files of a bundle were replaced on the disk, and are quiet again."""
-        now = self._timer()
-        if now < self._next_check_s:
-            return False
-        self._next_check_s = now + CHECK_S
-        before, self._seen = self._seen, _signature(self._models)
-        if not before == self._seen != self._tried:
-            return False
-        self._tried = self._seen  # once is enough
-        return True
+        return self._files.were_replaced()
 
 
 def load_guarded(
@@ -134,9 +121,10 @@ def load_guarded(
         return RunningBundles(models, output, levels=levels)
 
 
-def _signature(models: Sequence[ModelConfig]) -> Signature:
-    """What tells one state of the files from another."""
-    return tuple(sorted(_files(models)))
+def _paths(models: Sequence[ModelConfig]) -> list[Path]:
+    """Networks of bundles, and of those whose tracks they hear."""
+    heard = [Path(str(settings.reads).rpartition(":")[0]) for settings in models if settings.reads]
+    return [settings.path for settings in models] + heard
 
 
 def _load(
@@ -158,17 +146,3 @@ def _load(
         model.warm_up()
         loaded.append(LoadedBundle(settings, model, folder))
     return tuple(loaded)
-
-
-def _files(models: Sequence[ModelConfig]) -> Iterator[tuple[str, int, int, int]]:
-    paths = [settings.path for settings in models]
-    paths += [Path(str(settings.reads).rpartition(":")[0]) for settings in models if settings.reads]
-    for path in paths:
-        try:
-            with os.scandir(path.parent) as entries:
-                found = [entry for entry in entries if entry.name.startswith(f"{path.stem}.")]
-            for entry in found:
-                status = entry.stat()
-                yield entry.path, status.st_ino, status.st_size, status.st_mtime_ns
-        except OSError:  # somebody is at it
-            continue

@@ -9,7 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float32]
 
+T = TypeVar("T")
+
+WAIT_S = 0.1  # at most, until a thread that waits for another's work looks whether it is still wanted
 OVERHEAD = 1024  # bytes that an entry takes beside its arrays
 ITEM = 256  # and what each member of its lists does
 
@@ -32,7 +35,7 @@ class OutputCache:
     """Keeps what models have computed, in memory, up to so many bytes; what was asked for longest ago goes first.
 
     Several models and threads may share one: entries are told apart by bundle, parameters, runtime and kernels, and by
-    the content of the sound. What it gives are copies.
+    the content of the sound. What several threads ask for at once is computed once. What it gives are copies.
 
     Parameters
     ----------
@@ -43,7 +46,7 @@ class OutputCache:
     ----------
     max_bytes : int
     hits, misses : int
-        How often something was there, and was not.
+        How often something was there, or another thread was at it, and how often neither.
     n_bytes : int
         That it takes now.
     """
@@ -53,6 +56,7 @@ class OutputCache:
             raise ValueError(f"max_bytes must be more than 0, not {max_bytes}")
         self.max_bytes, self.hits, self.misses, self.n_bytes = max_bytes, 0, 0, 0
         self._entries: OrderedDict[bytes, tuple[Any, int]] = OrderedDict()
+        self._at_work: dict[bytes, threading.Event] = {}  # what a thread computes now, set when it has ended
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -73,6 +77,38 @@ class OutputCache:
             self._entries.move_to_end(key)
             kept = self._entries[key][0]
         return _copied(kept)  # nobody else writes to it
+
+    def computed(self, key: bytes, compute: Callable[[], T], waiting: Callable[[], None] | None = None) -> T:
+        """What is kept under a key, else what `compute` gives, which is kept then.
+
+        Where another thread computes it already, it is waited for. What that thread does not keep, because it was given
+        up or is too large, is computed here.
+
+        Parameters
+        ----------
+        key : bytes
+        compute : callable
+        waiting : callable, optional
+            Called every tenth of a second while another thread is waited for; what it raises ends the wait.
+        """
+        with self._lock:
+            other = None if key in self._entries else self._at_work.get(key)
+            is_first = other is None and key not in self._entries
+            if is_first:
+                self._at_work[key] = threading.Event()
+        while other is not None and not other.wait(WAIT_S):
+            if waiting is not None:
+                waiting()
+        found: T | None = self.get(key)
+        try:
+            if found is None:
+                found = compute()
+                self.put(key, found)  # type: ignore[arg-type]
+            return found
+        finally:
+            if is_first:
+                with self._lock:
+                    self._at_work.pop(key).set()
 
     def put(self, key: bytes, value: Mapping[str, npt.NDArray[Any]] | Output) -> None:
         """Keep a copy under a key, if it is not too large."""
@@ -121,10 +157,7 @@ def outputs_of(
     """
     samples = hashlib.sha256(np.ascontiguousarray(y).data).hexdigest()
     key = _key("samples", identity, samples, str(len(y)), str(sr))
-    found: dict[str, npt.NDArray[Any]] = _through(
-        cache, key, lambda: _without_cache(model).get_outputs(y, sr, hop_size)
-    )
-    return found
+    return cache.computed(key, lambda: _without_cache(model).get_outputs(y, sr, hop_size))
 
 
 def output_of(
@@ -144,12 +177,12 @@ def output_of(
     """
     digest = recording.sha256(progress)
     key = _key("recording", identity, digest, str(recording.n_samples), str(recording.salvaged))
-    found: Output = _through(
-        cache,
+    found = cache.computed(
         key,
         lambda: _without_cache(model).embed(
             recording, hop_size, name, start_times=start_times, progress=progress, scratch=scratch
         ),
+        progress,
     )
     name = name or recording.name
     start = recording.start_time(name, start_times or StartTimes())
@@ -163,14 +196,6 @@ def output_of(
         clock_synchronised=CLOCK_STATES[is_clock_synchronised()],
     )
     return dataclasses.replace(found, provenance=provenance)
-
-
-def _through(cache: OutputCache, key: bytes, compute: Callable[[], Any]) -> Any:
-    found = cache.get(key)
-    if found is None:
-        found = compute()
-        cache.put(key, found)
-    return found
 
 
 def _without_cache(model: Model) -> Model:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HOSTS = ("localhost", "127.0.0.1", "[::1]")
 INTERFACE = Path(__file__).with_name("openapi.json")
 RETRY_S = 1
+HANGS_UP = (408, 413, 503)
 
 
 def make_app(
@@ -51,7 +53,8 @@ def make_app(
     """
 
     async def expose(_: Request) -> Response:
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        text = await to_thread.run_sync(metrics.text)  # a node's come from its journal, on a disk that may be slow
+        return Response(text, media_type=CONTENT_TYPE)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -107,11 +110,10 @@ async def _is_up(_: Request) -> Response:
 
 
 async def _refusal(_: Request, error: Any) -> Response:
-    body: dict[str, Any] = {"error": str(error)}
-    if error.instances:
-        body["instances"] = [{"index": number, "error": text} for number, text in error.instances.items()]
-    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else None
-    return JSONResponse(body, error.status, headers)
+    headers = {"Retry-After": str(RETRY_S)} if error.status == 503 else {}
+    if error.status in HANGS_UP:  # what is left of the body, which may be endless, is not waited for
+        headers["Connection"] = "close"
+    return JSONResponse(error.described(), error.status, headers)
 
 
 def _http_refusal(frame: Frame | None) -> Callable[[Request, Exception], Any]:

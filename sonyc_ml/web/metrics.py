@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 if TYPE_CHECKING:
+    from sonyc_ml.outputs.cache import OutputCache
     from sonyc_ml.outputs.output import Output
 
 logger = logging.getLogger(__name__)
@@ -23,10 +26,18 @@ OTHER = "other"  # the route of what is asked for and not there: whoever asks do
 
 
 class ServeMetrics:
-    """Counts and times."""
+    """Counts and times; and the node's metrics beside them.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    node : Collector, optional
+        Of the node's metrics; there is none where not given.
+    """
+
+    def __init__(self, node: Collector | None = None) -> None:
         self._registry = CollectorRegistry()
+        if node is not None:
+            self._registry.register(node)
         ProcessCollector(registry=self._registry)
         prefix, registry = "sonyc_ml_serve_", self._registry
         self._requests = Counter(
@@ -48,6 +59,11 @@ class ServeMetrics:
         )
         self._sound = Counter(f"{prefix}sound_seconds", "Sound that was embedded.", registry=registry)
         self._windows = Counter(f"{prefix}windows", "Windows that were embedded.", registry=registry)
+        self._reloads = Counter(
+            f"{prefix}reloads", "Times that bundles were loaded again.", ("outcome",), registry=registry
+        )
+        for outcome in ("switched", "refused"):
+            self._reloads.labels(outcome)
         self._waiting = Gauge(f"{prefix}waiting", "Requests that wait for a worker.", registry=registry)
         self._running = Gauge(f"{prefix}running", "Requests that workers work on.", registry=registry)
 
@@ -56,6 +72,10 @@ class ServeMetrics:
         self._waiting.set_function(n_waiting)
         self._running.set_function(n_running)
 
+    def watch_cache(self, cache: OutputCache) -> None:
+        """Tell what a cache has, and how often it had what was asked for."""
+        self._registry.register(CacheCollector(cache))
+
     def text(self) -> bytes:
         """All of it, in Prometheus' text format."""
         return generate_latest(self._registry)
@@ -63,6 +83,10 @@ class ServeMetrics:
     def observe_stage(self, stage: str, seconds: float) -> None:
         """Note how long a stage took: ``waiting`` or ``working``."""
         self._stages.labels(stage).observe(seconds)
+
+    def reloaded(self, outcome: str) -> None:
+        """Note that bundles were loaded again: ``switched``, or ``refused``, where the old ones stay."""
+        self._reloads.labels(outcome).inc()
 
     def embedded(self, outputs: Iterable[Output]) -> None:
         """Note what was embedded."""
@@ -76,6 +100,29 @@ class ServeMetrics:
         self._requests.labels(route, scope["method"] if route != OTHER else OTHER, str(status)).inc()
         self._seconds.labels(route).observe(seconds)
         logger.debug("%s %s %d %.0f ms", scope["method"], scope["path"], status, seconds * 1e3)
+
+
+class CacheCollector(Collector):
+    """The figures of a cache, which counts itself.
+
+    Parameters
+    ----------
+    cache : OutputCache
+    """
+
+    def __init__(self, cache: OutputCache) -> None:
+        self._cache = cache
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield them as they are now."""
+        asked = CounterMetricFamily(
+            "sonyc_ml_serve_cache", "Instances whose outputs were kept, or not.", labels=("result",)
+        )
+        for result, n in (("hit", self._cache.hits), ("miss", self._cache.misses)):
+            asked.add_metric((result,), n)
+        yield asked
+        yield GaugeMetricFamily("sonyc_ml_serve_cache_bytes", "Memory of outputs that are kept.", self._cache.n_bytes)
+        yield GaugeMetricFamily("sonyc_ml_serve_cache_entries", "Outputs that are kept.", len(self._cache))
 
 
 class Measured:

@@ -6,7 +6,6 @@ import logging
 import signal
 import socket
 import stat
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
@@ -18,13 +17,14 @@ from starlette.applications import Starlette
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.app import make_app
 from sonyc_ml.web.metrics import ServeMetrics
+from sonyc_ml.web.protocol import bounded
 from sonyc_ml.web.settings import ServeSettings
 
 if TYPE_CHECKING:
     from sonyc_ml.web.events import NodeEvents
+    from sonyc_ml.web.node_metrics import NodeCollector
     from sonyc_ml.web.page.frame import Frame
     from sonyc_ml.web.page.node import Node
-    from sonyc_ml.web.predict.pool import Models
     from sonyc_ml.web.predict.service import Service
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 KEEP_ALIVE_S, GRACE_S = 5, 30
 MAX_CONNECTIONS, BACKLOG = 1000, 128
 SOCKET_MODE = 0o660
+ENDING = (signal.SIGTERM, signal.SIGINT)
 
 
 def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], node: Node | None = None) -> None:
@@ -60,13 +61,15 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
         else:
             logger.error("nothing is predicted: %s", error)
 
-    metrics = ServeMetrics()
+    metrics = ServeMetrics(_node_metrics(node) if node else None)
     service = _service(settings, models, metrics, failed) if models else None
     events = _events(node, lambda: server.should_exit) if node else None
     app = make_app(settings, metrics, service, _frame(node, failures) if node else None, events)
-    server = uvicorn.Server(_config(app))
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them once more when it has ended well
+    server = _Server(_config(app, settings.body_s))
+    for number in ENDING:  # uvicorn raises them once more when it has ended well
         signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # one that comes before it can end waits until it can
+    signal.signal(signal.SIGHUP, lambda *_: service.reload() if service else None)
     with closing(_listening(settings)) as listening:
         logger.info("listening on %s", _place(listening))
         if service is None:
@@ -78,6 +81,15 @@ def serve(settings: ServeSettings, models: Mapping[Path, Mapping[str, Any]], nod
         raise failures[0]
 
 
+class _Server(uvicorn.Server):
+    """A server that a signal ends well, whenever it comes."""
+
+    async def main_loop(self) -> None:
+        """Answer; from now on it can end."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        await super().main_loop()
+
+
 # Each part imports what it needs: a page alone takes a third of the memory of a page with a network.
 
 
@@ -85,6 +97,12 @@ def _frame(node: Node, failures: Sequence[Exception]) -> Frame:
     from sonyc_ml.web.page.frame import Frame  # noqa: PLC0415
 
     return Frame(node, failures)
+
+
+def _node_metrics(node: Node) -> NodeCollector:
+    from sonyc_ml.web.node_metrics import NodeCollector  # noqa: PLC0415
+
+    return NodeCollector(node.state_folder)
 
 
 def _events(node: Node, is_ending: Callable[[], bool]) -> NodeEvents:
@@ -99,31 +117,23 @@ def _service(
     metrics: ServeMetrics,
     failed: Callable[[Exception], None],
 ) -> Service:
+    from sonyc_ml.outputs.cache import OutputCache  # noqa: PLC0415
+    from sonyc_ml.web.predict.loading import Reloader, loader  # noqa: PLC0415
     from sonyc_ml.web.predict.pool import Pool  # noqa: PLC0415
     from sonyc_ml.web.predict.service import Service  # noqa: PLC0415
 
-    return Service(settings, Pool(_loader(models), settings.n_workers, settings.n_waiting, failed), metrics)
+    cache = OutputCache(settings.cache_bytes) if settings.cache_bytes else None
+    if cache is not None:
+        metrics.watch_cache(cache)
+    pool = Pool(loader(models, cache), settings.n_workers, settings.n_waiting, failed)
+    return Service(settings, pool, metrics, Reloader(pool, models, metrics))
 
 
-def _loader(models: Mapping[Path, Mapping[str, Any]]) -> Callable[[], Models]:
-    from sonyc_ml.model.loading import load_model  # noqa: PLC0415
-
-    lock = threading.Lock()
-
-    def load() -> Models:
-        with lock:
-            loaded = [load_model(path, **keywords) for path, keywords in models.items()]
-        for model in loaded:
-            model.warm_up()
-        return {model.bundle.name: model for model in loaded}
-
-    return load
-
-
-def _config(app: Starlette) -> uvicorn.Config:
+def _config(app: Starlette, patience_s: float) -> uvicorn.Config:
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     return uvicorn.Config(
         app,
+        http=bounded(patience_s),
         log_config=None,
         access_log=False,
         server_header=False,

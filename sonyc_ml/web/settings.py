@@ -32,7 +32,9 @@ class ServeSettings:
     max_request_bytes, max_duration_s, max_windows, max_instances
         The most that one request may hold: bytes; sound in all its instances (in seconds), and its windows; instances.
     body_s : float > 0
-        How long a client may take to send a request (in seconds).
+        How long a client may take to send the headers of a request, and then its body (in seconds).
+    cache_bytes : int >= 0
+        Of outputs that are kept for whoever asks again; 0 for none.
     """
 
     host: str = LOOPBACK
@@ -47,6 +49,7 @@ class ServeSettings:
     max_windows: int = 100_000
     max_instances: int = 64
     body_s: float = 30.0
+    cache_bytes: int = 16 << 20
 
 
 def address_of(environment: Mapping[str, str]) -> dict[str, str | int]:

@@ -171,7 +171,7 @@ def test_a_daemon_that_comes_again_and_one_that_does_not(tmp_path: Path, tiny_bu
     model.close()
 
 
-@pytest.mark.parametrize("address", ["", "unix:", "a.sock", "tcp:localhost:x", "http://localhost:80", "udp:a:1"])
+@pytest.mark.parametrize("address", ["", "unix:", "a.sock", "tcp:localhost:x", "udp:a:1"])
 def test_addresses_that_are_none(address: str) -> None:
     """What an address is, is said."""
     with pytest.raises(ConfigError, match="unix:PATH or tcp:HOST:PORT"):

@@ -24,6 +24,7 @@ from sonyc_ml.node.config import load_config
 from tests.conftest import PATIENCE_S, ROOT, needs, require_shared, write_recording
 from tests.support import networks
 from tests.support.printed import texts_of
+from tests.support.serving import served
 
 COMMANDS = ROOT / "docs" / "commands.md"
 README = ROOT / "README.md"
@@ -176,11 +177,14 @@ def test_listen_commands_run(workplace: Path) -> None:
     assert [source.name for source in load_config(workplace / "c.toml", {}).listen.source] == ["street", "yard", "hall"]
 
 
+@needs("uvicorn")
 def test_the_client_page_works(workplace: Path) -> None:
     """The Python of docs/client.md works as it stands; the daemon that one block needs is the one of its command."""
     (command,) = blocks("bash", CLIENT)
-    own, daemon, stream = blocks("python", CLIENT)
+    own, daemon, service, stream = blocks("python", CLIENT)
     run_python([own, stream], workplace)
+    with served("--model", workplace / "models" / "NAME.tflite", "--port", 0) as running:
+        run_python([service.replace("127.0.0.1:8080", f"127.0.0.1:{running.connection().port}")], workplace)
     arguments = [sys.executable, "-m", "sonyc_ml", *command.split()[1:]]
     with subprocess.Popen(arguments, cwd=workplace, stderr=subprocess.DEVNULL) as process:
         wait_for((workplace / "audio.sock").exists)

@@ -11,6 +11,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from tests.support.deadly import make_deadly
 pytestmark = pytest.mark.service
 
 UNIT: Final = "sonyc-ml.service"
+SERVE, PAGE = "sonyc-ml-serve.service", "http://127.0.0.1:8080"
 SPOOL, OUTPUTS = "var/spool/sonyc-ml", "var/lib/sonyc-ml/embeddings"
 CURRENT: Final = "/opt/sonyc-ml/current"
 DROP_INS: Final = "etc/systemd/system/sonyc-ml.service.d"
@@ -74,7 +76,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
         environment = with_headers(tmp_path_factory.mktemp("work"))
     except (OSError, subprocess.CalledProcessError) as error:
         pytest.skip(f"systemd-python cannot be built here: {error}")
-    fetch: list[str | Path] = [ROOT / "deploy/install.sh", "--fetch", folder]
+    fetch: list[str | Path] = [ROOT / "deploy/install.sh", "--fetch", folder, "--serve"]
     done = subprocess.run(fetch, check=False, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "is complete; on the node: sudo deploy/install.sh --offline" in done.stdout
@@ -210,7 +212,7 @@ def node(wheels: Path) -> Iterator[Node]:
     with Container() as machine:
         inside = Node(machine)
         shutil.copytree(wheels, inside.path(WHEELS))
-        inside.install()
+        inside.install("--serve")  # the daemon is judged with the page beside it
         inside.path("opt/break").mkdir()
         inside.path("opt/break/sitecustomize.py").write_text(BREAK)
         text = f"[Service]\nWatchdogSec={WATCHDOG_S:g}\nEnvironment=PYTHONPATH=/opt/break\n"
@@ -554,6 +556,146 @@ def test_memory_stays_small(node: Node) -> None:
     assert resident_mb <= 80
 
 
+# The page: a service beside it
+
+
+def ask(node: Node, path: str, *options: str) -> str:
+    """What the page's service answers; empty where it does not."""
+    return node.machine.run("curl", "--silent", "--max-time", "20", *options, path, check=False).stdout
+
+
+def figures(node: Node) -> dict[str, float]:
+    lines = ask(node, f"{PAGE}/metrics").splitlines()
+    return {name: float(number) for name, _, number in (line.rpartition(" ") for line in lines if line[:1] != "#")}
+
+
+def wait_for_page(node: Node) -> int:
+    """Number of its process, once it answers."""
+    node.machine.wait_for(lambda: figures(node).get("sonyc_ml_journal_up") == 1, "page")
+    return int(node.machine.show(SERVE, "MainPID"))
+
+
+def test_the_page_is_installed_beside_the_daemon(node: Node) -> None:
+    """With --serve, by a user of its own; its unit is clean and closed, and it tells what the daemon does."""
+    pid = wait_for_page(node)
+    assert node.machine.show(SERVE, "UnitFileState") == "enabled"
+    assert node.machine.run("stat", "-c", "%U %G", f"/proc/{pid}").stdout.split() == ["sonyc-ml-serve"] * 2
+    name = node.record()
+    node.wait_until_embedded(name)
+    node.machine.wait_for(lambda: name in ask(node, f"{PAGE}/"), "recording on the page")
+    assert figures(node)["sonyc_ml_daemon_up"] == 1
+    for unit in (SERVE, "sonyc-ml-metrics.service", "sonyc-ml-metrics.timer"):
+        node.machine.run("systemd-analyze", "verify", "--recursive-errors=yes", unit)
+    for options in ((), ("--offline=true",)):
+        node.machine.run("systemd-analyze", "security", *options, "--threshold=15", SERVE)
+    before = node.pid(), pid
+    assert "installed already" in node.install()
+    assert (node.pid(), wait_for_page(node)) == before
+
+
+def test_the_page_predicts_in_its_sandbox(node: Node) -> None:
+    """Its network is loaded, and runs, and draws pictures in a process that is bounded."""
+    write_recording(node.path("opt/of-the-client.wav"), 2)
+    send = ("--data-binary", "@/opt/of-the-client.wav", "-H", "Content-Type: audio/wav")
+
+    def answer() -> str:
+        return ask(node, f"{PAGE}/predict", *send)
+
+    node.machine.wait_for(lambda: "embedding" in answer(), "prediction")
+    shown = ask(node, f"{PAGE}/day", "--output", "/dev/null", "--write-out", "%{http_code}")
+    assert shown == "200"
+
+
+def test_the_page_writes_nothing(node: Node) -> None:
+    """Neither its user nor root, in its view of the disk, changes what the daemon or anybody else has."""
+    pid = wait_for_page(node)
+    name = node.record()
+    node.wait_until_embedded(name)
+    as_page = ("setpriv", "--reuid=sonyc-ml-serve", "--regid=sonyc-ml-serve", "--groups=sonyc-ml", "--inh-caps=-all")
+    folders = (
+        f"/{SPOOL}",
+        f"/{OUTPUTS}",
+        f"/{OUTPUTS}/.sonyc-ml",
+        "/var/lib/sonyc-ml",
+        "/etc/sonyc-ml",
+        CURRENT,
+        "/var/tmp/..",
+    )
+    enter = ("nsenter", "--target", str(pid), "--mount", "--")
+    for who in ((), as_page):
+        for folder in folders:
+            assert node.machine.run(*enter, *who, "touch", f"{folder}/x", check=False).returncode != 0, (who, folder)
+        for path in (f"/{SPOOL}/{name}", f"/{OUTPUTS}/{name}.npz", f"/{OUTPUTS}/.sonyc-ml/journal.sqlite"):
+            assert node.machine.run(*enter, *who, "sh", "-c", f": >>{path}", check=False).returncode != 0, (who, path)
+            assert node.machine.run(*enter, *who, "head", "-c", "4", path).stdout
+
+
+def test_the_page_cannot_be_reached_from_elsewhere(node: Node) -> None:
+    """Another address of this machine is not listened on, and no web page gets its answers by another name."""
+    wait_for_page(node)
+    node.machine.run("ip", "addr", "add", "10.9.9.9/32", "dev", "lo")
+    code = ("--output", "/dev/null", "--write-out", "%{http_code}")
+    assert ask(node, "http://10.9.9.9:8080/", *code) == "000"
+    assert ask(node, f"{PAGE}/", *code) == "200"
+    assert ask(node, f"{PAGE}/", *code, "-H", "Host: evil.example") == "400"
+
+
+def has_another_process(node: Node, before: int) -> bool:
+    """Whether the page's service has been started again."""
+    return int(node.machine.show(SERVE, "MainPID")) not in (0, before)
+
+
+def test_the_daemon_does_not_notice_a_killed_page(node: Node) -> None:
+    """Killed while the daemon embeds, again and again: it comes back, and the daemon is the same and loses nothing."""
+    before, names = node.pid(), []
+    for _ in range(3):
+        pid = wait_for_page(node)
+        names += [node.record() for _ in range(5)]
+        node.machine.run("kill", "-KILL", str(pid))
+        node.machine.wait_for(partial(has_another_process, node, pid), "restart")
+    node.wait_until_embedded(*names)
+    wait_for_page(node)
+    assert node.pid() == before
+
+
+def test_the_page_tells_of_a_daemon_that_is_down(node: Node) -> None:
+    """Stopped, or killed with its journal's log left behind: the journal is read all the same, by another user."""
+    wait_for_page(node)
+    for harm in (("stop", UNIT), ("kill", "--signal=KILL", UNIT)):
+        node.drop_in("60-test.conf", "[Service]\nRestart=no\n")
+        node.machine.systemctl(*harm)
+        node.machine.wait_for(lambda: node.machine.show(UNIT, "MainPID") == "0", "end of the daemon")
+        told = figures(node)
+        assert (told["sonyc_ml_daemon_up"], told["sonyc_ml_journal_up"]) == (0, 1)
+        assert told['sonyc_ml_journal_recordings{state="done"}'] > 0
+        (node.path(DROP_INS) / "60-test.conf").unlink()
+        node.machine.systemctl("daemon-reload")
+        node.restart()
+        node.machine.wait_for(lambda: figures(node)["sonyc_ml_daemon_up"] == 1, "daemon")
+
+
+def test_the_page_behind_a_socket(node: Node) -> None:
+    """As docs/proxy.md says: in the folder of its own, for its user and group alone."""
+    socket = "/run/sonyc-ml-serve/http.sock"
+    with node.configured(lambda text: text.replace('# socket = "serve.sock" ', f'socket = "{socket}" ')):
+        node.machine.systemctl("restart", SERVE)
+        asked = ("--unix-socket", socket, "http://localhost/metrics")
+        node.machine.wait_for(lambda: "sonyc_ml_daemon_up 1.0" in ask(node, asked[-1], *asked[:2]), "answer")
+        assert node.machine.run("stat", "-c", "%U %G %a", socket).stdout == "sonyc-ml-serve sonyc-ml-serve 660\n"
+    node.machine.systemctl("restart", SERVE)
+
+
+def test_a_timer_writes_the_figures(node: Node) -> None:
+    """For node-exporter, who may read them; whether the daemon runs or not."""
+    folder = node.path("var/lib/prometheus/node-exporter")
+    folder.mkdir(parents=True)
+    node.machine.systemctl("start", "sonyc-ml-metrics.service")
+    path = folder / "sonyc-ml.prom"
+    assert "\nsonyc_ml_daemon_up 1\n" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o644
+    shutil.rmtree(folder)
+
+
 # Removed; these come last
 
 
@@ -577,4 +719,5 @@ def test_uninstalling_all_leaves_nothing(node: Node) -> None:
     folders = ("/etc", "/var", "/opt/sonyc-ml", "/usr/local")
     left = node.machine.run("find", *folders, "-name", "*sonyc-ml*", "-not", "-path", "*/journal/*", check=False).stdout
     assert left == ""
-    assert node.machine.run("getent", "passwd", "sonyc-ml", check=False).returncode != 0
+    for name in ("sonyc-ml", "sonyc-ml-serve"):
+        assert node.machine.run("getent", "passwd", name, check=False).returncode != 0

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.node.telemetry.collector import EventCounts
+from sonyc_ml.node.telemetry.collector import Collector
 from sonyc_ml.node.telemetry.exposition import render
 from tests.conftest import ROOT
-from tests.support.metrics import PUBLISHED, collector_of, journal_of, make_config, parse, promtool
+from tests.support.metrics import PUBLISHED, counted, journal_of, make_config, parse, promtool
 
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 RULE_TESTS = ROOT / "deploy" / "prometheus" / "alerts_test.yml"
@@ -28,14 +28,11 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
     """The labels of each figure that a daemon tells."""
     config = make_config(tmp_path)
     config.output.folder.mkdir()
-    counts = EventCounts(["tiny"])
-    counts.on_event(PUBLISHED)
-    with journal_of(config) as journal:
+    counts = counted(PUBLISHED)
+    with journal_of(config, counts) as journal:
         journal.add([Identity("a.wav", 1, 1)])
         journal.adopt([])
-        wanted = collector_of(config, counts)
-        samples = parse(render(wanted.families()))
-        wanted.close()
+        samples = parse(render(Collector(config.state_folder).families()))
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
     for name, pairs in samples:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.records import replace
+from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, TroubleFacts
 from sonyc_ml.node.journal.event_log import PLAIN, Follower, number_before, read_events
 from sonyc_ml.node.journal.event_table import EVENTS, MOST
 from sonyc_ml.node.journal.heard import Heard
@@ -98,6 +100,27 @@ def test_plain_values(journal: Journal) -> None:
     assert (heard["label"], heard["score"], heard["duration_s"]) == ("siren", 0.9, 1.5)
     assert plain["level"]["levels"] == {"LAeq": -40.0}
     json.dumps(plain)
+
+
+def test_facts_that_change(journal: Journal) -> None:
+    """A start, another bundle, a folder that is away, a disk that is full; what is as before is none."""
+    daemon = DaemonFacts(since="2026-11-28T00:00:00+00:00", version="1.0", bundles=(BundleFacts("a", "1", "x"),))
+    facts = Facts(daemon=daemon, folder=FolderFacts("ok"))
+    journal.write_facts(facts)
+    other = replace(daemon, bundles=(BundleFacts("a", "2", "y"),))
+    journal.write_facts(replace(facts, daemon=other, folder=FolderFacts("missing", "it is not there")))
+    journal.write_facts(replace(facts, daemon=other, folder=FolderFacts("missing", "it is still not there")))
+    journal.write_facts(replace(facts, daemon=other, trouble=TroubleFacts("now", "the disk is full")))
+    journal.write_facts(replace(facts, daemon=other))
+    told = [event.to_plain() for event in read_events(journal, 0)[1:]]
+    assert [(one["event"], one.get("version") or one.get("state")) for one in told] == [
+        ("started", "1.0"),
+        ("bundle", "2"),
+        ("folder", "missing"),
+        ("folder", "ok"),
+        ("trouble", "bad"),
+        ("trouble", "ok"),
+    ]
 
 
 def test_a_change_that_is_undone_is_not_told(journal: Journal) -> None:

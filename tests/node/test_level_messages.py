@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from sonyc_ml.node.events import OutputPublished, PeriodMeasured, periods_of
-from sonyc_ml.node.telemetry.collector import EventCounts
+from sonyc_ml.node.telemetry.collector import Collector
+from sonyc_ml.node.telemetry.exposition import render
 from sonyc_ml.node.telemetry.mqtt import TOPICS, encoded, message
 from tests.support.levels import measure, tone
+from tests.support.metrics import counted, journal_of, make_config, parse
 
 EVENT = OutputPublished("a.wav", "tiny", Path("a.npz"), "2026-11-29T12:00:00+00:00", 2.5, 1.0, 3, 5000, {})
 
@@ -36,13 +38,17 @@ def test_a_time_that_nobody_knows_is_none() -> None:
     assert message(next(periods_of(event)))["start_time"] is None
 
 
-def test_metrics_have_the_levels_of_the_last_recording() -> None:
+def test_metrics_have_the_levels_of_the_last_recording(tmp_path: Path) -> None:
     """By their name and their reference; where nothing is measured there is no such metric."""
-    counts = EventCounts(["tiny"])
-    counts.on_event(EVENT)
-    assert not [family for family in counts.families() if "level" in family.name]
-    counts.on_event(replace(EVENT, levels=measure(tone(1000, 48000, 2.5), 48000)))
-    (family,) = (family for family in counts.families() if family.name == "sonyc_ml_sound_level_db")
-    found = {labels["quantity"]: (value, labels["reference"]) for labels, value in family.samples}
+    config = make_config(tmp_path)
+    loud = replace(EVENT, levels=measure(tone(1000, 48000, 2.5), 48000))
+    found: dict[str, tuple[float, str]] = {}
+    for event in (EVENT, loud):
+        with journal_of(config, counted(event)):
+            samples = parse(render(Collector(config.state_folder).families()))
+        assert not found
+        for (name, labels), number in samples.items():
+            if name == "sonyc_ml_sound_level_db":
+                found[dict(labels)["quantity"]] = number, dict(labels)["reference"]
     assert found["LAeq"][1] == "dBFS"
     assert "LASmax" not in found  # S has not settled

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sonyc_ml.bundles.replaced import CHECK_S
 from sonyc_ml.errors import BundleError, BundleIntegrityError, ConfigError
 from sonyc_ml.node.config import Config, load_config
-from sonyc_ml.node.running_bundles import CHECK_S, RunningBundles
+from sonyc_ml.node.running_bundles import RunningBundles
 from tests.support.bundles import configure, copy_bundle, make_bundle
 from tests.support.journals import Clock
 

@@ -286,3 +286,69 @@ def test_the_fields_of_an_output_are_all_copied(tiny_bundle: Path, tmp_path: Pat
     for entry in dataclasses.fields(Output):
         a, b = getattr(first, entry.name), getattr(second, entry.name)
         assert not (isinstance(a, np.ndarray) and np.shares_memory(a, b)), entry.name
+
+
+# --- several threads --------------------------------------------------------------------------------------------------
+
+
+def at_once(model: Model, ys: list[np.ndarray[Any, np.dtype[np.float32]]]) -> list[Any]:
+    """What several threads, each with a model of its own and the cache of one, are given; or what they raise."""
+    found: list[Any] = [None] * len(ys)
+    models = [load_model(model.bundle.path, cache=model.cache) for _ in ys]
+    for other in models:
+        other.extractor = model.extractor
+    begin = threading.Barrier(len(ys))
+
+    def ask(i: int) -> None:
+        begin.wait()
+        try:
+            found[i] = models[i].get_outputs(ys[i], 8000)["embedding"]
+        except RuntimeError as error:
+            found[i] = error
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(len(ys))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return found
+
+
+@pytest.mark.parametrize(("max_bytes", "n_times"), [(MEGABYTE, 1), (1, 4)])
+def test_what_is_asked_for_at_once_is_computed_once(tiny_bundle: Path, max_bytes: int, n_times: int) -> None:
+    """The others wait for it; what is too large to be kept, each computes."""
+    model, y = load_model(tiny_bundle, cache_bytes=max_bytes), noise(n=400_000)
+    expected = load_model(tiny_bundle).get_embedding(y, 8000)
+    n_computed = counted(model)
+    assert all(np.array_equal(found, expected) for found in at_once(model, [y] * 4))
+    assert n_computed() == n_times
+    assert model.cache is not None
+    assert (model.cache.hits, model.cache.misses) == (4 - n_times, n_times)
+
+
+def test_who_gives_up_does_not_hold_the_others(tiny_bundle: Path) -> None:
+    """What one thread has begun and not ended is computed by the others; who no longer waits is let go."""
+    cache, has_begun, may_end = OutputCache(MEGABYTE), threading.Event(), threading.Event()
+
+    def fail() -> Any:
+        has_begun.set()
+        may_end.wait()
+        raise RuntimeError("given up")
+
+    def first() -> None:
+        with pytest.raises(RuntimeError, match="given up"):
+            cache.computed(b"key", fail)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    has_begun.wait()
+
+    def not_wanted() -> None:
+        raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        cache.computed(b"key", dict, not_wanted)
+    found = {"a": np.zeros(3)}
+    assert cache.computed(b"key", lambda: found, may_end.set) is found
+    thread.join()
+    assert cache.get(b"key") is not None

@@ -7,19 +7,20 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sonyc_ml.base.human import iso
+from sonyc_ml.base.lock import Lock
 from sonyc_ml.node.config import Config, MetricsConfig, ModelConfig, OutputConfig, SpoolConfig
-from sonyc_ml.node.events import OutputPublished
+from sonyc_ml.node.events import NodeEvent, OutputPublished
 from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, InputFacts
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.telemetry.collector import Collector, EventCounts
-from sonyc_ml.node.telemetry.exporter import MetricsExporter
+from sonyc_ml.node.telemetry.counts import EventCounts, process_use, write_counts
 from tests.conftest import ROOT
 
 PROMTOOL = next(
@@ -113,31 +114,35 @@ def make_config(folder: Path, **metrics: Any) -> Config:
     return Config(SpoolConfig(folder / "in"), models, output, metrics=MetricsConfig(**metrics))
 
 
-def exporter_of(config: Config, facts: Callable[[], Facts] | None = None) -> MetricsExporter:
-    """The exporter as the daemon makes it."""
-    names = [model.path.stem for model in config.model]
-    return MetricsExporter(config.metrics, config.state_folder, disks=disks_of(config), bundles=names, facts=facts)
-
-
-def collector_of(
-    config: Config,
-    counts: EventCounts,
-    facts: Callable[[], Facts] | None = None,
-    clock: Callable[[], float] = time.time,
-) -> Collector:
-    """The collector as the exporter makes it."""
-    return Collector(config.state_folder, disks_of(config), counts, facts, clock)
-
-
-def disks_of(config: Config) -> dict[str, Path]:
-    return {"spool": config.spool.folder, "output": config.output.folder}
+def counted(*events: NodeEvent) -> EventCounts:
+    """Counts of a daemon with one bundle."""
+    counts = EventCounts(["tiny"])
+    for event in events:
+        counts.on_event(event)
+    return counts
 
 
 @contextmanager
-def journal_of(config: Config) -> Iterator[Journal]:
-    """The journal as the daemon has it."""
-    with closing(Journal(config.state_folder)) as journal:
-        bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
-        daemon = DaemonFacts(os.getpid(), bundles=(bundle,))
-        journal.write_facts(Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet")))
-        yield journal
+def journal_of(config: Config, counts: EventCounts | None = None) -> Iterator[Journal]:
+    """The journal as a daemon has it that runs, and holds its lock; with what it has counted."""
+    lock = Lock(config.state_folder)
+    try:
+        with closing(Journal(config.state_folder)) as journal:
+            bundle = BundleFacts("tiny", "1.2.0", "ab", runtime="litert", xnnpack_operators=3, operators=5)
+            daemon = DaemonFacts(
+                os.getpid(),
+                since=iso(time.time()),
+                version="1.2.3",
+                folder=str(config.spool.folder),
+                output=str(config.output.folder),
+                bundles=(bundle,),
+            )
+            journal.write_facts(
+                Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet", iso(time.time())))
+            )
+            counts = counts or counted()
+            counts.process = process_use(time.time())
+            write_counts(journal, counts)
+            yield journal
+    finally:
+        lock.release()

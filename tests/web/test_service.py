@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import os
 import signal
 import threading
@@ -9,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.web.settings import address_of
-from tests.conftest import needs
-from tests.support.bundles import make_fragile
+from tests.conftest import PATIENCE_S, needs
+from tests.support.bundles import make_bundle, make_fragile
 from tests.support.serving import Reply, Served, served, until
 
 pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
@@ -61,6 +64,16 @@ def test_what_runs_is_finished(tiny_bundle: Path) -> None:
     assert asking.reply is not None
     assert asking.reply.status == 200
     assert service.process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_that_comes_early_is_not_lost(tiny_bundle: Path, number: signal.Signals) -> None:
+    """Whoever says "listening" can be ended, with 0, whether it is up by then or not."""
+    for _ in range(3):
+        with Served("--model", tiny_bundle, "--port", 0) as service:
+            service.said("listening on")
+            service.process.send_signal(number)
+            assert service.process.wait(PATIENCE_S) == 0
 
 
 def test_too_many_are_sent_away(tiny_bundle: Path) -> None:
@@ -114,18 +127,85 @@ def test_metrics(tiny_bundle: Path) -> None:
         service.ask("POST", "/predict", {"instances": [7]})
         service.ask("GET", "/nowhere/1")
         service.ask("GET", "/nowhere/2")
-        text = service.ask("GET", "/metrics").body.decode()
-        values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+        values = figures(service)
         total = 'sonyc_ml_serve_requests_total{method="POST",route="/predict",status="%d"}'
         assert (values[total % 200], values[total % 400]) == ("3.0", "1.0")
         assert values['sonyc_ml_serve_requests_total{method="other",route="other",status="404"}'] == "2.0"
-        assert "nowhere" not in text
+        assert not [name for name in values if "nowhere" in name]
         assert values['sonyc_ml_serve_stage_seconds_count{stage="working"}'] == "4.0"
         assert values["sonyc_ml_serve_sound_seconds_total"] == "3.0"
         assert 0 < float(values["sonyc_ml_serve_windows_total"]) < 100
         assert (values["sonyc_ml_serve_waiting"], values["sonyc_ml_serve_running"]) == ("0.0", "0.0")
         assert float(values["process_resident_memory_bytes"]) > 2e7
         service.said(r"DEBUG POST /predict 200 \d+ ms")
+
+
+def test_the_same_sound_is_computed_once(tiny_bundle: Path) -> None:
+    """Whoever asks, at once or later, in whatever form; until --cache-bytes is full, and never with 0."""
+    file = base64.b64encode(wav_of([0.0, 0.1] * 80_000)).decode()
+    body = {**LONG, "instances": [{"b64": file}]}
+    with served("--model", tiny_bundle, "--port", 0, "--workers", 2) as service:
+        at_once = [Asking(service, body) for _ in range(3)]
+        for one in at_once:
+            one.join()
+        path = "/predict?hop_size=0.01&encoding=b64"
+        raw = service.ask("POST", path, base64.b64decode(file), Content_Type="audio/wav")
+        assert raw.status == 200
+        values = figures(service)
+        assert values['sonyc_ml_serve_cache_total{result="hit"}'] == "3.0"
+        assert values['sonyc_ml_serve_cache_total{result="miss"}'] == "1.0"
+        assert float(values["sonyc_ml_serve_cache_bytes"]) > 10_000
+        service.ask("POST", path.replace("0.01", "0.5"), base64.b64decode(file), Content_Type="audio/wav")
+        assert figures(service)["sonyc_ml_serve_cache_entries"] == "2.0"
+    replies = {one.reply.body for one in at_once if one.reply and one.reply.status == 200}
+    assert len(replies) == 1
+    with served("--model", tiny_bundle, "--port", 0, "--workers", 1, "--cache-bytes", 0) as service:
+        again = service.ask("POST", path, base64.b64decode(file), Content_Type="audio/wav")
+        assert not [name for name in figures(service) if "cache" in name]
+    assert again.body == raw.body
+
+
+def wav_of(samples: list[float]) -> bytes:
+    """Samples at 8 kHz as the bytes of a file."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, 8000, format="WAV")
+    return file.getvalue()
+
+
+def figures(service: Served) -> dict[str, str]:
+    """The samples of /metrics, by name and labels."""
+    text = service.ask("GET", "/metrics").body.decode()
+    return dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+
+
+def width_of(service: Served) -> int:
+    """How many numbers an embedding has."""
+    reply = service.ask("POST", "/predict", SHORT)
+    assert reply.status == 200
+    return len(reply.json()["predictions"][0]["embedding"][0])
+
+
+def test_bundles_are_switched(tmp_path: Path) -> None:
+    """SIGHUP takes what lies there now, between two requests; what cannot be used is told, and the old one stays."""
+    path = make_bundle(tmp_path / "a.tflite", 5)
+    with served("--model", path, "--port", 0, "--workers", 2) as service:
+        assert width_of(service) == 5
+        manifest = path.with_suffix(".json").read_bytes()
+        path.with_suffix(".json").write_text("{")
+        service.process.send_signal(signal.SIGHUP)
+        service.said("ERROR the new bundles cannot be used, the old ones stay: ")
+        health = service.ask("GET", "/health")
+        assert (health.status, "the old ones stay" in health.json()["problem"], width_of(service)) == (200, True, 5)
+        path.with_suffix(".json").write_bytes(manifest)
+        make_bundle(path, 7)
+        service.process.send_signal(signal.SIGHUP)
+        service.said("switched: a$")
+        assert [width_of(service) for _ in range(4)] == [7] * 4
+        assert "problem" not in service.ask("GET", "/health").json()
+        values = figures(service)
+        outcomes = [values[f'sonyc_ml_serve_reloads_total{{outcome="{one}"}}'] for one in ("switched", "refused")]
+        assert outcomes == ["1.0", "1.0"]
+    assert service.process.returncode == 0
 
 
 def test_a_port_that_is_taken(tiny_bundle: Path) -> None:

@@ -98,5 +98,5 @@ def said_of(plain: Mapping[str, Any]) -> str:
         return f"{plain['duration_s']:g} s: {plain.get('reason', '')}"
     if kind == "missed":
         return f"{plain['n_missed']} events are not kept any more"
-    words = (plain.get(name, "") for name in ("bundle", "version", "reason", "detail"))
+    words = (plain.get(name, "") for name in ("bundle", "version", "state", "reason", "detail"))
     return ": ".join(word for word in words if word)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config import Config, ModelConfig, load_config
+from sonyc_ml.node.config import Config, MetricsConfig, ModelConfig, load_config
 from sonyc_ml.node.crash import REMEDY, crash_text, fault_of
 from sonyc_ml.node.doctor import folders, machine, node
 from sonyc_ml.node.doctor.machine import BAD, OK, SKIPPED, VERDICTS, WARN, Finding
@@ -152,6 +152,7 @@ def _of_node(config: Config) -> list[Check]:
         ("journal", partial(node.journal, config)),
         ("daemon", partial(node.daemon, config)),
         ("service", node.service),
+        *([("metrics", partial(node.metrics, config))] if config.metrics != MetricsConfig() else []),
         ("nice", partial(node.nice, config)),
         ("time zone", partial(node.time_zone, config)),
     ]

@@ -20,6 +20,7 @@ from sonyc_ml.node.config import Config
 from sonyc_ml.node.doctor.access import existing, may, name_of, sudo_user
 from sonyc_ml.node.doctor.machine import BAD, OK, SKIPPED, WARN, Finding
 from sonyc_ml.node.journal.file import FILE_NAME, OTHER_VERSION, connect_to_read, store_errors
+from sonyc_ml.node.telemetry.textfile import HOW_SERVED, left_to_serve
 
 MIN_QUEUED_EVENTS = 4096  # a recording makes about four
 ENOUGH = {"max_user_watches": 524_288, "max_user_instances": 1024}  # for what else this user runs, too
@@ -164,6 +165,13 @@ def _unit_states() -> dict[str, str]:
     command = ["systemctl", "show", UNIT, "--property=LoadState,ActiveState,UnitFileState"]
     text = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5).stdout  # noqa: S603
     return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+def metrics(config: Config) -> Finding:
+    """Whether somebody tells the metrics that the configuration asks for."""
+    if text := left_to_serve(config.metrics):
+        return Finding("metrics", WARN, text, f"{HOW_SERVED}; then remove the keys")
+    return Finding("metrics", OK, f"the daemon writes {config.metrics.textfile}")
 
 
 def nice(config: Config, proc: Path = Path("/proc")) -> Finding:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sonyc_ml.node.journal.view import OutputSummary
 
+STATES_OF = ("folder", "input", "trouble")  # facts whose changes are events
 MOST = 20_000  # events that are kept, and up to 512 more
 NOW_S = "(julianday('now') - 2440587.5) * 86400"
 INSERT = "INSERT INTO events (at_s, kind, name, reason, detail, start_s, end_s, value) VALUES"
@@ -90,16 +91,34 @@ def log_done(connection: sqlite3.Connection, name: bytes, now_s: float, output: 
     connection.executemany(f"{INSERT} (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def log_daemon(connection: sqlite3.Connection, now_s: float, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Log the start of a daemon, or bundles that it did not run before; for the transaction that keeps its facts."""
-    if before.get("since") != now.get("since"):
-        rows = [("started", "", str(now.get("version", "")))]
-    else:
-        known = [bundle.get("sha256") for bundle in before.get("bundles", ())]
-        new = [bundle for bundle in now.get("bundles", ()) if bundle.get("sha256") not in known]
-        rows = [("bundle", bundle.get("name", ""), bundle.get("version", "")) for bundle in new]
-    values = [(now_s, *row) for row in rows]
+def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Log what is new among the daemon's facts; for the transaction that keeps them.
+
+    That is its start, bundles that it did not run before, and that the folder, the input or the disk is otherwise.
+    """
+    daemons = [facts.get("daemon") or {} for facts in (before, now)]
+    rows = _of_daemon(*daemons) if "daemon" in now else []
+    for kind in STATES_OF:
+        was, state = (_state(kind, facts.get(kind)) for facts in (before, now))
+        if kind in now and was != state:
+            rows.append((kind, state, (now[kind] or {}).get("detail", "")))
+    values = [(now_s, *(text.encode(errors="backslashreplace").decode() for text in row)) for row in rows]
     connection.executemany(f"{INSERT} (?, ?, x'', ?, ?, NULL, NULL, NULL)", values)
+
+
+def _of_daemon(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    if before.get("since") != now.get("since"):
+        return [("started", "", str(now.get("version", "")))]
+    known = [bundle.get("sha256") for bundle in before.get("bundles", ())]
+    new = [bundle for bundle in now.get("bundles", ()) if bundle.get("sha256") not in known]
+    return [("bundle", bundle.get("name", ""), bundle.get("version", "")) for bundle in new]
+
+
+def _state(kind: str, fact: Mapping[str, Any] | None) -> str:
+    """How something is, in a word; a trouble has none of its own."""
+    if fact is None:
+        return "ok"
+    return str(fact.get("word", "")) or ("bad" if kind == "trouble" else "ok")
 
 
 def _at(output: OutputSummary, *times_s: float) -> list[float | None]:

@@ -29,7 +29,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import JournalDamagedError
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.days import add_to_day
-from sonyc_ml.node.journal.event_table import log_daemon, log_done
+from sonyc_ml.node.journal.event_table import log_done, log_facts
 from sonyc_ml.node.journal.file import FILE_NAME, FileWatch, connect, connect_to_read, set_aside, store_errors
 from sonyc_ml.node.journal.heard import ADOPT, FINISH, write_heard
 from sonyc_ml.node.journal.pauses import write_pauses
@@ -39,7 +39,6 @@ __all__ = ["STATES", "Entry", "Journal", "OutputSummary", "Recorded", "open_jour
 
 logger = logging.getLogger(__name__)
 
-DAEMON = "daemon"  # the fact of that name
 N_COMPACTED = 1000  # rows a transaction: a recording must not wait long
 RESTED_S = 5.0  # two changes may have the same time: it has steps, of two seconds on a FAT disk
 
@@ -286,8 +285,7 @@ class Journal(JournalView):
                 "INSERT OR REPLACE INTO facts VALUES (?, ?)",
                 [(key, json.dumps(value)) for key, value in changed.items()],
             )
-            if DAEMON in changed:
-                log_daemon(self.connection, self._clock(), known.get(DAEMON) or {}, changed[DAEMON] or {})
+            log_facts(self.connection, self._clock(), known, changed)
 
     def compact(self, before_s: float, is_gone: Callable[[str], bool]) -> int:
         """Add up what ended before a time and whose file is gone, by the day, and drop it; returns how many rows."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.base.lock import noted
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import JournalDamagedError, OutputNameError
@@ -272,8 +273,12 @@ class JournalView:
             raise JournalDamagedError(f"the journal {self.path} is damaged: {error}") from error
 
     def facts(self) -> Facts:
-        """The daemon's facts about itself."""
-        return Facts.from_plain(self._plain_facts())
+        """The daemon's facts about itself; its trouble too where that could not be written here."""
+        values, trouble = self._plain_facts(), noted(self.path.parent)
+        if trouble and not values.get("trouble"):
+            since, _, detail = trouble.partition(" ")
+            values["trouble"] = {"since": since, "detail": detail}
+        return Facts.from_plain(values)
 
     def is_complete(self) -> bool:
         """Whether the outputs that were there before the journal have been taken up."""

@@ -58,9 +58,9 @@ def ago(seconds: float) -> str:
     return f"{human.span(seconds // step * step)} ago" if seconds >= 1 else "just now"
 
 
-def breakable(name: str) -> Markup:
+def breakable(name: str, fits: int = FITS) -> Markup:
     """A name that may go on in the next line behind each slash and underscore, where it is long."""
-    if len(name) <= FITS:
+    if len(name) <= fits:
         return escape(human.shown(name))
     return Markup(BREAK.sub(r"\1<wbr>", str(escape(human.shown(name)))))  # noqa: S704  escaped before
 

@@ -35,6 +35,8 @@ def main(config: str, parent: str, memory_mb: str) -> None:
     use_one_thread_a_worker()
     with suppress(OSError):
         be_nice(NICE)
+    with suppress(OSError):  # where memory is short, rather this process than the service
+        Path("/proc/self/oom_score_adj").write_text("1000")
     limit_memory(int(memory_mb))
     # What libraries print must not get between the answers.
     answers = os.fdopen(os.dup(1), "wb")

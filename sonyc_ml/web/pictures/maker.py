@@ -62,7 +62,7 @@ class Bounds:
     """
 
     job_s: float = 20.0
-    memory_mb: int = 300
+    memory_mb: int = 256
     idle_s: float = 30.0
     n_waiting: int = 3
     kept_bytes: int = 8 << 20

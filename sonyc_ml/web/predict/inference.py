@@ -17,6 +17,7 @@ import numpy.typing as npt
 from sonyc_ml import __version__
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.model import Model
+from sonyc_ml.model.serving.conversation import describe
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.web.predict.requests import (
     Parameters,
@@ -75,6 +76,7 @@ def describe_model(model: Model) -> dict[str, Any]:
             {"name": "timestamps", "datatype": "FP64", "shape": [-1]},
             *({"name": name, "datatype": "FP32", "shape": [-1, n]} for name, n in model.widths.items()),
         ],
+        "sonyc_ml": describe(model)["sonyc_ml"],  # what `sonyc_ml.client` wants to know
     }
 
 
@@ -214,7 +216,7 @@ def _request(tensors: Mapping[str, Any], rate: Any, parameters: Parameters) -> R
     try:
         recording = SamplesRecording(audio, rate, AUDIO)
     except (ValueError, TypeError) as error:
-        raise RequestError(400, f"{AUDIO}: {error}") from error
+        raise RequestError(400, f"{AUDIO}: {error}", {0: error}) from error
     return Request((lambda: nullcontext(recording),), parameters)
 
 

@@ -88,6 +88,8 @@ class Pool:
         Of the worker that was ready first: to be looked at, not to be used.
     n_running : int
         Jobs that workers do now.
+    problem : str
+        Why the last bundles could not be switched to; empty where they could.
     observe : callable
         Called, in a worker, with ``waiting`` or ``working`` and how long that took (in seconds).
     """
@@ -102,10 +104,10 @@ class Pool:
         self.n_running = 0
         self.observe: Callable[[str, float], None] = lambda *_: None
         self._is_stopped = False
-        self._threads = [
-            threading.Thread(target=self._run, args=(i == 0,), name=f"worker-{i}") for i in range(n_workers)
-        ]
+        self._threads = [threading.Thread(target=self._run, args=(i,), name=f"worker-{i}") for i in range(n_workers)]
+        self._loaded: list[Models] = [{}] * n_workers
         self.models: Models = {}
+        self.problem = ""
 
     @property
     def is_ready(self) -> bool:
@@ -130,7 +132,8 @@ class Pool:
         BusyError
             The queue is full.
         """
-        if self.n_waiting >= self._n_waiting:
+        n_idle = len(self._threads) - self.n_running
+        if self.n_waiting >= self._n_waiting + n_idle:
             raise BusyError
         job = Job(work)
         self._jobs.put(job)
@@ -145,8 +148,23 @@ class Pool:
         for thread in self._threads:
             thread.join()
 
-    def _run(self, is_first: bool) -> None:
-        if not is_first:
+    def switch(self) -> None:
+        """Load the models of every worker anew; each takes its own with its next job. Where it fails, old ones stay.
+
+        Raises
+        ------
+        Exception
+            What `load` raised; :attr:`problem` says it too.
+        """
+        try:
+            loaded = [self._load() for _ in self._threads]
+        except Exception as error:
+            self.problem = str(error)
+            raise
+        self._loaded, self.models, self.problem = loaded, loaded[0], ""
+
+    def _run(self, number: int) -> None:
+        if number:
             self._first_is_loaded.wait()
         if self._is_stopped:
             return
@@ -156,13 +174,14 @@ class Pool:
             self._on_failure(error)
             return
         with self._lock:
+            self._loaded[number] = models
             self.models = self.models or models
             self._n_loaded += 1
             if self.is_ready:
                 logger.info("ready: %s; %d requests at once", ", ".join(models), len(self._threads))
         self._first_is_loaded.set()
         while (job := self._jobs.get()) is not None:
-            self._do(job, models)
+            self._do(job, self._loaded[number])
 
     def _do(self, job: Job[Any], models: Models) -> None:
         begun_s = time.monotonic()

@@ -14,7 +14,7 @@ import numpy as np
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import build
-from sonyc_ml.errors import RecordingError
+from sonyc_ml.errors import RecordingError, SonycMLError
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.recording import Recording
@@ -37,13 +37,25 @@ class RequestError(Exception):
         Of HTTP.
     message : str
         One sentence for whoever sent it.
-    instances : mapping of int to str, optional
+    instances : mapping of int to Exception, optional
         What is wrong with which of its instances.
     """
 
-    def __init__(self, status: int, message: str, instances: Mapping[int, str] | None = None) -> None:
+    def __init__(self, status: int, message: str, instances: Mapping[int, Exception] | None = None) -> None:
         super().__init__(message)
         self.status, self.instances = status, dict(instances or {})
+
+    def described(self) -> dict[str, Any]:
+        """What is answered: its sentence, and the name of the exception that a model would raise as ``code``."""
+        said: dict[str, Any] = {"error": str(self)}
+        if isinstance(self.__cause__, (SonycMLError, ValueError, TypeError)):
+            said["code"] = type(self.__cause__).__name__
+        if self.instances:
+            said["instances"] = [
+                {"index": number, "error": str(error), "code": type(error).__name__}
+                for number, error in self.instances.items()
+            ]
+        return said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,14 +203,14 @@ def _n_windows(recording: Recording, model: Model, hop_size: float | None) -> in
 def _on_each(items: Iterable[S], function: Callable[[S, int], T]) -> list[T]:
     """What a function gives of each item and its number; names each that it cannot be had of."""
     found: list[T] = []
-    wrong: dict[int, str] = {}
+    wrong: dict[int, Exception] = {}
     for number, item in enumerate(items):
         try:
             found.append(function(item, number))
         except (RecordingError, ValueError, TypeError) as error:
-            wrong[number] = str(error)
+            wrong[number] = error
     if wrong:
-        named = "; ".join(f"instance {number}: {text}" for number, text in wrong.items())
+        named = "; ".join(f"instance {number}: {error}" for number, error in wrong.items())
         raise RequestError(400, named, wrong)
     return found
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from typing import Any
 
 from starlette.requests import ClientDisconnect
@@ -18,6 +19,7 @@ from sonyc_ml.model import Model
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.web.metrics import ServeMetrics
 from sonyc_ml.web.predict import answers, inference
+from sonyc_ml.web.predict.loading import Reloader
 from sonyc_ml.web.predict.pool import BusyError, DroppedError, Job, Models, Pool
 from sonyc_ml.web.predict.requests import (
     Request,
@@ -33,6 +35,7 @@ from sonyc_ml.web.settings import ServeSettings
 logger = logging.getLogger(__name__)
 
 MODEL_ROUTES = ("/v2/models/{name}", "/v2/models/{name}/versions/{version}")
+BODIES_AT_ONCE = 2  # as many as the largest, in memory; smaller ones accordingly
 GONE = 499  # what nobody reads: the client has left
 FILE_TYPES = ("audio/", "application/octet-stream")
 QUERY: dict[str, Callable[[str], Any]] = {"hop_size": float, "outputs": lambda text: text.split(",")}
@@ -46,10 +49,13 @@ class Service:
     settings : ServeSettings
     pool : Pool
     metrics : ServeMetrics
+    reloader : Reloader
     """
 
-    def __init__(self, settings: ServeSettings, pool: Pool, metrics: ServeMetrics) -> None:
-        self._settings, self._pool, self._metrics = settings, pool, metrics
+    def __init__(self, settings: ServeSettings, pool: Pool, metrics: ServeMetrics, reloader: Reloader) -> None:
+        self._settings, self._pool, self._metrics, self._reloader = settings, pool, metrics, reloader
+        self.reload = reloader.ask
+        self._n_held = 0  # bytes of bodies
         pool.observe = metrics.observe_stage
         metrics.watch_pool(lambda: pool.n_waiting, lambda: pool.n_running)
 
@@ -69,15 +75,19 @@ class Service:
     async def running(self) -> AsyncIterator[None]:
         """Load the models on entry; finish what runs on exit."""
         self._pool.start()
+        self._reloader.start()
         try:
             yield
         finally:
+            await asyncio.to_thread(self._reloader.stop)
             await asyncio.to_thread(self._pool.stop)
 
     async def _health(self, _: HttpRequest) -> Response:
         """200 once the models are loaded, checked and warmed up; 503 before, and while the service ends."""
         pool = self._pool
         facts = {"models": list(pool.models), "n_running": pool.n_running, "n_waiting": pool.n_waiting}
+        if pool.problem:
+            facts["problem"] = f"the new bundles cannot be used, the old ones stay: {pool.problem}"
         if pool.is_ready:
             return JSONResponse({"status": "ready", "ready": True, **facts})
         return JSONResponse({"status": "not ready", "ready": False, **facts}, 503)
@@ -90,10 +100,9 @@ class Service:
         return JSONResponse(inference.describe_model(_model_of(request, self._pool.models)))
 
     async def _infer(self, request: HttpRequest) -> Response:
-        body = await self._body(request)
         json_length = request.headers.get(inference.JSON_LENGTH)
 
-        def work(models: Models, progress: Callable[[], None]) -> Response:
+        def work(body: bytes, models: Models, progress: Callable[[], None]) -> Response:
             model = _model_of(request, models)
             asked = inference.read_inference(body, json_length)
             (output,) = self._run(asked.request, {model.bundle.name: model}, progress)
@@ -103,23 +112,24 @@ class Service:
             headers = {inference.JSON_LENGTH: str(length)}
             return Response(content, media_type="application/octet-stream", headers=headers)
 
-        return await self._done(work, request)
+        async with self._body(request) as body:
+            return await self._done(partial(work, body), request)
 
     async def _predict(self, request: HttpRequest) -> Response:
-        body = await self._body(request)
         content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         accepted = request.headers.get("accept", "")
         query = dict(request.query_params)
         settings = self._settings
 
-        def work(models: Models, progress: Callable[[], None]) -> Response:
+        def work(body: bytes, models: Models, progress: Callable[[], None]) -> Response:
             if content_type.startswith(FILE_TYPES):
                 asked = request_of_file(body, read_parameters(_read_query(query)))
             else:
                 asked = read_request(body, settings)
             return answered(self._run(asked, models, progress), asked, accepted)
 
-        return await self._done(work, request)
+        async with self._body(request) as body:
+            return await self._done(partial(work, body), request)
 
     def _run(self, request: Request, models: Models, progress: Callable[[], None]) -> list[Output]:
         outputs = run(request, models, self._settings, progress)
@@ -145,8 +155,9 @@ class Service:
         if not self._pool.is_ready:
             raise RequestError(503, "the models are not loaded yet, or the service ends: try again")
 
-    async def _body(self, request: HttpRequest) -> bytes:
-        """Read the body, up to what is allowed."""
+    @asynccontextmanager
+    async def _body(self, request: HttpRequest) -> AsyncIterator[bytes]:
+        """Read the body, up to what is allowed; it counts among the bodies that are held until the context ends."""
         most = self._settings.max_request_bytes
         too_large = RequestError(413, f"the body is larger than {most} bytes: send it in parts")
         length = request.headers.get("content-length", "0")
@@ -154,16 +165,22 @@ class Service:
             raise too_large
         content = bytearray()
         try:
-            async with asyncio.timeout(self._settings.body_s):
-                async for chunk in request.stream():
-                    content += chunk
-                    if len(content) > most:
-                        raise too_large
-        except TimeoutError:
-            raise RequestError(408, f"the body did not come within {self._settings.body_s:g} s") from None
-        except ClientDisconnect:
-            raise RequestError(400, "the body ended before its end") from None
-        return bytes(content)
+            try:
+                async with asyncio.timeout(self._settings.body_s):
+                    async for chunk in request.stream():
+                        content += chunk
+                        self._n_held += len(chunk)
+                        if len(content) > most:
+                            raise too_large
+                        if self._n_held > BODIES_AT_ONCE * most:
+                            raise RequestError(503, "too many bodies come at once: try again later")
+            except TimeoutError:
+                raise RequestError(408, f"the body did not come within {self._settings.body_s:g} s") from None
+            except ClientDisconnect:
+                raise RequestError(400, "the body ended before its end") from None
+            yield bytes(content)
+        finally:
+            self._n_held -= len(content)
 
 
 async def _describe_server(_: HttpRequest) -> Response:

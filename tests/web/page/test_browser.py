@@ -130,13 +130,17 @@ def test_what_happens_is_seen_at_once(browser: Browser, address: str, live_node:
         write_recording(live_node.recordings / name, seconds=2, seed=9)
         page.locator("#recordings", has_text=name).wait_for(timeout=PATIENCE_S * 1000)
         assert page.evaluate("document.activeElement.closest('section').id") == "detections"
+        page.locator("#heard li").first.wait_for(timeout=PATIENCE_S * 1000)
+        assert "dBFS" in page.inner_text("#levels output")
         assert page.inner_text("#loaded").startswith("Live; as of ")
 
 
 def test_a_node_that_goes_away_is_said_to(browser: Browser, live_node: LiveNode) -> None:
-    """A page that stays open says that it may be old."""
+    """A page that stays open says that it may be old; until then, what takes a while comes up by itself."""
     with served("--config", live_node.config, "--port", 0) as service, browser.new_context() as context:
         page = context.new_page()
+        page.goto(f"http://127.0.0.1:{service.connection().port}/condition")
+        page.locator("#checks", has_text="checks by sonyc-ml doctor").wait_for(timeout=PATIENCE_S * 1000)
         page.goto(f"http://127.0.0.1:{service.connection().port}")
         service.process.kill()
         page.locator("#loaded", has_text="The node does not answer").wait_for(timeout=PATIENCE_S * 1000)

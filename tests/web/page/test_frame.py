@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import PATIENCE_S, needs
-from tests.support.serving import Served, served
+from tests.support.serving import READY_S, Served, served
 
 pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client"), needs("jinja2")]
 
@@ -101,3 +102,12 @@ def test_a_configuration_that_is_wrong_is_refused(tmp_path: Path) -> None:
     with Served("--config", tmp_path / "sonyc-ml.toml") as service:
         service.said("error: .*sonyc-ml.toml: ")
         assert service.process.wait(PATIENCE_S) == 2
+
+
+def test_it_ends_when_it_has_just_begun(tmp_path: Path) -> None:
+    """A signal that comes while it begins is not lost."""
+    path = configured(tmp_path, Path("model.tflite"), "false")
+    with Served("--config", path, "--port", 0) as service:
+        service.said("listening on")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(READY_S) == 0

@@ -1,7 +1,7 @@
 // Makes the page live. Everything is there without it: this only loads again what has changed, and draws levels.
 "use strict";
 
-const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, N_HEARD = 8;
+const AGAIN_MS = 2000, ANYWAY_MS = 30000, STAMP_MS = 3000, SOON_MS = 2000, N_HEARD = 8;
 
 // Commands can be copied.
 function addCopyButtons(within) {
@@ -40,6 +40,12 @@ async function loadAgain() {
   }
   isAtIt = false;
   if (isWanted) loadAgain();
+  else lookSoon();
+}
+
+// Where a page says that something is under way, it is looked at again soon.
+function lookSoon() {
+  if (document.querySelector("[data-soon]")) setTimeout(loadAgain, SOON_MS);
 }
 
 function replaceSections(fresh) {
@@ -67,6 +73,7 @@ const CHANGES = ["found", "begun", "published", "postponed", "quarantined", "she
 
 function listen() {
   const source = new EventSource("events");
+  let wasLost = false;
   for (const name of CHANGES) source.addEventListener(name, loadAgain);
   if (document.getElementById("live")) {
     source.addEventListener("level", (event) => showLevel(JSON.parse(event.data)));
@@ -75,8 +82,12 @@ function listen() {
   source.onerror = () => {
     if (source.readyState === EventSource.CLOSED) askForStamp("");
     else tellState(false); // the browser goes on trying
+    wasLost = true;
   };
-  source.onopen = loadAgain;
+  source.onopen = () => {
+    if (wasLost) loadAgain();
+    wasLost = false;
+  };
 }
 
 // What came while somebody looks: how loud the last recording was, and what was heard in it.
@@ -119,6 +130,7 @@ async function askForStamp(known) {
 addCopyButtons(document);
 if (document.querySelector("[data-live]")) {
   listen();
+  lookSoon();
   setInterval(loadAgain, ANYWAY_MS);
   document.addEventListener("visibilitychange", loadAgain);
 }

@@ -1,0 +1,1 @@
+"""Faults of what runs beside the daemon."""
