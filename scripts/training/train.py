@@ -75,8 +75,8 @@ def _summarise(parsed: argparse.Namespace) -> None:
 
 
 def _ship(parsed: argparse.Namespace) -> None:
+    _tested(parsed.output)  # a missing test is told before the work, not after it
     folder = _prepared(parsed)
-    _tested(parsed.output)  # a missing test is told before the training, not after it
     (files,) = _in_processes(_shipped, [(folder, parsed.output)], parsed.jobs)
     for name, content in zip((EMBEDDER, HEAD), files, strict=True):
         (parsed.output / name).write_bytes(content)
