@@ -37,6 +37,8 @@ class Clip:
         Mono samples.
     sample_rate : int
         In Hz.
+    loudest : float
+        Root mean square of its loudest second.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Clip:
     label: int
     y: Floats
     sample_rate: int
+    loudest: float
 
 
 def read_labels(esc10: Path) -> list[str]:
@@ -82,4 +85,13 @@ def _class_name(folder: Path) -> str:
 
 def _read_clip(path: Path, label: int) -> Clip:
     y, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
-    return Clip(path.name, int(path.name.split("-")[0]), label, y.mean(axis=1), sample_rate)
+    mono = y.mean(axis=1)
+    return Clip(path.name, int(path.name.split("-")[0]), label, mono, sample_rate, _loudest(mono, sample_rate))
+
+
+def _loudest(y: Floats, sample_rate: int) -> float:
+    """Root mean square of the loudest second, in steps of a tenth."""
+    energy = np.concatenate([[0.0], np.cumsum(np.square(y, dtype=np.float64))])
+    length = min(sample_rate, len(y))
+    starts = np.arange(0, len(y) - length + 1, max(1, sample_rate // 10))
+    return float(np.sqrt((energy[starts + length] - energy[starts]).max() / length))

@@ -2,13 +2,15 @@
 
 Nothing of the test fold is seen before: not in the material, not in the statistics of the teacher's targets or of batch
 normalisation, not in the calibration of the quantisation, not in the probe. Every training runs for the same number of
-epochs, so nothing is selected either.
+epochs, so nothing is selected either. A fold's scores are calibrated with the other four folds' held-out clips.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,74 +18,109 @@ import numpy.typing as npt
 
 from scripts.training import listening, material, network, probe, quantise
 from scripts.training.clips import N_FOLDS
+from scripts.training.sounds import street
+from sonyc_ml.features import LogMel
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
 CALIBRATION_SEED, N_CALIBRATION_WINDOWS = 7, 500
-KINDS = ("probe_float", "probe_int8", "head_float", "head_int8")
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
-    """What a training leaves behind: an embedder and a head, each as a ``.tflite`` file.
+class Trained:
+    """What a training leaves behind.
 
     Attributes
     ----------
     float_embedder, embedder : bytes
-        The embedder in float32 and in int8.
-    head : bytes
-        Float32: it has 2570 weights, quantising them would save nothing.
+        The embedder as a ``.tflite`` file, in float32 and in int8.
+    head : keras.Model
+        Not calibrated yet. Float32: quantising its 2570 weights would save nothing.
     """
 
     float_embedder: bytes
     embedder: bytes
-    head: bytes
+    head: keras.Model
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """One test fold.
+class Tested:
+    """A test fold's clips, as a network heard them that was trained on the other folds.
 
     Attributes
     ----------
     fold : int
-    labels : list of int
-        The classes of its clips.
-    predicted : dict of str to list of int
-        What each of :data:`KINDS` takes them for.
+    labels, n_windows : np.ndarray [shape=(n_clips,)]
+        The clips' classes and their numbers of windows.
+    presence : np.ndarray [shape=(n_windows,)]
+        How surely each window has its clip's class.
+    probe_float, probe_int8 : np.ndarray [shape=(n_clips,)]
+        What the probe takes the clips for, on the embedding before and after quantisation.
+    logits_float, logits_int8 : np.ndarray [shape=(n_windows, n_classes)]
+        The head's sums.
+    negatives, street : np.ndarray [shape=(n_windows, n_classes)]
+        The head's sums on the int8 embedding, for sounds of no class and for the hour of a street.
     """
 
-    fold: int
-    labels: list[int]
-    predicted: dict[str, list[int]] = field(default_factory=dict)
+    fold: Integers
+    labels: Integers
+    n_windows: Integers
+    presence: Floats
+    probe_float: Integers
+    probe_int8: Integers
+    logits_float: Floats
+    logits_int8: Floats
+    negatives: Floats
+    street: Floats
 
-    def accuracy(self, kind: str) -> float:
-        """Share of clips told right, in percent."""
-        return 100 * float(np.mean(np.array(self.predicted[kind]) == np.array(self.labels)))
+    def save(self, path: Path) -> None:
+        """Write to an ``.npz`` file, under its name only when it is whole."""
+        unfinished = path.with_suffix(".unfinished.npz")
+        np.savez(unfinished, **{one.name: getattr(self, one.name) for one in fields(self)})
+        unfinished.replace(path)
 
 
-def evaluate_fold(fold: int, folder: Path) -> Outcome:
-    """Train on the other folds' material in `folder` and test on this one; a process of its own, please."""
+def read(path: Path) -> Tested:
+    """Read what :meth:`Tested.save` wrote."""
+    with np.load(path) as kept:
+        return Tested(*(kept[one.name] for one in fields(Tested)))
+
+
+def path_of(output: Path, fold: int) -> Path:
+    """Where a fold's result is kept."""
+    return output / f"tested-{fold}.npz"
+
+
+def evaluate_fold(fold: int, folder: Path, output: Path) -> None:
+    """Train on the other folds' material in `folder`, test on this one, and keep the result."""
     windowed = listening.load(folder / "clips.npz")
-    files = make_files(folder, windowed, without_fold=fold)
+    files = train(folder, windowed, without_fold=fold)
+    (output / f"embedder-without-{fold}.tflite").write_bytes(files.embedder)
     test = windowed.folds == fold
-    outcome = Outcome(fold, windowed.labels[test].tolist())
+    own = windowed.windows_of(test)
+    found: dict[str, Any] = {}
     for kind, embedder in (("float", files.float_embedder), ("int8", files.embedder)):
         embeddings = quantise.run(embedder, windowed.features)
-        scores = windowed.by_clip(quantise.run(files.head, embeddings))
         rows = probe.pooled(windowed.by_clip(embeddings))
-        by_probe = probe.predicted(rows[~test], windowed.labels[~test], rows[test])
-        by_head = np.array([clip.mean(axis=0).argmax() for clip in scores])[test]
-        outcome.predicted[f"probe_{kind}"] = by_probe.tolist()
-        outcome.predicted[f"head_{kind}"] = by_head.tolist()
-    return outcome
+        found[f"probe_{kind}"] = probe.predicted(rows[~test], windowed.labels[~test], rows[test])
+        found[f"logits_{kind}"] = network.logits(files.head, embeddings[own])
+    nothing = quantise.run(files.embedder, np.load(listening.negatives_path(folder)))
+    Tested(
+        fold=np.array(fold),
+        labels=windowed.labels[test],
+        n_windows=windowed.n_windows[test],
+        presence=windowed.presence()[own],
+        negatives=network.logits(files.head, nothing),
+        street=_on_the_street(files),
+        **found,
+    ).save(path_of(output, fold))
 
 
-def probe_of(network: Path, folder: Path) -> list[float]:
+def probe_of(embedder: Path, folder: Path) -> list[float]:
     """Probe accuracy, in percent fold by fold, of another network that reads the same features."""
     windowed = listening.load(folder / "clips.npz")
-    rows = probe.pooled(windowed.by_clip(quantise.run(network.read_bytes(), windowed.features)))
+    rows = probe.pooled(windowed.by_clip(quantise.run(embedder.read_bytes(), windowed.features)))
     accuracies = []
     for fold in range(1, N_FOLDS + 1):
         test = windowed.folds == fold
@@ -92,33 +129,19 @@ def probe_of(network: Path, folder: Path) -> list[float]:
     return accuracies
 
 
-def make_files(folder: Path, windowed: listening.Windowed, without_fold: int | None) -> Files:
+def train(folder: Path, windowed: listening.Windowed, without_fold: int | None) -> Trained:
     """Train and quantise, on all folds or all but one."""
     network.make_repeatable()
     embedder, head = network.trained(material.load(material.paths_of(folder, without_fold)))
-    return _converted(embedder, head, _calibration(windowed, without_fold))
+    int8 = quantise.to_int8(embedder, _calibration(windowed, without_fold))
+    return Trained(quantise.to_float(embedder), int8, head)
 
 
-def confusion(outcomes: list[Outcome], kind: str, n_classes: int) -> Integers:
-    """Count clips, `[true class, predicted class]`, over all folds."""
-    counts = np.zeros((n_classes, n_classes), np.int64)
-    for outcome in outcomes:
-        np.add.at(counts, (outcome.labels, outcome.predicted[kind]), 1)
-    return counts
-
-
-def table(outcomes: list[Outcome]) -> str:
-    """Fold by fold, as Markdown."""
-    lines = [
-        "| test fold | clips | probe, float | probe, int8 | head, float | head, int8 |",
-        "|---|---|---|---|---|---|",
-    ]
-    for outcome in sorted(outcomes, key=lambda outcome: outcome.fold):
-        cells = " | ".join(f"{outcome.accuracy(kind):.1f}" for kind in KINDS)
-        lines.append(f"| {outcome.fold} | {len(outcome.labels)} | {cells} |")
-    means = " | ".join(f"**{np.mean([o.accuracy(kind) for o in outcomes]):.1f}**" for kind in KINDS)
-    n_clips = sum(len(outcome.labels) for outcome in outcomes)
-    return "\n".join([*lines, f"| mean of {N_FOLDS} | {n_clips} | {means} |"])
+def _on_the_street(files: Trained) -> Floats:
+    """The head's sums for the hour, windows 0.1 s apart within each minute."""
+    extractor = LogMel()
+    embedded = [quantise.run(files.embedder, extractor(y, street.SAMPLE_RATE_HZ)) for y in street.minutes()]
+    return network.logits(files.head, np.concatenate(embedded))
 
 
 def _calibration(windowed: listening.Windowed, without_fold: int | None) -> Floats:
@@ -128,5 +151,13 @@ def _calibration(windowed: listening.Windowed, without_fold: int | None) -> Floa
     return np.asarray(windowed.features[np.sort(chosen)][..., None])
 
 
-def _converted(embedder: keras.Model, head: keras.Model, calibration: Floats) -> Files:
-    return Files(quantise.to_float(embedder), quantise.to_int8(embedder, calibration), quantise.to_float(head))
+def confusion(labels: Integers, predicted: Integers, n_classes: int) -> Integers:
+    """Count clips, `[true class, predicted class]`."""
+    counts = np.zeros((n_classes, n_classes), np.int64)
+    np.add.at(counts, (labels, predicted), 1)
+    return counts
+
+
+def joined(tested: Sequence[Tested], name: str) -> npt.NDArray[np.generic]:
+    """One of the arrays of several folds, one behind the other."""
+    return np.concatenate([getattr(one, name) for one in tested])

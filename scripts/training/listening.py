@@ -10,10 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from scripts.training.clips import Clip
+from scripts.training.sounds import augment, negatives
 from sonyc_ml.features import LogMel
 
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
+
+
+NEGATIVES_SEED, N_NEGATIVES = 1917, 3600  # an hour of single seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,13 @@ class Windowed:
         """Which windows belong to the chosen clips."""
         return np.repeat(clips, self.n_windows)
 
+    def presence(self) -> Floats:
+        """How surely each window has its clip's class, `(n_windows,)`: by its level below the clip's loudest window."""
+        # The features are levels of magnitudes: twice as many decibels are levels of power.
+        levels_db = 10 * np.log10(np.mean(10 ** (self.features / 5), axis=(1, 2)))
+        below_db = [levels - levels.max() for levels in self.by_clip(levels_db.astype(np.float32))]
+        return augment.presence(np.concatenate(below_db)).astype(np.float32)
+
 
 def listen(clips: Sequence[Clip]) -> Windowed:
     """Compute the features of every clip, exactly as a node does."""
@@ -53,6 +64,26 @@ def listen(clips: Sequence[Clip]) -> Windowed:
         np.array([clip.label for clip in clips]),
         np.array([clip.fold for clip in clips]),
     )
+
+
+def listen_to_nothing(n_windows: int, rng: np.random.Generator) -> Floats:
+    """Compute the features of sounds of no class, `(n_windows, 64, 51)`, at levels between silence and full scale."""
+    extractor, parts = LogMel(), []
+    for start in range(0, n_windows, 500):
+        rows = negatives.negatives(min(500, n_windows - start), augment.WINDOW_LENGTH, rng)
+        levels = 10 ** (rng.uniform(-40, 0, (len(rows), 1)) / 20)
+        parts.append(augment.features_of((rows * levels).astype(np.float32), extractor))
+    return np.concatenate(parts)
+
+
+def negatives_path(folder: Path) -> Path:
+    """Where the features of sounds of no class are kept that tests and calibrations use, and no training."""
+    return folder / "negatives.npy"
+
+
+def save_negatives(folder: Path) -> None:
+    """Make them: as many for every fold, from a seed that no training has."""
+    np.save(negatives_path(folder), listen_to_nothing(N_NEGATIVES, np.random.default_rng(NEGATIVES_SEED)))
 
 
 def save(windowed: Windowed, path: Path) -> None:

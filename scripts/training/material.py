@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from scripts.training import teacher
-from scripts.training.augment import features_of, make_windows, middle_of
 from scripts.training.clips import N_FOLDS, Clip, read_clips, read_labels
+from scripts.training.sounds.augment import features_of, make_windows, middle_of
 from sonyc_ml.features import LogMel
 
 Floats = npt.NDArray[np.float32]
@@ -33,10 +33,10 @@ class Material:
     ----------
     features : np.ndarray [shape=(n_windows, 64, 51), dtype=float32]
         What the student reads.
-    targets : np.ndarray [shape=(n_windows, 1024), dtype=float32]
-        The teacher's embeddings.
+    targets : np.ndarray [shape=(n_windows, 2057), dtype=float32]
+        What three of the teacher's layers make of it.
     labels : np.ndarray [shape=(n_windows, n_classes), dtype=float32]
-        Shares of the classes, 1 in all.
+        How surely each class is heard, 0 to 1.
     """
 
     features: Floats

@@ -1,26 +1,27 @@
 """``scripts/train``: the default bundle's network and head, from the data set and the teacher to ``.tflite`` files.
 
 1. Every clip's windows go through the package's own log-mel extractor (``listening``).
-2. For each fold, 16,000 windows are made by augmentation, and YAMNet says what it hears in them (``augment``,
-   ``teacher``, ``material``).
-3. A student of 16 million multiplications learns YAMNet's embedding and the classes at once (``network``).
-4. It is quantised to int8 (``quantise``).
+2. For each fold, 16,000 windows are made by augmentation and of sounds of no class, and YAMNet says what it hears in
+   them (``sounds``, ``teacher``, ``material``).
+3. A student of 19 million multiplications learns what YAMNet's layers make of them, and the classes at once
+   (``network``).
+4. It is quantised to int8 (``quantise``), and the head's scores are calibrated with held-out clips (``calibrate``).
 
 ``evaluate`` does 3 and 4 five times, each time without one fold, and tests on that fold (``evaluate``, ``probe``,
-``picture``). ``ship`` does them once with all folds and writes the files that are shipped.
+``summary``, ``picture``); what is finished is kept and not done again. ``ship`` does them once with all folds, takes
+the calibration from the five tests, and writes the files that are shipped. ``false-alarms`` counts those of a finished
+bundle on an hour of synthetic street (``false_alarms``).
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,57 +33,100 @@ EMBEDDER, HEAD, LABELS = "quantized_default_int8.tflite", "quantized_default_int
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Prepare what is missing, then evaluate or ship."""
+    """Do what one of :data:`COMMANDS` says."""
     parsed = _parser().parse_args(arguments)
-    folder = parsed.output / "material"
-    folder.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    _prepare(parsed, folder)
-    _say(started, "the material is there")
-    COMMANDS[parsed.command](parsed, folder)
-    _say(started, "done")
+    COMMANDS[parsed.command](parsed)
+    _say("done", started)
     return 0
 
 
-def _evaluate(parsed: argparse.Namespace, folder: Path) -> None:
-    from scripts.training import evaluate, picture
+def _evaluate(parsed: argparse.Namespace) -> None:
+    from scripts.training import evaluate
 
-    outcomes = _in_processes(evaluate.evaluate_fold, [(fold, folder) for fold in _folds()], parsed.jobs)
-    table = evaluate.table(outcomes)
-    counts = evaluate.confusion(outcomes, "probe_int8", len(clips.read_labels(parsed.esc10)))
-    (parsed.output / "evaluation.json").write_text(
-        json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n"
-    )
-    (parsed.output / "evaluation.md").write_text(table + "\n")
-    picture.draw_confusion(counts, clips.read_labels(parsed.esc10), parsed.output / "confusion.png")
-    print(table)
+    folder = _prepared(parsed)
+    wanted = [parsed.fold] if parsed.fold else list(_folds())
+    missing = [fold for fold in wanted if not evaluate.path_of(parsed.output, fold).exists()]
+    _in_processes(evaluate.evaluate_fold, [(fold, folder, parsed.output) for fold in missing], parsed.jobs)
+    done = [fold for fold in _folds() if evaluate.path_of(parsed.output, fold).exists()]
+    if len(done) < clips.N_FOLDS:
+        _say(f"tested so far: {', '.join(map(str, done))}; the calibration needs all {clips.N_FOLDS} folds")
+    else:
+        _summarise(parsed)
     if parsed.compare:
         accuracies = evaluate.probe_of(parsed.compare, folder)
         print(f"probe of {parsed.compare.name}:", *(f"{accuracy:.1f}" for accuracy in accuracies))
 
 
-def _ship(parsed: argparse.Namespace, folder: Path) -> None:
-    (files,) = _in_processes(_shipped, [(folder,)], parsed.jobs)
-    (parsed.output / EMBEDDER).write_bytes(files.embedder)
-    (parsed.output / HEAD).write_bytes(files.head)
+def _summarise(parsed: argparse.Namespace) -> None:
+    from scripts.training import picture, summary
+
+    labels, folds = clips.read_labels(parsed.esc10), summary.judged(_tested(parsed.output))
+    curves = summary.reliabilities(folds)
+    tables = (
+        summary.accuracy_table(folds),
+        summary.reliability_table(curves, labels),
+        summary.alarm_table(folds, labels),
+    )
+    (parsed.output / "evaluation.md").write_text("\n\n".join(tables) + "\n")
+    picture.draw_confusion(summary.confusion(folds, len(labels)), labels, parsed.output / "confusion.png")
+    picture.draw_reliability(curves, labels, parsed.output / "reliability.png")
+    print(*tables, sep="\n\n")
+
+
+def _ship(parsed: argparse.Namespace) -> None:
+    _tested(parsed.output)  # a missing test is told before the work, not after it
+    folder = _prepared(parsed)
+    (files,) = _in_processes(_shipped, [(folder, parsed.output)], parsed.jobs)
+    for name, content in zip((EMBEDDER, HEAD), files, strict=True):
+        (parsed.output / name).write_bytes(content)
+        print(f"{name}: {len(content)} bytes")
     (parsed.output / LABELS).write_text("\n".join(clips.read_labels(parsed.esc10)) + "\n")
-    print(f"{EMBEDDER}: {len(files.embedder)} bytes; {HEAD}: {len(files.head)} bytes")
     if parsed.compare:
         print(window_cost.compared(parsed.output / EMBEDDER, parsed.compare))
 
 
-def _shipped(folder: Path) -> Any:
+def _shipped(folder: Path, output: Path) -> tuple[bytes, bytes]:
+    """The embedder of all folds, and its head with the calibration of the five tests."""
+    from scripts.training import calibrate, evaluate, network, quantise, summary
+
+    files = evaluate.train(folder, listening.load(folder / "clips.npz"), without_fold=None)
+    calibration = calibrate.fitted(calibrate.joined([summary.held(one) for one in _tested(output)]))
+    head = network.calibrated(files.head, calibration.slopes, calibration.offsets)
+    return files.embedder, quantise.to_float(head)
+
+
+def _false_alarms(parsed: argparse.Namespace) -> None:
+    from scripts.training import false_alarms
+
+    print(false_alarms.table({"an hour of a street": false_alarms.on_the_street(parsed.model)}))
+
+
+def _tested(output: Path) -> list[Any]:
+    """What the five tests found."""
     from scripts.training import evaluate
 
-    return evaluate.make_files(folder, listening.load(folder / "clips.npz"), without_fold=None)
+    missing = [str(fold) for fold in _folds() if not evaluate.path_of(output, fold).exists()]
+    if missing:
+        sys.exit(
+            f"scripts/train: {output} has no test of fold {', '.join(missing)}; run `scripts/train evaluate` first"
+        )
+    return [evaluate.read(evaluate.path_of(output, fold)) for fold in _folds()]
 
 
-def _prepare(parsed: argparse.Namespace, folder: Path) -> None:
-    """Make what every training reads, where it is not there yet."""
+def _prepared(parsed: argparse.Namespace) -> Path:
+    """Make what every training reads, where it is not there yet, and return its folder."""
+    folder: Path = parsed.output / "material"
+    folder.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
     if not (folder / "clips.npz").exists():
         listening.save(listening.listen(clips.read_clips(parsed.esc10)), folder / "clips.npz")
+    if not listening.negatives_path(folder).exists():
+        listening.save_negatives(folder)
     missing = [fold for fold in _folds() if not material.path_of(folder, fold).exists()]
     _in_processes(material.make_file, [(parsed.esc10, parsed.teacher, folder, fold) for fold in missing], parsed.jobs)
+    _say("the material is there", started)
+    return folder
 
 
 def _folds() -> range:
@@ -96,25 +140,28 @@ def _in_processes(work: Callable[..., Result], calls: Iterable[tuple[Any, ...]],
         return [future.result() for future in [pool.submit(work, *call) for call in calls]]
 
 
-def _say(started: float, what: str) -> None:
-    print(f"scripts/train: {what} after {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+def _say(what: str, started: float | None = None) -> None:
+    after = "" if started is None else f" after {time.monotonic() - started:.0f} s"
+    print(f"scripts/train: {what}{after}", file=sys.stderr, flush=True)
 
 
-COMMANDS = {"evaluate": _evaluate, "ship": _ship}
+COMMANDS = {"evaluate": _evaluate, "ship": _ship, "false-alarms": _false_alarms}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scripts/train", description="Train the default bundle's network and head.")
-    parser.add_argument("command", choices=COMMANDS, help="test on the five folds, or train on all of them and export")
-    parser.add_argument(
-        "--esc10", type=Path, required=True, metavar="FOLDER", help="ESC-10, as its author publishes it"
-    )
-    parser.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="yamnet.tflite")
-    parser.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="where results and material go")
-    parser.add_argument(
-        "--compare", type=Path, metavar="FILE", help="a network to measure beside it: its probe or its time"
-    )
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes at once, 4 GB each")
+    commands = parser.add_subparsers(dest="command", required=True)
+    evaluate = commands.add_parser("evaluate", help="train and test on the five folds")
+    evaluate.add_argument("--fold", type=int, choices=_folds(), metavar="K", help="only the test of this fold, 1 to 5")
+    ship = commands.add_parser("ship", help="train on all folds, calibrate with the five tests, and export")
+    for command in (evaluate, ship):
+        command.add_argument("--esc10", type=Path, required=True, metavar="FOLDER", help="ESC-10, as it is published")
+        command.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="yamnet.tflite")
+        command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for results and material")
+        command.add_argument("--compare", type=Path, metavar="FILE", help="a network to measure beside it")
+        command.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes, 4 GB each")
+    alarms = commands.add_parser("false-alarms", help="count a bundle's false alarms on an hour of synthetic street")
+    alarms.add_argument("--model", type=Path, required=True, metavar="FILE", help="the bundle's .tflite file")
     return parser
 
 

@@ -151,7 +151,7 @@ def by_value(function: Callable[..., Any]) -> bytes:
 def main(arguments: Sequence[str], prog: str = "features.py") -> int:
     """``python sonyc_ml/features.py export …`` and ``sonyc-ml features export …``; returns the exit status."""
     top = Parser(prog=prog, description="Feature extractors.", takes_others=True)
-    parser = _add_export(top.add_subparsers(required=True, metavar="COMMAND"))
+    parser = add_export(top.add_subparsers(required=True, metavar="COMMAND"))
     parsed, others = top.parse_known_args(arguments)
     try:
         if others and not parsed.function:
@@ -166,7 +166,8 @@ def main(arguments: Sequence[str], prog: str = "features.py") -> int:
     return 0
 
 
-def _add_export(commands: Any) -> Parser:
+def add_export(commands: Any) -> Parser:
+    """Add ``export`` to a parser's commands."""
     parser: Parser = commands.add_parser(
         "export",
         help="write a feature extractor to NAME.pkl",

@@ -253,7 +253,7 @@ def _written(
     # Names of inputs and outputs, and what is stored for converters and profilers, would be those of the whole.
     made = _changed(model, subgraphs=graphs, metadata=None, metadataBuffer=None, signatureDefs=None)
     made.operatorCodes = [model.operatorCodes[code] for code in codes]
-    made.buffers = [_Buffer(schema, model.buffers[buffer].data) for buffer in held]
+    made.buffers = [AlignedBuffer(schema, model.buffers[buffer].data) for buffer in held]
     builder = flatbuffers.Builder(1024 + sum(len(buffer) for buffer in made.buffers))
     builder.Finish(made.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
@@ -273,7 +273,7 @@ def _moved(operator: Any, new: Mapping[int, int], codes: Sequence[int]) -> Any:
     return _changed(operator, opcodeIndex=codes.index(operator.opcodeIndex), **lists)
 
 
-class _Buffer:
+class AlignedBuffer:
     """A constant, which the schema's own writer would not put where the processor wants it."""
 
     def __init__(self, schema: ModuleType, data: Any) -> None:
@@ -284,6 +284,7 @@ class _Buffer:
         return len(self._data) + 2 * ALIGNMENT
 
     def Pack(self, builder: Any) -> Any:  # noqa: N802  the schema's name for it
+        """Write the constant; the schema's writer of a model calls this."""
         data = None
         if self._data:
             builder.StartVector(1, len(self._data), ALIGNMENT)

@@ -1,4 +1,4 @@
-"""Numbers, times and names as people read them."""
+"""Numbers, times, names and ways to install as people read them."""
 
 from __future__ import annotations
 
@@ -104,3 +104,23 @@ def names_in(text: str) -> tuple[str, ...]:
     separator = "\n" if is_file else ","
     content = Path(text).read_text() if is_file else text
     return tuple(name.strip() for name in content.split(separator) if name.strip())
+
+
+def to_install(extra: str) -> str:
+    """What to do where an extra is missing: ``install the extra plot: …/python -m pip install 'matplotlib>=3.8' …``.
+
+    The packages of the extra are named, which pip finds wherever this package came from: a check-out, a file, a Debian
+    package. Where nothing is known of the installation, the extra alone is.
+    """
+    import shlex  # noqa: PLC0415  only where something is missing
+    import sys  # noqa: PLC0415
+    from importlib import metadata  # noqa: PLC0415
+
+    try:
+        lines = metadata.requires("sonyc-ml") or []
+    except metadata.PackageNotFoundError:  # a folder of sources
+        lines = []
+    packages = [line.partition(";")[0].strip() for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
+    if not packages:
+        return f"install the extra {extra} of sonyc-ml"
+    return f"install the extra {extra}: {shlex.join([sys.executable, '-m', 'pip', 'install', *packages])}"

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sonyc_ml.base.human import to_install
 from sonyc_ml.batch.events import Outcome, RecordingFailed
 from sonyc_ml.batch.job import Job, Task
 from sonyc_ml.batch.workers import N_AHEAD, carry_out_packed
@@ -42,7 +43,7 @@ class Cluster:
         try:
             distributed: Any = importlib.import_module("distributed")  # an extra
         except ImportError as error:
-            raise ConfigError("--scheduler needs Dask: pip install 'sonyc-ml[dask]'") from error
+            raise ConfigError(f"--scheduler needs Dask; {to_install('dask')}") from error
         self._distributed, self._address = distributed, address
         self._packed = pickle.dumps(replace(job, model_path=os.path.abspath(job.model_path)))  # noqa: PTH100
         try:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sonyc_ml.base.human import to_install
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
 
 T = TypeVar("T")
@@ -108,7 +109,7 @@ def _open(address: str) -> tuple[Any, str]:
     try:
         import fsspec  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise ConfigError(f"{address} is read through fsspec: pip install 'sonyc-ml[remote]'") from error
+        raise ConfigError(f"{address} is read through fsspec; {to_install('remote')}") from error
     try:
         system, path = fsspec.core.url_to_fs(address)
     except (ImportError, ValueError) as error:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.durable import write_atomically
+from sonyc_ml.base.human import to_install
 from sonyc_ml.bundles.integrity import MAX_FILE_SIZE, read_plain
 from sonyc_ml.bundles.location import name_of_bundle
 from sonyc_ml.bundles.manifest import parse_manifest
@@ -140,6 +141,6 @@ def _import() -> Any:
         return import_module("huggingface_hub")
     except ImportError as error:
         raise ConfigError(
-            f"bundles are fetched from the hub with huggingface_hub, and this Python cannot import it ({error}): "
-            "pip install 'sonyc-ml[hub]', or download the files and name the folder"
+            f"bundles are fetched from the hub with huggingface_hub, and this Python cannot import it ({error}); "
+            f"{to_install('hub')}; or download the files and name the folder"
         ) from error

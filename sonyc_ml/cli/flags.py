@@ -318,12 +318,9 @@ def add_command(
     epilog : str, optional
         What is shown behind its flags.
     """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name,
-        description=f"{text[0].upper()}{text[1:]}.",
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    texts = {"help": text, "description": f"{text[0].upper()}{text[1:]}.", "epilog": epilog}
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser: argparse.ArgumentParser = commands.add_parser(name, **texts, formatter_class=formatter)
     parser.set_defaults(run=run)
     return parser
 

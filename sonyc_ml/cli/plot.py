@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.base.human import count, shown
+from sonyc_ml.base.human import count, shown, to_install
 from sonyc_ml.cli.flags import add_command, add_model_flags, model_parameters
 from sonyc_ml.errors import ConfigError, SonycMLError, UserMistakes
 
@@ -36,7 +36,7 @@ The picture of a recording shows its waveform, the log-mel that the network read
 time axis. The picture of an output shows the embedding and the scores; with --recording also the waveform, and with
 --model also the log-mel. The picture of a folder shows the classes over a day and a map of the embeddings; times
 without recordings are hatched. Without scores it shows the principal components of the embeddings. Pictures need
-matplotlib and scipy: pip install 'sonyc-ml[plot]'."""
+matplotlib and scipy, the extra plot: docs/install.md."""
 
 
 def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
@@ -88,7 +88,7 @@ def _check_installed() -> None:
         try:
             import_module(name)
         except ImportError as error:
-            raise ConfigError(f"pictures need {name}, which is not installed: pip install 'sonyc-ml[plot]'") from error
+            raise ConfigError(f"pictures need {name}, which is not installed; {to_install('plot')}") from error
 
 
 def _beside(parsed: argparse.Namespace) -> Path:

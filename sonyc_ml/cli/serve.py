@@ -84,6 +84,7 @@ def _add_work(work: Any) -> None:
 
 
 def _run(parsed: argparse.Namespace) -> int:
+    from sonyc_ml.base.human import to_install  # noqa: PLC0415
     from sonyc_ml.cli import OK  # noqa: PLC0415
     from sonyc_ml.errors import ConfigError  # noqa: PLC0415
 
@@ -93,7 +94,7 @@ def _run(parsed: argparse.Namespace) -> int:
         if parsed.config:
             import sonyc_ml.web.page.frame  # noqa: F401, PLC0415  and this one Jinja2
     except ModuleNotFoundError as error:
-        raise ConfigError(f"serve needs {error.name}: pip install 'sonyc-ml[serve]'") from error
+        raise ConfigError(f"serve needs {error.name}; {to_install('serve')}") from error
     from sonyc_ml.web.settings import ServeSettings, address_of, usual_workers  # noqa: PLC0415
 
     log_to_stderr(verbose=parsed.verbose)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from sonyc_ml.base.human import shown
+from sonyc_ml.base.human import shown, to_install
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ def _notifier() -> Callable[[str], object] | None:
     try:
         daemon = importlib.import_module("systemd.daemon")
     except ImportError:
-        logger.warning("systemd waits for a notification that this is ready: install the extra, sonyc-ml[systemd]")
+        logger.warning("systemd waits for a notification that this is ready; %s", to_install("systemd"))
         return None
     notify: Callable[[str], object] = daemon.notify
     return notify

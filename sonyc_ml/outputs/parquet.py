@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.base.human import to_install
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.detection_arrays import occurring
@@ -340,5 +341,5 @@ def arrow_modules() -> tuple[Any, Any]:
         import pyarrow as arrow  # noqa: ICN001, PLC0415  an extra
         from pyarrow import parquet  # noqa: PLC0415
     except ImportError as error:
-        raise ConfigError("Parquet needs pyarrow: pip install 'sonyc-ml[parquet]'") from error
+        raise ConfigError(f"Parquet needs pyarrow; {to_install('parquet')}") from error
     return arrow, parquet

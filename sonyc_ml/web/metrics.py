@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 # Of a request with ten seconds of sound, on a workstation and on a node, and of one that waits.
 BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 OTHER = "other"  # the route of what is asked for and not there: whoever asks does not make a series
 
 
@@ -52,11 +53,12 @@ class ServeMetrics:
         )
         self._stages = Histogram(
             f"{prefix}stage_seconds",
-            "Time that a request waits for a worker, and that a worker takes.",
+            "Time that a body takes to come, that a request waits for a worker, and that a worker takes.",
             ("stage",),
             buckets=BUCKETS_S,
             registry=registry,
         )
+        self._instances = Histogram(f"{prefix}instances", "Instances in a request.", buckets=BATCHES, registry=registry)
         self._sound = Counter(f"{prefix}sound_seconds", "Sound that was embedded.", registry=registry)
         self._windows = Counter(f"{prefix}windows", "Windows that were embedded.", registry=registry)
         self._reloads = Counter(
@@ -81,15 +83,16 @@ class ServeMetrics:
         return generate_latest(self._registry)
 
     def observe_stage(self, stage: str, seconds: float) -> None:
-        """Note how long a stage took: ``waiting`` or ``working``."""
+        """Note how long a stage took: ``receiving``, ``waiting`` or ``working``."""
         self._stages.labels(stage).observe(seconds)
 
     def reloaded(self, outcome: str) -> None:
         """Note that bundles were loaded again: ``switched``, or ``refused``, where the old ones stay."""
         self._reloads.labels(outcome).inc()
 
-    def embedded(self, outputs: Iterable[Output]) -> None:
-        """Note what was embedded."""
+    def embedded(self, outputs: Sequence[Output]) -> None:
+        """Note what was embedded for a request."""
+        self._instances.observe(len(outputs))
         for output in outputs:
             self._sound.inc(output.provenance.duration_s)
             self._windows.inc(len(output.timestamps))

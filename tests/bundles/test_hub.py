@@ -256,7 +256,7 @@ def test_a_published_folder_is_what_is_fetched(hub: Hub, run: Run, tmp_path: Pat
 def test_what_is_not_installed_is_named(hub: Hub, run: Run) -> None:
     """Without the extra, one sentence says what to install, and what else can be done."""
     done = run(hub, "-c", EMBED, ADDRESS)
-    assert "pip install 'sonyc-ml[hub]', or download the files and name the folder" in done.stderr
+    assert "install the extra hub: " in done.stderr
 
 
 # --- a node -----------------------------------------------------------------------------------------------------------

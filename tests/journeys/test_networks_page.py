@@ -47,6 +47,16 @@ def bring_yamnet(path: Path) -> None:
     path.with_name("yamnet-labels.txt").write_text("\n".join(names))
 
 
+def bring_groups(path: Path) -> None:
+    """YAMNet with what the page's commands before make of it, and the table of groups."""
+    yamnet = path.with_name("yamnet.tflite")
+    bring_yamnet(yamnet)
+    (path.parent.parent / "examples").mkdir()
+    shutil.copy(ROOT / "examples" / "yamnet-groups.csv", path.parent.parent / "examples")
+    command = COMMANDS["yamnet.tflite"].partition("sonyc-ml embed")[0]
+    run(command, path.parent.parent)
+
+
 def bring_chain(path: Path) -> None:
     """Three networks that follow each other."""
     path.write_bytes(networks.scaling(4000, 3.0))
@@ -63,7 +73,15 @@ BRING: dict[str, Callable[[Path], None]] = {
     "FRONT.tflite": bring_chain,
     "birdnet.tflite": bring_birdnet,
     "yamnet.tflite": bring_yamnet,
+    "yamnet.tflite, groups": bring_groups,
 }
+
+
+def run(commands: str, folder: Path) -> None:
+    """Run commands of the page in a folder."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = ["bash", "-euc", commands]
+    subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, timeout=300)
 
 
 @needs("ai_edge_litert")
@@ -73,9 +91,7 @@ def test_commands_run(tmp_path: Path, name: str) -> None:
     (tmp_path / "models").mkdir()
     BRING[name](tmp_path / "models" / name)
     write_recording(tmp_path / "recordings" / "a.wav", seconds=4)
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = ["bash", "-euc", COMMANDS[name]]
-    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, timeout=300)
+    run(COMMANDS[name], tmp_path)
 
 
 def test_every_block_is_run_or_says_why_not() -> None:

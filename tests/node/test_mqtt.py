@@ -520,7 +520,7 @@ def test_passwords_and_certificates_that_are_none(tmp_path: Path) -> None:
 def test_without_paho_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     """Where it is missing, and where it is the old one of Debian."""
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ConfigError, match=r"pip install 'sonyc-ml\[mqtt\]'"):
+    with pytest.raises(ConfigError, match=r"install the extra mqtt: \S+ -m pip install 'paho-mqtt>=2"):
         publisher_of(configured(tmp_path, 1))
 
 

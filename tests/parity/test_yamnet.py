@@ -11,10 +11,11 @@ import numpy.typing as npt
 import pytest
 import soundfile
 
+from sonyc_ml.authoring.groups import write_grouped
 from sonyc_ml.cli import main
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.model.runtime import load_runtime
-from tests.conftest import needs, require_shared
+from tests.conftest import ROOT, needs, require_shared
 
 pytestmark = [pytest.mark.numeric, needs("ai_edge_litert"), needs("soxr")]
 
@@ -78,3 +79,24 @@ def test_its_embedding_is_inside(bundle: Path, tmp_path: Path) -> None:
     whole, cut = (load_model(one).get_outputs(y, 16_000) for one in (bundle, path.with_name("yamnet-embedding.tflite")))
     assert cut["embedding"].shape == (len(whole["scores"]), 1024)
     np.testing.assert_allclose(cut["scores"], whole["scores"], rtol=0, atol=1e-6)
+
+
+def test_groups_are_the_highest_of_their_classes(bundle: Path, tmp_path: Path) -> None:
+    """On a dog's bark, each score of the urban classes is its group's highest, and the dog is heard."""
+    path = Path(shutil.copy(bundle, tmp_path))
+    labels = bundle.with_name("yamnet-labels.txt")
+    tensor = "yamnet_frames/global_average_pooling2d/Mean"
+    assert main(["bundle", "make", str(path), *FLAGS, "--outputs", f"embedding={tensor},scores=0"]) == 0
+    groups = write_grouped(
+        tmp_path / "yamnet-embedding-head.tflite", labels, ROOT / "examples" / "yamnet-groups.csv", tmp_path / "urban"
+    )
+    made = Path(shutil.copy(tmp_path / "yamnet-embedding.tflite", tmp_path / "urban.tflite"))
+    flags = [*FLAGS, "--head", "urban-head.tflite", "--labels", str(tmp_path / "urban-labels.txt")]
+    assert main(["bundle", "make", str(made), *flags]) == 0
+    bark = require_shared("recordings/dog_1.wav")
+    whole, few = load_model(bundle).embed_file(bark), load_model(made).embed_file(bark)
+    assert whole.scores is not None
+    assert few.scores is not None
+    wanted = np.stack([whole.scores[:, list(numbers)].max(axis=1) for numbers in groups.values()], axis=1)
+    np.testing.assert_allclose(few.scores, wanted, rtol=0, atol=1e-6)
+    assert few.scores.max(axis=0).argmax() == list(groups).index("dog")

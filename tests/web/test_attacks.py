@@ -218,7 +218,7 @@ def test_whatever_the_interface_allows(service: Served, tmp_path: Path) -> None:
         cwd=tmp_path,  # it keeps notes
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert run.returncode == 0, run.stdout[-4000:]

@@ -133,6 +133,8 @@ def test_metrics(tiny_bundle: Path) -> None:
         assert values['sonyc_ml_serve_requests_total{method="other",route="other",status="404"}'] == "2.0"
         assert not [name for name in values if "nowhere" in name]
         assert values['sonyc_ml_serve_stage_seconds_count{stage="working"}'] == "4.0"
+        assert values['sonyc_ml_serve_stage_seconds_count{stage="receiving"}'] == "4.0"
+        assert (values["sonyc_ml_serve_instances_sum"], values["sonyc_ml_serve_instances_count"]) == ("3.0", "3.0")
         assert values["sonyc_ml_serve_sound_seconds_total"] == "3.0"
         assert 0 < float(values["sonyc_ml_serve_windows_total"]) < 100
         assert (values["sonyc_ml_serve_waiting"], values["sonyc_ml_serve_running"]) == ("0.0", "0.0")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.human import to_install
 from sonyc_ml.base.process import quiet_stderr
 from sonyc_ml.errors import BundleError, ConfigError
 from sonyc_ml.model.runtime import first_line
@@ -170,8 +171,8 @@ def _import(name: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise ConfigError(
-            f"a network is quantised with ai-edge-quantizer, and this Python cannot import it ({error}); do it where "
-            "that is installed (pip install 'sonyc-ml[quantise]', 320 MB): the node only runs what comes of it"
+            f"a network is quantised with ai-edge-quantizer, and this Python cannot import it ({error}). Do it where "
+            f"that is installed (320 MB), for the node only runs what comes of it; {to_install('quantise')}"
         ) from error
 
 

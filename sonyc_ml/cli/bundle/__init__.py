@@ -52,6 +52,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     """Add ``bundle`` to a parser's commands."""
     parser = commands.add_parser(
         "bundle",
+        help=texts["bundle"],
         description=f"{texts['bundle'].capitalize()}.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,

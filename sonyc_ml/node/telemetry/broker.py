@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.base.human import count
+from sonyc_ml.base.human import count, to_install
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import MqttConfig
 from sonyc_ml.node.telemetry.careful import careful, encrypt
@@ -129,7 +129,7 @@ def _client(config: MqttConfig, will: tuple[str, bytes], on_refused: Callable[[]
         from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415  which 1.x, Debian 12's, does not have
     except ImportError as error:
         raise ConfigError(
-            "mqtt.host needs paho-mqtt of version 2, which is not installed: pip install 'sonyc-ml[mqtt]'"
+            f"mqtt.host needs paho-mqtt of version 2, which is not installed; {to_install('mqtt')}"
         ) from error
     client = careful(Client, on_refused)(CallbackAPIVersion.VERSION2, client_id(socket.gethostname()))
     client.reconnect_delay_set(1, MAX_RECONNECT_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -163,7 +164,7 @@ class Service:
         length = request.headers.get("content-length", "0")
         if length.isdecimal() and int(length) > most:
             raise too_large
-        content = bytearray()
+        content, begun_s = bytearray(), time.monotonic()
         try:
             try:
                 async with asyncio.timeout(self._settings.body_s):
@@ -178,6 +179,7 @@ class Service:
                 raise RequestError(408, f"the body did not come within {self._settings.body_s:g} s") from None
             except ClientDisconnect:
                 raise RequestError(400, "the body ended before its end") from None
+            self._metrics.observe_stage("receiving", time.monotonic() - begun_s)
             yield bytes(content)
         finally:
             self._n_held -= len(content)

@@ -1,7 +1,7 @@
 """Clips to training windows: random crops, speeds, mixtures, equalisers, rooms, noise and levels.
 
-A window is made of clips of one fold only, so that a fold can be left out without a trace. Everything is drawn from one
-seeded generator and costs two to three milliseconds a window.
+A window is made of clips of one fold only, so that a fold can be left out without a trace; some hold no clip at all
+(``negatives``). Everything is drawn from one seeded generator and costs two to three milliseconds a window.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy.typing as npt
 import soxr
 
 from scripts.training.clips import Clip
+from scripts.training.sounds.negatives import negative, negatives
 from sonyc_ml.features import LogMel, make_resampler
 
 Floats = npt.NDArray[np.float32]
@@ -21,8 +22,12 @@ Floats = npt.NDArray[np.float32]
 SAMPLE_RATE_HZ = 16_000  # the teacher's; our features are computed from what is left of it at 8 kHz
 WINDOW_LENGTH = 19_200  # 1.2 s: a margin of 0.1 s on either side takes up the filters' edges
 MARGIN_S = 0.1
-MAX_SPEED = 1.25  # also the largest change of pitch: four semitones
+MAX_SPEED = 1.35  # also the largest change of pitch: five semitones
 QUIET = 1e-4  # root mean square below which a window counts as silence (-80 dB of full scale)
+NEGATIVES_SHARE = 0.25  # of the windows: sounds of no class
+BACKGROUND_SHARE = 0.25  # of the windows of clips: one of these sounds below
+# A class is there where its sound is nearly as loud as its clip gets, and not where it is far below.
+CERTAIN_DB, ABSENT_DB = -15.0, -35.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class Windows:
     samples : np.ndarray [shape=(n_windows, 19200), dtype=float32]
         16 kHz, 1.2 s each.
     labels : np.ndarray [shape=(n_windows, n_classes), dtype=float32]
-        How much of each class is in a window, 1 in all.
+        How surely each class is heard in a window, 0 to 1; all 0 for a sound of no class.
     """
 
     samples: Floats
@@ -45,7 +50,9 @@ def make_windows(clips: Sequence[Clip], n_windows: int, n_classes: int, rng: np.
     """Make `n_windows` training windows of clips."""
     samples = np.zeros((n_windows, WINDOW_LENGTH), np.float32)
     labels = np.zeros((n_windows, n_classes), np.float32)
-    for row, label in zip(samples, labels, strict=True):
+    n_negatives = round(NEGATIVES_SHARE * n_windows)
+    samples[:n_negatives] = negatives(n_negatives, WINDOW_LENGTH, rng)
+    for row, label in zip(samples[n_negatives:], labels[n_negatives:], strict=True):
         _mix(clips, rng, row, label)
     for start in range(0, n_windows, 256):
         rows = samples[start : start + 256]
@@ -74,34 +81,43 @@ def _at_8_khz(samples: Floats, extractor: LogMel) -> list[Floats]:
     return list(resampler.stream([samples.reshape(-1)], samples.size))
 
 
+def presence(level_db: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """How surely a class is heard at a level relative to its clip's loudest second: 1 to -15 dB, 0 from -35 dB."""
+    return np.asarray(np.clip((np.asarray(level_db) - ABSENT_DB) / (CERTAIN_DB - ABSENT_DB), 0, 1))
+
+
 def _mix(clips: Sequence[Clip], rng: np.random.Generator, row: Floats, label: Floats) -> None:
-    """Write a mixture of one to three crops into `row`, and their shares into `label`."""
-    n_crops = int(rng.choice([1, 2, 3], p=[0.6, 0.3, 0.1]))
+    """Write a mixture of one to three crops into `row`, perhaps over a background, and their classes into `label`."""
+    n_crops = int(rng.choice([1, 2, 3], p=[0.5, 0.35, 0.15]))
     level = 0.0  # the first sound's; the others are at most as loud
     for _ in range(n_crops):
         clip = clips[int(rng.integers(len(clips)))]
-        crop = _crop(clip, rng)
+        crop, sure = _crop(clip, rng)
         loudness = _loudness(crop)
         gain = 1.0
         if loudness > QUIET:
             gain = level / loudness * 10 ** (rng.uniform(-15, 0) / 20) if level else 1.0
             level = level or loudness
+            label[clip.label] = max(label[clip.label], sure)
         row += np.float32(gain) * crop
-        label[clip.label] += gain * loudness
-    if label.sum() < QUIET:  # silence is of no class
-        label[:] = 1
-    label /= label.sum()
+    if rng.random() < BACKGROUND_SHARE:
+        background = negative(len(row), rng)
+        row += background * np.float32(max(level, QUIET) / 0.1 * 10 ** (-rng.uniform(3, 25) / 20))
 
 
-def _crop(clip: Clip, rng: np.random.Generator) -> Floats:
-    """A random 1.2 s of a clip at 16 kHz, at a random speed; three times in four at one of its louder places."""
-    speed = float(np.exp(rng.uniform(-1, 1) * np.log(MAX_SPEED))) if rng.random() < 0.5 else 1.0
+def _crop(clip: Clip, rng: np.random.Generator) -> tuple[Floats, float]:
+    """A random 1.2 s of a clip at 16 kHz, and how surely its class is heard in it.
+
+    Three times in four it has another speed; three times in four it is one of the clip's louder places.
+    """
+    speed = float(np.exp(rng.uniform(-1, 1) * np.log(MAX_SPEED))) if rng.random() < 0.75 else 1.0
     length = int(WINDOW_LENGTH / SAMPLE_RATE_HZ * clip.sample_rate * speed) + 64
     starts = rng.integers(-length // 3, max(1, len(clip.y) - length + length // 3), size=3)
     segments = [_segment(clip.y, int(start), length) for start in starts]
     loudest = int(np.argmax([_loudness(segment) for segment in segments])) if rng.random() < 0.75 else 0
+    below_db = 20 * np.log10(max(_loudness(segments[loudest]), 1e-9) / max(clip.loudest, 1e-9))
     crop = soxr.resample(segments[loudest], clip.sample_rate * speed, SAMPLE_RATE_HZ, quality="HQ")
-    return _segment(crop, 0, WINDOW_LENGTH)
+    return _segment(crop, 0, WINDOW_LENGTH), float(presence(below_db))
 
 
 def _segment(y: Floats, start: int, length: int) -> Floats:

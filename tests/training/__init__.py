@@ -1,0 +1,1 @@
+"""What scripts/train is made of."""
