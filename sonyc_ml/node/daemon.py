@@ -122,7 +122,6 @@ class Daemon:
         house.callback(self._spool.close)
         self._spool.check()
         self._reporter.started(self._bundles, self._spool.state)
-        self._kept.keep(self._journal)
         house.enter_context(Textfile(config.metrics, config.state_folder, lambda: self._reporter.facts))
         if text := left_to_serve(config.metrics):
             logger.warning("%s; %s", text, HOW_SERVED)

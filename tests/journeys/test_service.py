@@ -606,6 +606,18 @@ def test_the_page_predicts_in_its_sandbox(node: Node) -> None:
     assert shown == "200"
 
 
+def test_the_page_loads_its_bundles_again(node: Node) -> None:
+    """systemctl reload: the same process answers on, and has loaded them once more."""
+    pid = wait_for_page(node)
+    before = sum(number for name, number in figures(node).items() if name.startswith("sonyc_ml_serve_reloads_total"))
+    node.machine.systemctl("reload", SERVE)
+    node.machine.wait_for(
+        lambda: sum(n for name, n in figures(node).items() if name.startswith("sonyc_ml_serve_reloads_total")) > before,
+        "reload",
+    )
+    assert wait_for_page(node) == pid
+
+
 def test_the_page_writes_nothing(node: Node) -> None:
     """Neither its user nor root, in its view of the disk, changes what the daemon or anybody else has."""
     pid = wait_for_page(node)

@@ -189,7 +189,7 @@ class EventCounts:
 
 
 class CountsKeeper:
-    """Counts what happens, and keeps the counts in the journal: at the start, at the end, and now and then between.
+    """Counts what happens, and keeps the counts in the journal: at first, at the end, and now and then between.
 
     A mistake here costs counts, and never a recording. What cannot be written now is written later.
 
