@@ -27,7 +27,7 @@ from sonyc_ml.model.extractor import (
     with_channels,
     without_channels,
 )
-from sonyc_ml.model.hearing import begin_levels, make_hearing
+from sonyc_ml.model.hearing import Hear, begin_levels, make_hearing
 from sonyc_ml.model.network import Network
 from sonyc_ml.model.provenance import make_provenance, make_settings, naming
 from sonyc_ml.model.versions import versions
@@ -243,6 +243,7 @@ class Model:
         start_times: StartTimes | None = None,
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,
+        hear: Hear | None = None,
     ) -> Output:
         """Embed one recording, wherever it comes from, in blocks: memory does not grow with its length.
 
@@ -254,8 +255,8 @@ class Model:
         name : str, optional
             What the output calls the recording: its path relative to the input folder; its own name where not given.
         start_times : StartTimes, optional
-        progress : callable, optional
-            Called after every few windows: the work goes on. What it raises ends the work.
+        progress, hear : callable, optional
+            Called after every few windows, for the work goes on; with each class that is detected in a window.
         scratch : Path, optional
             A folder for results that are too many for memory.
 
@@ -270,7 +271,7 @@ class Model:
         sr, times = recording.sample_rate, start_times or StartTimes()
         self._network.check_hop(hop_size, self.extractor.hop_size_s)
         self.extractor.framing(recording.n_samples, sr, hop_size)  # a hop that is none is a mistake of the caller's
-        with self._hearing.begin(scratch, lambda: recording.start_time(name or recording.name, times)) as heard:
+        with self._hearing.begin(scratch, lambda: recording.start_time(name or recording.name, times), hear) as heard:
             measured = begin_levels(recording, self.levels)
             with naming(recording):
                 segments, how = frames_of(recording, self.n_channels), (progress, scratch, heard.keep)

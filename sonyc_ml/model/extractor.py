@@ -260,6 +260,13 @@ def _features(
     return stream_as_it_comes(extractor, *asked, is_there)
 
 
+def window_start_s(extractor: Extractor, n_samples: int, sr: int, hop_size: float | None, number: int) -> float:
+    """Where one of the windows that :func:`run_segments` computes begins, from the first of a recording's samples."""
+    framing = extractor.framing(n_samples, sr, hop_size)
+    first = _edges(framing, n_samples / sr)
+    return ((first + number) * framing.hop_length - framing.lead) / (extractor.sample_rate or sr)
+
+
 def _edges(framing: Framing, duration_s: float) -> int:
     """How many windows at either end hold none of the sound: one, or none.
 

@@ -6,7 +6,7 @@ import calendar
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sonyc_ml.sound.levels.result import SoundLevels
     from sonyc_ml.sound.levels.settings import LevelSettings
     from sonyc_ml.sound.recording import Recording
+
+# A window's number, a class's label and number, and its score, which reaches its threshold.
+Hear: TypeAlias = Callable[[int, str, int, float], None]
 
 LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 
@@ -58,7 +61,7 @@ class Hearing:
         """What the outputs' provenance says of it; None for what is as it comes."""
         return {"detections": self.rules and self.rules.recorded(), "keep": self.kept.recorded() or None}
 
-    def begin(self, scratch: Path | None, start: Callable[[], StartTime]) -> Heard:
+    def begin(self, scratch: Path | None, start: Callable[[], StartTime], hear: Hear | None = None) -> Heard:
         """Begin a recording.
 
         Parameters
@@ -67,13 +70,15 @@ class Hearing:
             A folder for what is too much for memory.
         start : callable
             Says when it begins; asked where the classes depend on it.
+        hear : callable, optional
+            Takes what is heard in each window, as it is computed.
         """
         expected, note = None, ""
         if self.rules is not None and self.location is not None:
             week = self.rules.week or week_of(start())
             expected = self.location.expected(week)
             note = "" if week else "its classes are those that are expected in any week, as its start is in doubt"
-        return Heard(self, scratch, expected, note)
+        return Heard(self, scratch, expected, note, hear)
 
     def labels_of(
         self, outputs: Mapping[str, npt.NDArray[Any]], window_size_s: float, duration_s: float, asked: Mapping[str, Any]
@@ -235,12 +240,19 @@ class Heard:
         Which classes can be heard there and then.
     note : str
         What is to be said of them.
+    hear : callable, optional
+        See :meth:`Hearing.begin`.
     """
 
     def __init__(
-        self, hearing: Hearing, scratch: Path | None, expected: npt.NDArray[np.bool_] | None = None, note: str = ""
+        self,
+        hearing: Hearing,
+        scratch: Path | None,
+        expected: npt.NDArray[np.bool_] | None = None,
+        note: str = "",
+        hear: Hear | None = None,
     ) -> None:
-        self._hearing, self._detector, self._note = hearing, None, note
+        self._hearing, self._detector, self._note, self._hear = hearing, None, note, hear
         self._n_not_finite = 0
         self._label = label_lookup(hearing.labels)
         if hearing.rules is not None:
@@ -267,7 +279,10 @@ class Heard:
         scores, kept = outputs.get("scores"), self._hearing.kept
         self._n_not_finite += max(map(_count_not_finite, outputs.values()), default=0)
         if self._detector is not None and scores is not None:
-            self._detector.add(scores)
+            found = self._detector.add(scores)
+            if self._hear is not None:
+                for row in zip(*(found[name].tolist() for name in ("window", "class", "score")), strict=True):
+                    self._hear(row[0], self._label(row[1]), *row[1:])
         if scores is not None and kept.scores != "all":
             outputs = {kind: array for kind, array in outputs.items() if kind != "scores"}
             if kept.scores == "top-k":

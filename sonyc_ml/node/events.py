@@ -82,6 +82,32 @@ class PeriodMeasured:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowHeard:
+    """Classes whose scores reach their thresholds in one window of live sound, while its recording goes on.
+
+    Nothing is merged or left out here, as it is in the detections of the recording's output.
+
+    Attributes
+    ----------
+    source : str
+        Of the sound.
+    bundle : str
+    start_time : str
+        When the window begins, in ISO 8601.
+    window_s : float
+        Its length (in seconds).
+    scores : mapping of str to float
+        By label, the highest first.
+    """
+
+    source: str
+    bundle: str
+    start_time: str
+    window_s: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingEnded:
     """A recording has come to its end.
 
@@ -131,7 +157,7 @@ class RecordingPostponed:
     delay_s: float
 
 
-NodeEvent: TypeAlias = OutputPublished | RecordingEnded | RecordingPostponed
+NodeEvent: TypeAlias = OutputPublished | RecordingEnded | RecordingPostponed | WindowHeard
 Listener: TypeAlias = Callable[[NodeEvent], None]
 
 

@@ -99,8 +99,10 @@ class Publisher:
         stages_s = {"embed": embedded_s - start_s, "store": time.perf_counter() - embedded_s}
         event = published(output, path, stages_s)
         self._emit(event)
-        if live is not None and live.peer is not None:
-            live.peer.published(event, output)
+        if live is not None:
+            live.outputs.append(output)
+            if live.peer is not None:
+                live.peer.published(event, output)
         _log_output(output, path, sum(stages_s.values()))
         return Published(output.provenance, output.detections, output.levels)
 
@@ -136,11 +138,11 @@ class Publisher:
             scratch=bundle.output_folder,
         )
 
-    def begin(self, segment: LiveSegment, bundle: LoadedBundle) -> Ahead:
-        """Begin to embed a recording of a stream that still comes."""
+    def begin(self, segment: LiveSegment, bundle: LoadedBundle, hears: bool) -> Ahead:
+        """Begin to embed a recording of a stream that still comes; `hears` says whether to tell what is heard."""
         from sonyc_ml.node.intake.ahead import Ahead  # noqa: PLC0415  a node without live sound needs none of it
 
-        return Ahead(segment, bundle, self._start_times, self._progress)
+        return Ahead(segment, bundle, self._start_times, self._progress, hears=hears)
 
     def _embed_live(self, identity: Identity, bundle: LoadedBundle, live: Waiting, hop_size_s: float | None) -> Output:
         """Embed a recording of a stream: the rest of it, where the most was done while it came."""
@@ -150,6 +152,8 @@ class Publisher:
         for ahead in live.ahead:
             output = ahead.finish(identity.name) if ahead.bundle is bundle and hop_size_s is None else None
             if output is not None:
+                for event in ahead.heard():
+                    self._emit(event)
                 return output
         return bundle.model.embed(
             LiveRecording(live.segment, identity.name, bundle.model.channel, n_heard(live.segment, bundle)),

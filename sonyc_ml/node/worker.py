@@ -169,7 +169,8 @@ class Worker:
         """Embed what has come of recordings of streams that are not over yet."""
         if self._live is not None:
             with suppress(WorkStoppedError):
-                self._live.work_ahead(self._publisher.begin, self._bundles)
+                for event in self._live.work_ahead(self._publisher.begin, self._bundles):
+                    self._emit(event)
 
     def shed_excess(self) -> None:
         """Give up what is beyond the bounds of the backlog.

@@ -91,8 +91,13 @@ class Detector:
     def __exit__(self, *_: object) -> None:
         self._rows.__exit__()
 
-    def add(self, scores: npt.NDArray[Any]) -> None:
+    def add(self, scores: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
         """Take the scores of the next windows, `(n_windows, n_classes)`.
+
+        Returns
+        -------
+        dict of str to np.ndarray [shape=(n,)]
+            Those that count: ``window`` from the first that was added on, ``class`` and ``score``.
 
         Raises
         ------
@@ -100,8 +105,6 @@ class Detector:
             `scratch` cannot hold them.
         """
         scores = np.asarray(scores, np.float32)
-        if not len(scores):
-            return
         counts = scores >= self._thresholds
         if self._rules.top_k is not None:
             is_asked = np.isfinite(self._thresholds)
@@ -112,11 +115,12 @@ class Detector:
             "class": classes.astype(np.int32),
             "score": scores[windows, classes],
         }
-        if self._rules.gap_s is not None:
+        if self._rules.gap_s is not None and len(scores):
             found["sum"] = self._summed(scores)[windows, classes]
         if len(windows):
             self._rows.append(found)
         self._n_windows += len(scores)
+        return found
 
     def _summed(self, scores: npt.NDArray[np.float32]) -> Floats:
         """The sum of each class's scores up to each window: of a span, the mean is the difference of two."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.node.journal.live import Heard, write_heard_until
 from sonyc_ml.node.telemetry.collector import Collector
 from sonyc_ml.node.telemetry.exposition import render
 from tests.conftest import ROOT
@@ -32,9 +33,11 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
     with journal_of(config, counts) as journal:
         journal.add([Identity("a.wav", 1, 1)])
         journal.adopt([])
+        write_heard_until(journal, Heard("street", 1.0, 1.0))
         samples = parse(render(Collector(config.state_folder).families()))
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
+    labels["sonyc_ml_sound_level_db"] = {"quantity", "reference"}  # where they are measured
     for name, pairs in samples:
         labels.setdefault(name, set()).update(key for key, _ in pairs)
     return labels

@@ -136,6 +136,7 @@ def journal_of(config: Config, counts: EventCounts | None = None) -> Iterator[Jo
                 folder=str(config.spool.folder),
                 output=str(config.output.folder),
                 bundles=(bundle,),
+                sources=("street",),
             )
             journal.write_facts(
                 Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet", iso(time.time())))

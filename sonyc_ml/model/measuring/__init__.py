@@ -22,6 +22,7 @@ from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
     from sonyc_ml.bundles.bundle import Bundle
+    from sonyc_ml.model.hearing import Hear
 
 NAME = "levels"  # what outputs, the journal and the status call it, where others have a bundle's name
 
@@ -82,6 +83,7 @@ class LevelMeter:
         start_times: StartTimes | None = None,
         progress: Callable[[], None] | None = None,
         scratch: Path | None = None,  # noqa: ARG002  what is measured fits in memory
+        hear: Hear | None = None,  # noqa: ARG002  there is nothing to be heard
     ) -> Output:
         """Measure one recording in blocks; parameters and errors as :meth:`sonyc_ml.model.base.Model.embed`."""
         if hop_size not in (None, self.levels.period_s):

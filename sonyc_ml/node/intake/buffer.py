@@ -49,6 +49,8 @@ class Waiting:
         Why its sound was given up; empty while it is there.
     ahead : list of Ahead
         What has embedded it as far as it had come.
+    outputs : list of Output
+        What it became, where clips of it may be kept.
     """
 
     segment: LiveSegment
@@ -58,6 +60,7 @@ class Waiting:
     reason: str = ""
     detail: str = ""
     ahead: list[Ahead] = field(default_factory=list)
+    outputs: list[Output] = field(default_factory=list)
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # each is one of its own
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from select import PIPE_BUF
 from typing import TYPE_CHECKING, Any
@@ -51,7 +51,7 @@ class Connection:
     requests : Requests
     layout : Layout, optional
         Of raw PCM.
-    overlap_s : float
+    overlap_s, microphone
         See :class:`~sonyc_ml.sound.live.cutting.Cutter`.
     answers : int, optional
         Where answers go; none where not given.
@@ -75,6 +75,7 @@ class Connection:
         *,
         layout: Layout | None = None,
         overlap_s: float = 0.0,
+        microphone: Mapping[str, Any] | None = None,
         answers: int | None = None,
         claim: Callable[[str], str] = str,
         post: Callable[[Connection, bytes], None] = lambda connection, content: connection.take_answer(content),
@@ -98,7 +99,7 @@ class Connection:
         self._coming: LiveSegment | None = None  # of which the worker knows
         self._last_layout: Layout | None = None
         self._unsent: deque[bytes] = deque()
-        self._n_unsent = 0
+        self._n_unsent, self._microphone = 0, microphone
 
     @property
     def current(self) -> str:
@@ -174,7 +175,11 @@ class Connection:
             logger.info("%s: %s", name, what)
         segment_s, (reason, detail) = self._config.segment_s, self._why
         self._cutter = Cutter(
-            *(name, begins.layout, segment_s, self._overlap_s), start_s=begins.start_s, reason=reason, detail=detail
+            *(name, begins.layout, segment_s, self._overlap_s),
+            start_s=begins.start_s,
+            reason=reason,
+            detail=detail,
+            microphone=self._microphone,
         )
         self._why = ("", "")
         self._read_size = read_size(begins.layout.sample_rate * begins.layout.frame_size)
@@ -196,11 +201,18 @@ class Connection:
         """Let the worker go on with the recording that is open, so that little is left for the end."""
         if cutter.open is not self._coming:
             self._coming = cutter.open
-            n_left = max(round(LEFT_S * cutter.layout.sample_rate), round(LEFT_SHARE * cutter.n_missing))
-            self._ahead_at = n_left if cutter.open is not None and n_left < cutter.n_missing else 0
+            self._ahead_at = self._next_turn(cutter, is_first=True)
         if cutter.open is not None and cutter.n_missing <= self._ahead_at:
-            self._ahead_at = 0
+            self._ahead_at = self._next_turn(cutter, is_first=False)
             self._buffer.comes(cutter.open, cutter.source)
+
+    def _next_turn(self, cutter: Cutter, *, is_first: bool) -> int:
+        """How many samples are missing of the open recording when the worker is woken for it next; 0 for never."""
+        rate, n_missing = cutter.layout.sample_rate, cutter.n_missing
+        if self._config.detect_every_s:
+            return max(0, n_missing - round(self._config.detect_every_s * rate))
+        n_left = max(round(LEFT_S * rate), round(LEFT_SHARE * n_missing))
+        return n_left if is_first and n_left < n_missing else 0
 
     def rest_s(self) -> float:
         """How long nothing is missed where nobody reads on (in seconds)."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from sonyc_ml.base.human import date_of
 from sonyc_ml.base.identity import Identity
-from sonyc_ml.node.events import NodeEvent, RecordingEnded
+from sonyc_ml.node.events import NodeEvent, RecordingEnded, WindowHeard
 from sonyc_ml.node.intake.ahead import Ahead
 from sonyc_ml.node.intake.buffer import SPOOLED, Buffer, News, SourceStopped, Waiting
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.live import Heard, add_live, drop_live, write_end
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.sound.live.segment import LiveSegment
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.keeping.keeper import Keeper
 
 
 class LiveDesk:
@@ -21,27 +25,34 @@ class LiveDesk:
     Parameters
     ----------
     buffer : Buffer
+    hears : bool
+        Whether what is heard in windows is told as they come.
+    keeper : Keeper, optional
+        Keeps clips.
     """
 
-    def __init__(self, buffer: Buffer) -> None:
-        self.buffer = buffer
+    def __init__(self, buffer: Buffer, *, hears: bool = False, keeper: Keeper | None = None) -> None:
+        self.buffer, self._hears, self._keeper = buffer, hears, keeper
         self._ahead: dict[LiveSegment, list[Ahead]] = {}
 
-    def work_ahead(self, begin: Callable[[LiveSegment, LoadedBundle], Ahead], bundles: Iterable[LoadedBundle]) -> None:
-        """Embed what has come of recordings that are open, where there is nothing else to do.
+    def work_ahead(
+        self, begin: Callable[[LiveSegment, LoadedBundle, bool], Ahead], bundles: Iterable[LoadedBundle]
+    ) -> Iterator[WindowHeard]:
+        """Embed what has come of recordings that are open, where there is nothing else to do; yield what is heard.
 
         Parameters
         ----------
         begin : callable
-            Begins with one, through one bundle.
+            Begins with one, through one bundle; the last says whether what is heard is wanted as it comes.
         bundles : iterable of LoadedBundle
         """
         for segment in self.buffer.coming():
             if segment.is_open and segment not in self._ahead:
                 able = [bundle for bundle in bundles if Ahead.can_be(segment, bundle)]
-                self._ahead[segment] = [begin(segment, bundle) for bundle in able]
+                self._ahead[segment] = [begin(segment, bundle, self._hears) for bundle in able]
             for ahead in self._ahead.get(segment, ()):
                 ahead.go_on()
+                yield from ahead.heard()
 
     def close(self) -> None:
         """Let go of what was begun."""
@@ -84,6 +95,8 @@ class LiveDesk:
         if isinstance(event, RecordingEnded) and (waiting := self.buffer.release(event)):
             for ahead in (*waiting.ahead, *self._ahead.pop(waiting.segment, ())):
                 ahead.drop()
+            if self._keeper is not None and event.state == "done":
+                self._keeper.keep(waiting.segment, event.recording, waiting.outputs)
 
     def excess(self, journal: Journal) -> Iterator[tuple[Entry, str, str]]:
         """Yield what there was no room for: the entry, a word or two why, and a sentence."""

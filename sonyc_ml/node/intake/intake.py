@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
@@ -15,6 +15,9 @@ from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.spooler import Spooler
 from sonyc_ml.node.running_bundles import LoadedBundle
+
+if TYPE_CHECKING:
+    from sonyc_ml.node.intake.keeping.keeper import Keeper
 
 
 class Intake:
@@ -48,7 +51,7 @@ class Intake:
         overlap = overlap_s(bundles, config.segment_s) if config.gapless else 0.0
         self._reader = Reader(config, self._buffer, self.requests, overlap)
         self._house = ExitStack()
-        self.desk = LiveDesk(self._buffer)
+        self.desk = LiveDesk(self._buffer, hears=bool(config.detect_every_s), keeper=_keeper(config, bundles))
 
     def __enter__(self) -> Self:
         """Begin to read.
@@ -93,3 +96,11 @@ class Intake:
         while not self._buffer.is_empty() and not is_time_up():
             step()
         self._buffer.give_up_all("stopped", f"{DAEMON_STOPPED}, and there was no time to embed it")
+
+
+def _keeper(config: ListenConfig, bundles: Iterable[LoadedBundle]) -> Keeper | None:
+    if config.keep == "nothing":
+        return None
+    from sonyc_ml.node.intake.keeping.keeper import Keeper  # noqa: PLC0415  hardly any node keeps sound
+
+    return Keeper(config.clips, bundles)

@@ -17,11 +17,12 @@ from typing import Self, TypeAlias
 
 from sonyc_ml.node.intake.answering import peer_of
 from sonyc_ml.node.intake.buffer import Buffer
-from sonyc_ml.node.intake.config import ListenConfig, SourceConfig
+from sonyc_ml.node.intake.config import ListenConfig, SourceConfig, microphone_table
 from sonyc_ml.node.intake.connection import STOPPED, Connection
 from sonyc_ml.node.intake.mistakes import Mistakes
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.sources import MAX_CONNECTIONS, Command, listen_at
+from sonyc_ml.sound.levels.known import read_microphone
 from sonyc_ml.sound.live.clock import this_moment
 from sonyc_ml.sound.live.formats import raw_layout
 
@@ -44,6 +45,11 @@ class Reader:
     requests : Requests
     overlap_s : float
         See :class:`~sonyc_ml.sound.live.cutting.Cutter`.
+
+    Raises
+    ------
+    ConfigError
+        What a source says of its microphone cannot be, or be read.
     """
 
     def __init__(self, config: ListenConfig, buffer: Buffer, requests: Requests, overlap_s: float = 0.0) -> None:
@@ -52,6 +58,7 @@ class Reader:
         self._selector = selectors.PollSelector()  # standard input may be a file, which epoll does not take
         self._wake_out, self._wake_in = os.pipe()
         self._posted: deque[tuple[Connection, bytes]] = deque()
+        self._microphones = {one.name: read_microphone(microphone_table(one)) for one in config.source}
         self._connections: dict[Connection, SourceConfig] = {}
         self._reading: set[Connection] = set()
         self._resting: dict[Connection, float] = {}  # until when, by the timer
@@ -190,6 +197,7 @@ class Reader:
             self._requests,
             layout=None if rate is None else raw_layout(rate, source.sample_format, source.channels),
             overlap_s=self._overlap_s,
+            microphone=self._microphones[source.name],
             answers=answers,
             claim=self._claim,
             post=self._post,

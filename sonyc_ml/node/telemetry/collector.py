@@ -18,6 +18,7 @@ from sonyc_ml.errors import StoreError
 from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.file import store_errors
 from sonyc_ml.node.journal.journal import STATES, Journal
+from sonyc_ml.node.journal.live import source_ends
 from sonyc_ml.node.spool.spool import POLLED, WATCHED
 from sonyc_ml.node.telemetry.counts import EventCounts, read_counts
 from sonyc_ml.node.telemetry.exposition import Family, Value
@@ -110,7 +111,10 @@ class Collector:
         if newest:  # the totals may be of a while ago
             found_s = max(newest[0].found_s, found_s or 0.0)
         counts = {**counts, "pending": n_pending}
+        heard_s = {name: end.until_s for name, end in source_ends(journal).items()}
+        heard = "Up to when sound of a live source is on record."
         return [
+            _by("sonyc_ml_source_heard_timestamp_seconds", "gauge", heard, "source", heard_s),
             _by("sonyc_ml_journal_recordings", "gauge", "Recordings in the journal.", "state", counts),
             _one("sonyc_ml_backlog_recordings", "gauge", "Recordings that wait for their turn.", n_pending),
             _one("sonyc_ml_lag_seconds", "gauge", "How long the oldest of the backlog has waited.", lag_s),
@@ -186,11 +190,13 @@ def _of_facts(facts: Facts) -> list[Family]:
     infos = [({"name": bundle.name, "version": bundle.version, "sha256": bundle.sha256}, 1) for bundle in bundles]
     taken = {bundle.name: bundle.xnnpack_operators for bundle in bundles}
     operators = {bundle.name: bundle.operators for bundle in bundles}
+    expected = dict.fromkeys(facts.daemon.sources if facts.daemon else (), 1)
     folder_up = {facts.folder_word: int(facts.folder_word in (WATCHED, POLLED))}
     return [
         Family("sonyc_ml_bundle_info", "gauge", "The bundles that recordings go through.", infos),
         _by("sonyc_ml_operators", "gauge", "Operators of a bundle's network.", "bundle", operators),
         _by("sonyc_ml_xnnpack_operators", "gauge", "Those that XNNPACK has taken.", "bundle", taken),
+        _by("sonyc_ml_source_expected", "gauge", "Live sources that always send sound.", "source", expected),
         _by("sonyc_ml_folder_up", "gauge", "1 while recordings can be found.", "state", folder_up),
         _one("sonyc_ml_quiet", "gauge", "1 if no recording has come for spool.quiet_after_s.", int(facts.is_quiet)),
         _one("sonyc_ml_silent", "gauge", "1 if there is no sound in the last recordings.", int(facts.is_silent)),

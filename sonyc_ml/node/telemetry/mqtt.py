@@ -32,6 +32,7 @@ from sonyc_ml.node.events import (
     PeriodMeasured,
     RecordingEnded,
     RecordingPostponed,
+    WindowHeard,
     periods_of,
 )
 from sonyc_ml.node.facts import Facts
@@ -47,8 +48,8 @@ MAX_DETAIL = 1000  # characters: an extractor's complaint may be of any length
 LOOK_S = 5.0  # how soon a change of the state is published
 DRAIN_S, STOP_S = 3.0, 5.0  # what is waiting goes out at the end, but a daemon that is to stop stops
 OFFLINE = {"state": "offline"}
-Message: TypeAlias = OutputPublished | PeriodMeasured | RecordingEnded
-TOPICS = {OutputPublished: "recording", PeriodMeasured: "levels", RecordingEnded: "ended"}
+Message: TypeAlias = OutputPublished | PeriodMeasured | RecordingEnded | WindowHeard
+TOPICS = {OutputPublished: "recording", PeriodMeasured: "levels", RecordingEnded: "ended", WindowHeard: "window"}
 SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -222,6 +223,14 @@ def message(event: Message) -> dict[str, Any]:
     """What is published of a recording, or of a period of it."""
     if isinstance(event, PeriodMeasured):
         return {"recording": event.recording, "start_time": event.start_time or None, **event.fields}
+    if isinstance(event, WindowHeard):
+        return {
+            "source": event.source,
+            "bundle": event.bundle,
+            "start_time": event.start_time,
+            "window_s": event.window_s,
+            "scores": {label: _rounded(score) for label, score in event.scores.items()},
+        }
     if isinstance(event, RecordingEnded):
         return {
             "recording": event.recording,

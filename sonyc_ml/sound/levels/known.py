@@ -13,7 +13,7 @@ from typing import Any
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import build
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.sound.levels.settings import REFERENCE_HZ, LevelSettings
+from sonyc_ml.sound.levels.settings import MICROPHONE, REFERENCE_HZ, LevelSettings
 from sonyc_ml.sound.levels.table import LevelsTable
 
 MAX_RESPONSE_BYTES = 1 << 20
@@ -58,6 +58,30 @@ def read_settings(said: LevelsTable) -> LevelSettings:
         return LevelSettings(**{**found, **given})
     except ValueError as error:
         raise ConfigError(f"levels.{error}") from error
+
+
+def read_microphone(said: LevelsTable) -> dict[str, Any]:
+    """What is known of one microphone, in place of what is known of others; empty where nothing is said of it.
+
+    Parameters
+    ----------
+    said : LevelsTable
+        The keys of the microphone alone.
+
+    Returns
+    -------
+    dict of str to value
+        By the names of :class:`LevelSettings`; with ``channel`` where the calibration is of one.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if said == LevelsTable():
+        return {}
+    found = read_settings(said)
+    names = (*MICROPHONE, "channel") if said.calibration is not None else MICROPHONE
+    return {name: getattr(found, name) for name in names}
 
 
 def read_calibration(path: Path) -> dict[str, Any]:

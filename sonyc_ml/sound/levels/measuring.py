@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sonyc_ml.base.records import replace
 from sonyc_ml.sound.levels.meter import Meter
 from sonyc_ml.sound.levels.result import SoundLevels, no_levels
 from sonyc_ml.sound.levels.settings import LevelSettings
@@ -29,9 +30,15 @@ class Measuring:
     """
 
     def __init__(self, recording: Recording, settings: LevelSettings) -> None:
+        known = dict(getattr(recording, "microphone", ()))  # its own, of which the settings know nothing
+        calibrated = known.pop("channel", settings.channel)
+        asked, settings = settings.channel, replace(settings, **known, channel=calibrated)
         self._source, self._settings = recording.source, settings
         self._meter: Meter | None = None
         self._trouble, self._channel = "", settings.channel or 0
+        if asked not in (None, calibrated):
+            self._give_up(f"channel {asked} is to be measured, and the calibration of its source is of {calibrated}")
+            return
         if not isinstance(recording, Measurable):
             self._give_up("its source does not hand on samples as they were recorded")
             return

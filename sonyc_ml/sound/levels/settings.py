@@ -12,6 +12,11 @@ FULL_SCALE, PASCAL = "dBFS", "dB re 20 µPa"  # what 0 dB is
 REFERENCE_HZ = 1000.0  # where weightings are 1, and microphones are calibrated
 SINE_DB = 10 * math.log10(2)  # a sine that just reaches full scale has this much less than full scale
 
+# What is of the microphone, and not of what is measured.
+MICROPHONE = (
+    *("sensitivity_db", "calibrated", "calibrator", "microphone"),
+    *("response_hz", "response_db", "response_sha256", "noise_floor_db"),
+)
 RECORDED = ("period_s", "sensitivity_db", "calibrated", "calibrator", "microphone", "response_sha256", "noise_floor_db")
 
 

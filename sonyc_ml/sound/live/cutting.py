@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sonyc_ml.sound.header import Layout
 from sonyc_ml.sound.live.clock import Moment, StreamClock
 from sonyc_ml.sound.live.segment import LiveSegment
@@ -28,6 +31,8 @@ class Cutter:
         When the first sample was taken, where the other side says.
     reason, detail : str
         Why the stream does not begin where the one before it ended.
+    microphone : mapping, optional
+        Goes with each recording; see :class:`~sonyc_ml.sound.live.segment.LiveSegment`.
     """
 
     def __init__(
@@ -40,7 +45,9 @@ class Cutter:
         start_s: float | None = None,
         reason: str = "",
         detail: str = "",
+        microphone: Mapping[str, Any] | None = None,
     ) -> None:
+        self._microphone = microphone or {}
         self.source, self.layout = source, layout
         self._n_segment = max(1, round(segment_s * layout.sample_rate))
         self._n_overlap = round(overlap_s * layout.sample_rate)
@@ -122,9 +129,9 @@ class Cutter:
         assert self._clock is not None
         start_s, size = self._clock.time_of(self._n_before), self.layout.frame_size
         n_planned = self._size // size
-        return LiveSegment(
-            self.source, self.layout, content, start_s, self._n_segment, n_planned=n_planned, is_open=True
-        )
+        found = LiveSegment(self.source, self.layout, content, start_s, self._n_segment, n_planned=n_planned)
+        found.is_open, found.microphone = True, self._microphone
+        return found
 
     def _cut(self, segment: LiveSegment, n_own: int, moment: Moment) -> LiveSegment:
         """Finish the recording that is open, and begin the next with what lies behind it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 from datetime import UTC, datetime
 from typing import Any
@@ -52,6 +52,8 @@ class LiveSegment:
         Why it does not begin where the stretch before it ended, where that is known.
     note : str
         What an output says of it.
+    microphone : mapping
+        What is known of the microphone, for its levels; see :func:`~sonyc_ml.sound.levels.known.read_microphone`.
     """
 
     source: str
@@ -65,6 +67,7 @@ class LiveSegment:
     note: str = ""
     n_planned: int = 0
     is_open: bool = False
+    microphone: Mapping[str, Any] = field(default_factory=dict)
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # each is one of its own
 
@@ -122,6 +125,11 @@ class LiveRecording:
     def n_bytes(self) -> int:
         """Of its samples."""
         return len(self._segment.content)
+
+    @property
+    def microphone(self) -> Mapping[str, Any]:
+        """What is known of the microphone of its source alone."""
+        return self._segment.microphone
 
     @property
     def mtime_ns(self) -> int:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sonyc_ml.base.human import seconds_of
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import ModelConfig
+from sonyc_ml.node.events import WindowHeard
 from sonyc_ml.node.intake.ahead import Ahead
 from sonyc_ml.node.running_bundles import LoadedBundle
 from sonyc_ml.node.worker import WorkStoppedError
@@ -70,6 +72,33 @@ def test_numbers_are_those_of_the_whole(
     """Bit for bit, at every sample rate and length, in chunks of any size."""
     content = samples("S24_3LE", round(2.2 * seconds * rate), 2, seed)
     assert len(list(embed(bundle, content, rate, [n + 4000 for n in lengths], seconds))) == 2
+
+
+@pytest.mark.parametrize("rate", [8000, 48000])
+def test_what_is_heard_is_told_as_it_comes(tmp_path: Path, rate: int) -> None:
+    """Each window whose score reaches the threshold, once, when it is there; the output knows the same windows."""
+    model = load_model(DEFAULT, detections={"threshold": 0.2})
+    bundle = LoadedBundle(ModelConfig(DEFAULT), model, tmp_path)
+    content, cutter = samples("S16_LE", 5 * rate, 1, seed=3), Cutter("a", raw_layout(rate), 5.0)
+    ahead, told, n_early = None, list[WindowHeard](), 0
+    for chunk in cut_at(content, rate):
+        segments = cutter.feed(chunk, Clocks()())
+        if cutter.open is not None:
+            ahead = ahead or Ahead(cutter.open, bundle, StartTimes(), hears=True)
+            ahead.go_on()
+            told += ahead.heard()
+            n_early = len(told)
+    assert ahead is not None
+    output = ahead.finish("a_1")
+    assert output is not None
+    assert output.scores is not None
+    told += ahead.heard()
+    windows = [i for i, scores in enumerate(output.scores) if scores.max() >= 0.2]
+    starts_s = [seconds_of(one.start_time) - segments[0].start_s for one in told]
+    np.testing.assert_allclose(starts_s, output.timestamps[windows], atol=1e-4)
+    assert [max(one.scores.values()) for one in told] == pytest.approx(output.scores[windows].max(axis=1).tolist())
+    assert 0 < n_early < len(windows)
+    ahead.drop()
 
 
 def test_one_that_is_over_before_it_has_a_name(bundle: LoadedBundle) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, load_config
-from sonyc_ml.node.intake.config import ListenConfig, SourceConfig, plain_name
+from sonyc_ml.node.intake.config import ClipsConfig, ListenConfig, SourceConfig, plain_name
 from tests.conftest import ROOT
 
 HEAD = '[output]\nfolder = "out"\n[model]\npath = "m.tflite"\n'
@@ -71,7 +71,7 @@ def test_the_shipped_file_shows_every_key_and_default(tmp_path: Path) -> None:
     shown = re.findall(r"(?m)^#([\w\[].*)$", SHIPPED.read_text())
     listen = tomllib.loads("\n".join(shown))["listen"]
     (source,) = listen["source"]
-    for cls, values in ((ListenConfig, listen), (SourceConfig, source)):
+    for cls, values in ((ListenConfig, listen), (SourceConfig, source), (ClipsConfig, listen["clips"])):
         assert set(values) <= {field.name for field in dataclasses.fields(cls)}
         for field in dataclasses.fields(cls):
             assert field.name in values, f"{field.name} is not in {SHIPPED.name}"
