@@ -24,7 +24,7 @@ from scripts.fault_suite import (
     system_calls,
 )
 from scripts.fault_suite.beside import page_kills
-from scripts.fault_suite.live import live_disk, live_kills, live_segments
+from scripts.fault_suite.live import live_disk, live_kills, live_segments, live_slow
 from scripts.fault_suite.rig import Options, Row
 from sonyc_ml.authoring import export as exporter
 from sonyc_ml.authoring import make as maker
@@ -45,6 +45,7 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "cost": safety_cost.run,
     "live": live_kills.run,
     "segments": live_segments.run,
+    "slow": live_slow.run,
     "disk": live_disk.run,
     "page": page_kills.run,
 }
