@@ -164,6 +164,7 @@ def draw(browser: Browser, address: str, shot: Shot, folder: Path) -> None:
         if shot.path == "recording":
             page.locator("td.name a").first.click()
         page.wait_for_load_state("networkidle")
+        page.locator("[data-soon]").wait_for(state="detached", timeout=120_000)  # the doctor is asked
         image = Image.open(io.BytesIO(page.screenshot()))
     path = folder / f"{shot.name}.png"
     image.convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)

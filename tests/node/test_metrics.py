@@ -23,6 +23,7 @@ from sonyc_ml import errors
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.lock import Lock
 from sonyc_ml.node.config import Config, MetricsConfig
+from sonyc_ml.node.doctor import node as doctor
 from sonyc_ml.node.events import RecordingEnded, RecordingPostponed
 from sonyc_ml.node.facts import DaemonFacts, Facts, FolderFacts, InputFacts, TroubleFacts
 from sonyc_ml.node.journal.file import FILE_NAME
@@ -504,3 +505,11 @@ def check_figures(samples: Samples, output: Path, bundle: Path, pid: int) -> Non
     assert value(samples, "daemon_up") == 1
     started_s = Path(f"/proc/{pid}").stat().st_ctime
     assert value(samples, "process_start_time_seconds") == pytest.approx(started_s, abs=10)
+
+
+def test_the_doctor_says_who_serves_them_now(tmp_path: Path) -> None:
+    """Where keys of a daemon that did are left, with what to do; nothing where only a textfile is wanted."""
+    found = doctor.metrics(make_config(tmp_path, port=9752))
+    assert (found.verdict, "sonyc-ml serve" in found.text) == ("warn", True)
+    assert "systemctl enable --now sonyc-ml-serve" in found.remedy
+    assert doctor.metrics(make_config(tmp_path, textfile=tmp_path / "x.prom")).verdict == "ok"
