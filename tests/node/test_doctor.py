@@ -815,10 +815,12 @@ def test_bad_configuration(capsys: pytest.CaptureFixture[str], tmp_path: Path, c
 def test_model_wins(config: Config, tmp_path: Path, tiny_bundle: Path) -> None:
     """`--model` stands in for what the configuration leaves to the daemon's flags."""
     path = tmp_path / "half.toml"
-    path.write_text('[spool]\nfolder = "in"\n[output]\nfolder = "out"\n')
-    assert doctor.examine(path)[0].verdict == BAD
+    path.write_text('[spool]\nfolder = "in"\n[output]\nfolder = "out"\n[model]\npath = "none.tflite"\n')
+    (missing,) = [finding for finding in doctor.examine(path) if finding.check == "bundle"]
+    assert missing.verdict == BAD
     findings = doctor.examine(path, tiny_bundle)
     assert findings[0].verdict == OK
+    assert [finding.verdict for finding in findings if finding.check == "bundle"] == [OK]
     assert {"bundle", "spool"} <= {finding.check for finding in findings}
 
 

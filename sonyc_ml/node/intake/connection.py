@@ -86,7 +86,7 @@ class Connection:
         self.last_s = now().timer_s  # when sound came last
         self.is_stalled = False
         self._ahead_at = 0  # how many samples may be missing of the open recording when the worker is woken
-        self._n_read, self._read_size = 0, READ_SIZE  # bytes: the last time, and at most
+        self.n_read, self._read_size = 0, READ_SIZE  # bytes: the last time, and at most
         enlarge(descriptor)
         self._capacity = capacity_of(descriptor)
         self._may_be_full = False  # whether it is worth a look
@@ -129,13 +129,14 @@ class Connection:
         try:
             content = os.read(self.descriptor, self._read_size)
         except BlockingIOError:
+            self.n_read = 0
             return True
         except ConnectionResetError:  # with answers that it has not read
             return False
         except OSError as error:
             self.problem = error.strerror or str(error)
             return False
-        self._n_read = len(content)
+        self.n_read = len(content)
         if not content:
             return False
         try:
@@ -217,7 +218,7 @@ class Connection:
     def rest_s(self) -> float:
         """How long nothing is missed where nobody reads on (in seconds)."""
         cutter = self._cutter
-        if cutter is None or cutter.open is None or self._n_read == self._read_size or cutter.is_ahead(self._now()):
+        if cutter is None or cutter.open is None or self.n_read == self._read_size or cutter.is_ahead(self._now()):
             return 0.0
         until_s = min(cutter.missing_s - self._ahead_at / cutter.layout.sample_rate, self._config.stall_s / 2)
         return rest_s(self._capacity, cutter.layout.sample_rate * cutter.layout.frame_size, until_s)

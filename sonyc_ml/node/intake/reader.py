@@ -208,7 +208,12 @@ class Reader:
         return connection
 
     def _claim(self, wanted: str) -> str:
-        """A name that no other connection has: two recordings at one time are of two sources."""
+        """A name that no other connection has: two recordings at one time are of two sources.
+
+        Who has it and rests may have ended meanwhile; a recorder that comes again at once keeps its name.
+        """
+        for connection in [one for one in self._resting if one.current == wanted]:
+            self._catch_up(connection)
         taken = {connection.current for connection in self._connections}
         return next(name for name in _names(wanted) if name not in taken)
 
@@ -227,6 +232,14 @@ class Reader:
         elif (rest_s := connection.rest_s()) > 0:
             self._resting[connection] = this_moment().timer_s + rest_s
         self._follow(connection)
+
+    def _catch_up(self, connection: Connection) -> None:
+        """Read all that there is of a source that rests, and its end."""
+        del self._resting[connection]
+        while connection in self._reading:
+            self._on_sound(connection, selectors.EVENT_READ)
+            if not connection.n_read:
+                return
 
     def _end(self, connection: Connection) -> None:
         """No more sound comes from it; its answers may still go."""
