@@ -216,9 +216,12 @@ class Connection:
         return n_left if is_first and n_left < n_missing else 0
 
     def rest_s(self) -> float:
-        """How long nothing is missed where nobody reads on (in seconds)."""
+        """How long nothing is missed where nobody reads on (in seconds).
+
+        When sound comes that is read later is not known: what is not live yet, and may come faster, is read at once.
+        """
         cutter = self._cutter
-        if cutter is None or cutter.open is None or self.n_read == self._read_size or cutter.is_ahead(self._now()):
+        if cutter is None or cutter.open is None or self.n_read == self._read_size or not cutter.is_live(self._now()):
             return 0.0
         until_s = min(cutter.missing_s - self._ahead_at / cutter.layout.sample_rate, self._config.stall_s / 2)
         return rest_s(self._capacity, cutter.layout.sample_rate * cutter.layout.frame_size, until_s)

@@ -81,6 +81,10 @@ class StreamClock:
         """
         return self._lag_s + timer_s - self._last_s - self._first_s < -AHEAD_S
 
+    def is_proven(self, timer_s: float) -> bool:
+        """Whether the sound has come in its own time for so long that it is live."""
+        return timer_s - self._anchored_s >= PROVEN_S and not self.is_ahead(timer_s)
+
     @property
     def lag_s(self) -> float:
         """How late the last sample was when it came, by the count (in seconds)."""

@@ -74,6 +74,10 @@ class Cutter:
         lag_s = self._clock.lag_s if self._clock else 0.0
         return max(0.0, self.n_missing / self.layout.sample_rate - max(0.0, lag_s))
 
+    def is_live(self, moment: Moment) -> bool:
+        """Whether the sound has come in its own time for a while."""
+        return self._clock is not None and self._clock.is_proven(moment.timer_s)
+
     def is_ahead(self, moment: Moment) -> bool:
         """Whether the sound comes faster than it can have been recorded."""
         return self._clock is not None and self._clock.is_ahead(moment.timer_s)
