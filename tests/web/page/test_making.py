@@ -19,6 +19,7 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.web.pictures.jobs import DayJob, Job, LikeJob, RecordingJob, from_line, to_line
 from sonyc_ml.web.pictures.kept import OVERHEAD, Kept
 from sonyc_ml.web.pictures.maker import Bounds, PictureError, Pictures
+from sonyc_ml.web.pictures.making import Maker
 from tests.conftest import ROOT
 from tests.support.pictured import PicturedNode, values_of
 from tests.support.serving import until
@@ -240,6 +241,17 @@ def test_a_recording_has_what_there_is(pictured_node: PicturedNode, pictures: Ca
     assert not left["has_sound"]
     assert "Waveform" not in [figure["title"] for figure in left["figures"]]
     assert "not kept any more" in left["notes"][0]
+
+
+def test_the_process_makes_what_is_made_here(pictured_node: PicturedNode, pictures: Callable[..., Pictures]) -> None:
+    """Day, recording and what sounds alike: made in this process, they are the same but for how much was compared."""
+    made, here = pictures(), Maker(pictured_node.config)
+    identity = pictured_node.identity(pictured_node.names[0])
+    this = {"name": identity.name, "n_bytes": identity.n_bytes, "mtime_ns": identity.mtime_ns}
+    for job in (day_job(pictured_node, "here"), RecordingJob(**this), LikeJob(**this)):
+        ours, theirs = here.make(job), made.made(job)
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if name.endswith((".png", ".csv")) and ours[name] != theirs[name]] == []
 
 
 def test_what_sounds_alike_is_found(pictured_node: PicturedNode, pictures: Callable[..., Pictures]) -> None:
