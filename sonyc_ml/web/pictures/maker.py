@@ -130,7 +130,7 @@ class Pictures:
             if thread is not None:
                 self._orders.put(None)
         child = self._child
-        if child is not None:
+        if child is not None and self._n_ordered:  # one that is idle ends by itself
             child.kill()
         if thread is not None:
             thread.join()
