@@ -7,7 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,11 +183,16 @@ class Follower:
         """The next events, the oldest first; empty where there are none."""
         from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415  it imports this wing's tables
 
-        seen, batch = stamp_of_files(self._folder), []
-        with suppress(StoreError, JournalDamagedError), closing(Journal(self._folder, read_only=True)) as journal:
-            if self._after is None:
-                self._after = number_before(journal)
-            batch = read_events(journal, self._after)
+        seen = stamp_of_files(self._folder)
+        batch: list[LoggedEvent] = []
+        try:
+            with closing(Journal(self._folder, read_only=True)) as journal:
+                if self._after is None:
+                    self._after = number_before(journal)
+                batch = read_events(journal, self._after)
+        except (StoreError, JournalDamagedError):
+            if seen:  # it is there: what it says is read at the next look, not at the next change
+                return []
         if batch:
             self._after = batch[-1].number
         if len(batch) < N_AT_ONCE:
