@@ -35,6 +35,7 @@ from sonyc_ml.batch.ledger import Ledger, Origin
 from sonyc_ml.batch.namesakes import name_apart, where
 from sonyc_ml.batch.parquet_parts import Parts
 from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.batch.places.local import LocalFolder
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.batch.workers import Alone, Processes, Workers
@@ -45,6 +46,7 @@ from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
+WAITING_FOLDER = "waiting"  # of the outputs that wait for their part
 N_FETCHED_AHEAD = 8
 
 
@@ -113,11 +115,11 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
-        state_folder = batch.folder / STATE_FOLDER
-        house.callback(Lock(state_folder, BATCH).release)
-        ledger = house.enter_context(closing(Ledger(state_folder / f"batch-{batch.output_format}.sqlite")))
-        house.callback(_write_failures, ledger, batch.folder / FAILURES_NAME)
-        destination = _make_destination(batch, model, ledger)
+        place = LocalFolder(batch.folder)
+        house.callback(Lock(place.state_folder, BATCH).release)
+        ledger = house.enter_context(closing(Ledger(place.state_folder / f"batch-{batch.output_format}.sqlite")))
+        house.callback(_write_failures, ledger, place)
+        destination = _make_destination(batch, place, model, ledger)
         workers = house.enter_context(closing(_make_workers(batch, model)))
         yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
         yield from _Run(batch, ledger, destination, workers).events()
@@ -204,12 +206,13 @@ class _Run:
     def _task(self, number: int, source: Source, name: str) -> Task:
         self._n_apart += name != source.name
         self._n_replaced += self._destination.origin(name) is not None
-        return Task(number, source, self._destination.path(name), name="" if name == source.name else name)
+        place, file = self._destination.place, self._destination.file(name)
+        return Task(number, source, place, file, name="" if name == source.name else name)
 
     def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
         for number, source in enumerate(self._batch.sources):
             try:
-                self._destination.path(source.name)  # first: of a bad name nothing is looked up
+                self._destination.file(source.name)  # first: of a bad name nothing is looked up
                 identity = source.identity()
                 name = name_apart(source, identity, self._destination, self._start_times)
                 here = None if source.is_remote else source.path
@@ -237,18 +240,18 @@ def _origin(source: Source, embedded: RecordingEmbedded) -> Origin:
     return Origin(*state, embedded.start_time, embedded.recording_sha256, where(source))
 
 
-def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination:
+def _make_destination(batch: Batch, place: LocalFolder, model: Model, ledger: Ledger) -> Destination:
     fingerprint = model.fingerprint(start_times=batch.job.start_times())
-    folder = batch.folder.absolute()  # whoever embeds may stand elsewhere
-    other = output_of_another_format(folder, batch.output_format)
+    other = output_of_another_format(place.folder, batch.output_format)
     if other is not None:
         raise ConfigError(
-            f"{folder} holds outputs of another format already, as {other}: with {batch.output_format} beside them "
+            f"{place} holds outputs of another format already, as {other}: with {batch.output_format} beside them "
             "every window would be there twice; give another --output, or remove them first"
         )
     if batch.output_format == "parquet":
-        return Parts(folder, Partition(batch.partition), fingerprint, ledger)
-    return Files(folder, batch.output_format, fingerprint, ledger)
+        waiting = place.below(f"{STATE_FOLDER}/{WAITING_FOLDER}")
+        return Parts(place, waiting, Partition(batch.partition), fingerprint, ledger)
+    return Files(place, batch.output_format, fingerprint, ledger)
 
 
 def _make_workers(batch: Batch, model: Model) -> Workers:
@@ -257,15 +260,16 @@ def _make_workers(batch: Batch, model: Model) -> Workers:
     return Processes(batch.job.for_workers(model), batch.workers) if batch.workers > 1 else Alone(batch.job, model)
 
 
-def _write_failures(ledger: Ledger, path: Path) -> None:
+def _write_failures(ledger: Ledger, place: LocalFolder) -> None:
     """List what was not embedded; no list where there is nothing."""
     failures = list(ledger.failures())
     if not failures:
-        path.unlink(missing_ok=True)
+        place.remove(FAILURES_NAME)
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recording", "source", "reason", "detail"])
     for failed in failures:
         writer.writerow(map(to_cell, (failed.recording, failed.source, failed.reason, failed.detail)))
-    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+    content = text.getvalue().encode(errors="surrogateescape")
+    place.write(FAILURES_NAME, lambda path: write_atomically(path, content))
