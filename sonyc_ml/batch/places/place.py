@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias
+
+from sonyc_ml.base.durable import write_atomically
 
 State: TypeAlias = tuple[int, int]  # size of a file and its time (in nanoseconds since 1970); another content, another
 
@@ -75,3 +78,12 @@ class Place(Protocol):
 
     def clear_up(self) -> None:
         """Remove what a process that was killed was writing."""
+
+
+def move_files(source: Place, target: Place) -> None:
+    """Move every file from one place to another; what is interrupted goes on the next time."""
+    for name, _ in list(source.walk()):
+        with source.files([name]) as (path,):
+            content = path.read_bytes()
+        target.write(name, partial(write_atomically, content=content))
+        source.remove(name)
