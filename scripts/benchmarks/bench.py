@@ -23,6 +23,7 @@ from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
 from scripts.benchmarks.page import page_speed
 from scripts.benchmarks.path import live_sound, peers, road
+from scripts.benchmarks.questions import searching
 from scripts.benchmarks.serving import predictions
 from scripts.benchmarks.text_table import render
 from scripts.benchmarks.workers import WorkerError
@@ -139,6 +140,13 @@ COMMANDS = {
         5,
         "rounds of requests, bare and served in turn",
         {**SONYCS, "--model": "the network (default: the one in models/)", "--long": "memory after 10,000 requests"},
+    ),
+    "search": Command(
+        searching.measure,
+        "the nearest windows of a growing dataset, beside DuckDB",
+        "Search in up to 1.4 million made-up windows: time and memory, beside DuckDB, and what 100 million would take.",
+        3,
+        "times each dataset is searched",
     ),
     "page": Command(
         page_speed.measure,

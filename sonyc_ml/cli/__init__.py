@@ -41,6 +41,8 @@ COMMANDS = {
         "levels": "write the sound levels in outputs as a table",
     },
     "labels": {"labels": "write what was heard, and when, as labels"},
+    "questions.search": {"search": "find the windows of a dataset that are most like an example"},
+    "questions.clips": {"clips": "cut what was found out of the recordings"},
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
     "plot": {"plot": "draw a recording, an output, or a day of outputs"},

@@ -30,6 +30,35 @@ def comparison_text(table: dict[str, Any]) -> str:
     return "\n".join([*lines, _verdict(table)])
 
 
+def groups_text(groups: dict[str, dict[str, Any]]) -> str:
+    """What the nodes or bundles of a dataset have heard, by name, as lines for a terminal."""
+    lines: list[str] = []
+    for name, group in groups.items():
+        nodes = count(len(group["nodes"]), "node")
+        lines.append(f"{shown(name)}: {count(group['recordings'])} of {nodes}, {group['sound_h']:.1f} h of sound")
+        if group["first"]:
+            lines.append(f"  from {group['first']} to {group['last']}")
+        if group["recordings_without_detections"]:
+            lines.append(f"  {count(group['recordings_without_detections'])} without detections, in no rate")
+    labels = sorted({label for group in groups.values() for label in group["classes"]})
+    for label in labels:
+        lines.append(shown(label))
+        lines += [f"  {_class_line(group['classes'].get(label))}  {shown(name)}" for name, group in groups.items()]
+    return "\n".join(lines)
+
+
+def _class_line(heard: dict[str, Any] | None) -> str:
+    if heard is None:
+        return "nothing of it"
+    parts = []
+    if heard["detections_per_h"] is not None:
+        span = f"nodes {heard['lowest_node_per_h']:.3g} to {heard['highest_node_per_h']:.3g}"
+        parts.append(f"{heard['detections_per_h']:.3g} detections per hour ({span})")
+    if heard["mean_score"] is not None:
+        parts.append(f"mean score {heard['mean_score']:.4f}, {heard['share_of_windows']:.2%} of windows from 0.5 on")
+    return ", ".join(parts) or "nothing of it"
+
+
 def _part_lines(name: str, part: dict[str, Any]) -> list[str]:
     largest = part["largest_difference"]
     shares = _share(part["equal_share"]), _share(part["equal_share_but_for_rounding"])
