@@ -25,8 +25,9 @@ examples:
   sonyc-ml compact s3://bucket/archive --node pole_12 --node pole_13
 
 A part is in its place before those that it is made of are removed, so others may read meanwhile, and the command may
-be ended and begun again. Outputs that are there twice, of the same recording by the same bundle, are there once then. Parts
-of other bundles or columns stay apart. Merge days that are over: a later part makes that of its day be written again.
+be ended and begun again. Outputs that are there twice, of the same recording by the same bundle, are there once then.
+Parts of other bundles or columns stay apart. Merge days that are over: a later part makes that of its day be written
+again.
 Exit status: 0, 1 if parts were left as they are, damaged or of a newer schema, 2 if the dataset cannot be read."""
 
 CHECK_EPILOG = """\

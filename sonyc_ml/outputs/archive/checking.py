@@ -11,7 +11,7 @@ from typing import Any
 from sonyc_ml.base.human import count, iso, seconds_of, span
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.outputs.archive.choice import Choice, node_of
-from sonyc_ml.outputs.archive.layout import TABLES, UNKNOWN, date_in
+from sonyc_ml.outputs.archive.layout import TABLES, UNKNOWN, date_in, place_of
 from sonyc_ml.outputs.archive.metadata import NewerPartError
 from sonyc_ml.outputs.archive.partitions import Key, Partition, key_of, partitions
 from sonyc_ml.outputs.archive.parts import PartFile, all_of, part_file, tables_of
@@ -93,7 +93,8 @@ class Check:
     def __init__(self, store: Store, choice: Choice, gap_s: float = GAP_S, *, reads_rows: bool = False) -> None:
         self._store, self._choice, self._gap_s, self._reads_rows = store, choice, gap_s, reads_rows
         self.totals = Totals()
-        self._tables = [kind for kind in store.folders() if kind in TABLES]  # a batch has them beside the dataset
+        # Tables of a node of which no part was seen yet; a batch has its tables beside the dataset.
+        self._left_over: dict[str, set[str]] = {kind: set() for kind in store.folders() if kind in TABLES}
         self._ways: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)  # windows by partition
         self._node, self._nodes, self._end_s = "", set[str](), math.nan
 
@@ -106,6 +107,9 @@ class Check:
             The store cannot be reached.
         """
         for partition in partitions(self._store, self._choice):
+            if partition.place.node not in self._nodes:
+                yield from self._left_node()
+                self._come_to_node(partition)
             parts = []
             for key, n_bytes in sorted(partition.keys.items()):
                 found = self._opened(partition, key, n_bytes)
@@ -116,8 +120,10 @@ class Check:
                     self._count(found, partition)
                     yield from _misplaced(found)
             yield from _twice(partition, parts)
-            yield from self._gaps(partition, parts)
-            yield from self._wrong_tables(partition, parts)
+            yield from self._gaps(parts)
+            yield from self._missing_tables(parts)
+            for there in self._left_over.values():
+                there.difference_update(partition.keys)
         yield from self._left_node()
         for node in sorted((self._choice.nodes or frozenset()) - self._nodes):
             yield Finding("gap", f"node={node}", "nothing at all of it is there")
@@ -147,14 +153,8 @@ class Check:
             totals.ways[way] += n_windows
             self._ways[way][partition.folder] += n_windows
 
-    def _gaps(self, partition: Partition, parts: Sequence[PartFile]) -> Iterator[Finding]:
+    def _gaps(self, parts: Sequence[PartFile]) -> Iterator[Finding]:
         """Where nothing was recorded, in the span that is asked for or between the first recording and the last."""
-        node = partition.place.node
-        if node not in self._nodes:
-            yield from self._left_node()
-            self._nodes.add(node)
-            self.totals.n_nodes += 1
-            self._node, self._end_s = node, self._choice.since_s if math.isfinite(self._choice.since_s) else math.nan
         spans = sorted(
             (start_s, start_s + made.duration_s)
             for part in parts
@@ -168,6 +168,13 @@ class Check:
             self.totals.heard_s += max(0.0, end_s - max(start_s, last_s))
             self._end_s = max(last_s, end_s)
 
+    def _come_to_node(self, partition: Partition) -> None:
+        self._node = partition.place.node
+        self._nodes.add(self._node)
+        self.totals.n_nodes += 1
+        self._end_s = self._choice.since_s if math.isfinite(self._choice.since_s) else math.nan
+        self._list_tables(partition.folder.partition("/")[0] if self._node else "")
+
     def _gap_before(self, time_s: float) -> Iterator[Finding]:
         if time_s - self._end_s > self._gap_s:
             since, until = iso(self._end_s), iso(time_s)
@@ -175,18 +182,27 @@ class Check:
             yield Finding("gap", f"node={self._node}" if self._node else "", text, since, until)
 
     def _left_node(self) -> Iterator[Finding]:
-        """A gap at the end of what was asked for."""
+        """What is seen at the end of a node: a gap up to the end of what was asked for, and tables of no part."""
+        yield from self._left_tables()
         if math.isfinite(self._choice.until_s):
             yield from self._gap_before(self._choice.until_s)
 
-    def _wrong_tables(self, partition: Partition, parts: Sequence[PartFile]) -> Iterator[Finding]:
-        """Tables that are missing, or left of a part that is not there any more."""
-        for kind in self._tables:
-            wanted = {part.key for part in parts if kind in part.columns}
-            there = {key.partition("/")[2] for key in self._store.files(f"{kind}/{partition.folder}")}
-            for key in sorted(wanted - there):
-                yield Finding("table", f"{kind}/{key}", f"the table of the {kind} in {key} is missing")
-            for key in sorted(there - partition.keys.keys()):
+    def _list_tables(self, folder: str) -> None:
+        """Note which tables there are of a node, or of all where there are no nodes."""
+        for kind in self._left_over:
+            keys = (key.partition("/")[2] for key in self._store.files(f"{kind}/{folder}".rstrip("/")))
+            self._left_over[kind] = {key for key in keys if self._choice.has_date(place_of(key).date)}
+
+    def _missing_tables(self, parts: Sequence[PartFile]) -> Iterator[Finding]:
+        for kind, there in self._left_over.items():
+            for key in sorted(part.key for part in parts if kind in part.columns):
+                if key not in there:
+                    yield Finding("table", f"{kind}/{key}", f"the table of the {kind} in {key} is missing")
+
+    def _left_tables(self) -> Iterator[Finding]:
+        """Tables of a node that are of no part."""
+        for kind, left in self._left_over.items():
+            for key in sorted(left):
                 yield Finding("table", f"{kind}/{key}", f"it is made of {key}, which is not there; remove it")
 
     def _other_ways(self) -> Iterator[Finding]:
