@@ -80,6 +80,10 @@ def read_embeddings(
         asked = "" if choice.is_all else " of what is asked for"
         raise ConfigError(f"there are no outputs in {folder}{asked}")
     _check_alike(outputs, Path(folder))
+    return _joined(outputs, folder, kinds)
+
+
+def _joined(outputs: list[Output], folder: str | Path, kinds: Collection[str] | None) -> Embeddings:
     n_without = sum(output.detections is None for output in outputs)
     has_heard = n_without < len(outputs) and kinds is None
     _warn_of_unheard(n_without if has_heard else 0, len(outputs), folder)
