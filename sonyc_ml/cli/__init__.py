@@ -41,6 +41,10 @@ COMMANDS = {
         "levels": "write the sound levels in outputs as a table",
     },
     "labels": {"labels": "write what was heard, and when, as labels"},
+    "archive": {
+        "compact": "merge the small parts of an archive, while others read it",
+        "check": "show what an archive lacks, has twice, or cannot be read of",
+    },
     "questions.search": {"search": "find the windows of a dataset that are most like an example"},
     "questions.clips": {"clips": "cut what was found out of the recordings"},
     "compare": {"compare": "show how much the numbers of two folders differ"},

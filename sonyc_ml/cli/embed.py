@@ -94,7 +94,7 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--partition",
         metavar="KEYS",
-        help="of a Parquet dataset: day, node, node,day or none (default day)",
+        help="of a Parquet dataset: day, node, node,date as archives of nodes have, or none (default day)",
     )
 
 

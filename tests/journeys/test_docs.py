@@ -59,7 +59,7 @@ STUMBLING = re.compile(
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "events", "doctor")),
-    *([command] for command in ("labels", "compare", "search", "clips", "serve")),
+    *([command] for command in ("labels", "compact", "check", "compare", "search", "clips", "serve")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
 )
