@@ -192,15 +192,17 @@ def search(
     for partition in partitions(store_at(dataset), choice):
         for _ in each_once(partition, choice, lambda part, wanted: searching.add(part, wanted, choice), tell):
             pass
-    found = searching.found
+    _refuse_others(searching.found, dataset, example)
+    return searching.found
+
+
+def _refuse_others(found: Found, dataset: str | Path, example: Example) -> None:
     if not found.n_recordings and found.others:
-        made = example.made
         raise ConfigError(
             f"{dataset} holds nothing that can be compared with {example.name}: that was embedded with "
-            f"{_described(made)}, and the dataset with {'; '.join(found.others)}. Give the bundle of the dataset "
-            "by --model"
+            f"{_described(example.made)}, and the dataset with {'; '.join(found.others)}. Give the bundle of the "
+            "dataset by --model"
         )
-    return found
 
 
 class _Search:

@@ -18,7 +18,7 @@ from scripts.benchmarks.figures import Figure, progress, spread
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.parquet import write_part, write_waiting
 
-N_DIMS, N_WINDOWS, N_RECORDINGS = 256, 10, 8640  # of a recording of 10 s at a hop of 1 s, a day of them
+N_DIMS, N_WINDOWS, N_RECORDINGS = 256, 60, 1440  # of a minute at a hop of 1 s, a day of them
 NODE_DAYS = (1, 4, 16)
 TARGET = 100_000_000
 BAR_GROWTH = 1.2  # memory of the largest beside that of the smallest
@@ -41,6 +41,7 @@ import duckdb, numpy as np
 folder, n_dims = sys.argv[1], int(sys.argv[3])
 example = np.random.default_rng(9).normal(size=n_dims).astype(np.float32).tolist()
 connection = duckdb.connect(config={"threads": 1, "memory_limit": "2GB"})
+connection.execute("set enable_progress_bar = false")
 start_s = time.perf_counter()
 vectors = f'embedding::float[{n_dims}], $1::float[{n_dims}]'
 asked = f'''select recording, start_s, array_cosine_similarity({vectors}) as cosine
@@ -103,10 +104,10 @@ def _make_part(folder: Path) -> tuple[Path, Provenance]:
     )
     waiting = []
     for number in range(N_RECORDINGS):
-        minute, second = divmod(number * 10, 60)
+        minute, second = divmod(number * 60, 60)
         time = f"2026-11-21T{minute // 60:02}:{minute % 60:02}:{second:02}+00:00"
         named = {name: getattr(made, name) for name in values}
-        named |= {"recording": f"{number}.wav", "start_time": time, "sample_rate": 48000, "n_samples": 480000}
+        named |= {"recording": f"{number}.wav", "start_time": time, "sample_rate": 48000, "n_samples": 60 * 48000}
         steps = rng.normal(0, N_LEVELS / 6, (N_WINDOWS, N_DIMS)).round().clip(-N_LEVELS // 2, N_LEVELS // 2 - 1)
         embedding = (steps * STEP).astype(np.float32)
         provenance = Provenance(**{**named, "salvaged": False, "clock_synchronised": "unknown", "hop_size_s": 1.0})
