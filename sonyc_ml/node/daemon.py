@@ -165,6 +165,7 @@ class Daemon:
             output=self._config.output,
             recordings=self._config.recordings,
             overload=self._config.overload,
+            node=self._config.node,
             counts=self._counts,
             emit=self._emit,
             progress=self._progress,
