@@ -34,7 +34,7 @@ from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from sonyc_ml.node.telemetry.broker import client_id
 from sonyc_ml.node.telemetry.messages import encoded
 from sonyc_ml.node.telemetry.mqtt import MAX_IN_FLIGHT, MqttPublisher
-from sonyc_ml.node.telemetry.unsent import MAX_HELD
+from sonyc_ml.node.telemetry.unsent import FILE_NAME, MAX_HELD
 from sonyc_ml.sound.node import host_name
 from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.support.watching import Watch
@@ -405,6 +405,120 @@ def test_a_change_is_told_at_once(tmp_path: Path, shared_broker: Mosquitto, monk
         ears.wait_for("state", lambda state: state.get("folder") == "missing" and state["trouble"] is None)
         assert len(ears.all("state")) == 3
     journal.close()
+
+
+def interrupted(n: int, folder: Path, broker: Mosquitto, ears: Ears, mqtt: str) -> set[str]:
+    """Record while the broker and the daemon are killed and started again; what was recorded."""
+    names = [f"{i}.wav" for i in range(n)]
+    with watching(folder, mqtt) as daemon:
+        write_recording(daemon.folder / names[0])
+        ears.wait_for("recording", partial(is_of, names[0]))
+        broker.process.kill()
+        broker.process.wait()
+        for name in names[1 : n // 2]:
+            write_recording(daemon.folder / name)
+        (daemon.folder / "bad.wav").write_bytes(b"not sound" * 100)
+        daemon.wait_for_state("bad.wav", "quarantined")
+        daemon.wait_for_state(names[n // 2 - 1], "done")
+        daemon.process.kill()
+        daemon.process.wait()
+    shutil.rmtree(folder / "recordings")  # done: nobody finds them again
+    with watching(folder, mqtt) as daemon:
+        broker.start()
+        for name in names[n // 2 :]:
+            write_recording(daemon.folder / name)
+        for name in names:
+            ears.wait_for("recording", partial(is_of, name))
+        assert daemon.stop() == 0
+    return set(names)
+
+
+def test_every_event_arrives_after_an_outage(tmp_path: Path, broker: Mosquitto) -> None:
+    """Broker and daemon are killed while recordings come: each arrives with its scores, and has one id."""
+    mqtt = f'host = "localhost"\nport = {broker.port}\ntopic = "outage"\nevery_s = 0.2'
+    with listening(broker.port, "outage") as ears:
+        names = interrupted(2 * (MAX_HELD + 8), tmp_path, broker, ears, mqtt)
+        ended = ears.wait_for("ended")
+    heard = ears.all("recording")
+    assert {payload["recording"] for payload in heard} == names
+    assert_each_has_an_id(ears)
+    assert ended["recording"] == "bad.wav"
+    scores: dict[str, Payload] = {}
+    for payload in heard:  # read from its output, or just made: it is the same message
+        assert payload["scores"]
+        assert scores.setdefault(payload["id"], payload) == payload
+    assert not ears.all("lost")
+
+
+def test_what_the_journal_dropped_is_said_to_be_lost(tmp_path: Path, broker: Mosquitto) -> None:
+    """After an outage that is longer than the journal's events; what it still holds arrives."""
+    config = configured(tmp_path, broker.port)
+    with listening(broker.port, "node") as ears:
+        broker.stop()
+        with publishing(config) as (publisher, happen), closing(Journal(config.state_folder)) as journal:
+            happen(*map(published, range(30)))
+            (after,) = journal.connection.execute("SELECT id FROM events ORDER BY id LIMIT 1 OFFSET 40").fetchone()
+            with journal.transaction():
+                journal.connection.execute("DELETE FROM events WHERE id <= ?", (after,))
+            broker.start()
+            lost = ears.wait_for("lost")
+            ears.wait_for("recording", partial(is_of, "29.wav"))
+            assert publisher.n_lost == lost["n_events"] == 40
+    assert numbers(ears) == list(range(20, 30))
+
+
+def test_an_output_that_has_gone_is_told_without_scores(tmp_path: Path, shared_broker: Mosquitto) -> None:
+    """It was removed while the broker was away: its recording is still told, and why there is no more."""
+    config = configured(tmp_path, shared_broker.port, "gone")
+    with listening(shared_broker.port, "gone") as ears, closing(Journal(config.state_folder)) as journal:
+        with publisher_of(config):
+            pass
+        identity = Identity("a.wav", 100, 1)
+        journal.add([identity])
+        journal.finish(identity, OutputSummary(1_700_000_000.0, 10.0, 0.1))
+        with publisher_of(config):
+            payload = ears.wait_for("recording")
+    assert (payload["start_time"], payload["duration_s"]) == ("2023-11-14T22:13:20+00:00", 10.0)
+    assert "scores" not in payload
+    assert "not on the node any more" in payload["note"]
+
+
+def acknowledged(config: Config) -> int:
+    return int((config.state_folder / FILE_NAME).read_text())
+
+
+def test_what_was_acknowledged_is_not_sent_again(tmp_path: Path, shared_broker: Mosquitto) -> None:
+    """After a stop in order, nothing is; with a damaged file all that is kept is, by the same ids."""
+    config = configured(tmp_path, shared_broker.port, "again")
+    with listening(shared_broker.port, "again") as ears:
+        with publishing(config) as (_, happen):
+            before = acknowledged(config)
+            happen(*map(published, range(3)))
+            ears.wait_for("recording", partial(is_of, "2.wav"))
+        assert acknowledged(config) == before + 6  # three found, three published
+        with publishing(config) as (_, happen):
+            happen(published(3))
+            ears.wait_for("recording", partial(is_of, "3.wav"))
+        assert len(ears.all("recording")) == 4
+        (config.state_folder / FILE_NAME).write_text("?")
+        with publisher_of(config):
+            wait_until(lambda: len(ears.all("recording")) == 8, "sent again")
+    assert_each_has_an_id(ears)
+
+
+def test_topics_have_the_name_of_the_node(tmp_path: Path, shared_broker: Mosquitto) -> None:
+    """Where none is given; what a version without names left at the broker is replaced, once."""
+    config = configured(tmp_path, shared_broker.port)
+    config = replace(config, mqtt=replace(config.mqtt, topic=None))
+    with listening(shared_broker.port, "sonyc-ml") as ears, closing(Journal(config.state_folder)) as journal:
+        journal.write_facts(Facts(daemon=DaemonFacts(1, since="2026-11-21T12:00:00+00:00", version="0.1")))
+        with publisher_of(config):
+            assert ears.wait_for("state") == {"state": "offline", "moved_to": "sonyc-ml/street-12"}
+            assert ears.wait_for("street-12/state")["node"] == "street-12"
+        journal.write_facts(Facts(daemon=DaemonFacts(1, version="1", node=config.node.record())))
+        with publisher_of(config):
+            wait_until(lambda: [p["state"] for p in ears.all("street-12/state")].count("online") == 2, "online again")
+    assert len(ears.all("state")) == 1
 
 
 def certify(folder: Path) -> None:
