@@ -204,7 +204,7 @@ class MqttPublisher:
             self._has_moved = False
             self._say({**OFFLINE, "moved_to": self._topic}, DEFAULT_TOPIC)
             logger.warning(
-                "MQTT topics begin with %s now, and not with %s; see docs/mqtt.md", self._topic, DEFAULT_TOPIC
+                "MQTT topics begin with %s now, and not with %s; see docs/operations.md", self._topic, DEFAULT_TOPIC
             )
 
     def _state(self) -> dict[str, Any]:
