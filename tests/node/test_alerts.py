@@ -49,7 +49,9 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
     labels["sonyc_ml_sound_level_db"] = {"quantity", "reference"}  # where they are measured
-    labels |= {f"sonyc_ml_upload_{name}": set() for name in (*UPLOAD, "last_success_timestamp_seconds")}  # where a node uploads
+    labels |= {
+        f"sonyc_ml_upload_{name}": set() for name in (*UPLOAD, "last_success_timestamp_seconds")
+    }  # where a node uploads
     for name, pairs in samples:
         labels.setdefault(name, set()).update(key for key, _ in pairs)
     return labels
