@@ -46,8 +46,7 @@ def audit(
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
         ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
         ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
-        something out, and before the first only where the history is ``whole``; ``sources`` of live sound; ``nodes``,
-        what the node was called and where it stood, since when.
+        something out, and before the first only where the history is ``whole``; live ``sources``; ``nodes``.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
