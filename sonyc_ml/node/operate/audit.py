@@ -33,12 +33,10 @@ def audit(
     Parameters
     ----------
     journal : Journal
-    since_s, until_s : float
-        The span, in seconds since 1970; until now where not given.
+    since_s, until_s, clock
+        The span, in seconds since 1970; until now where not given. What returns that.
     gap_s : float
         A pause between two recordings counts as a gap where it is longer.
-    clock : callable
-        Returns seconds since 1970.
 
     Returns
     -------
