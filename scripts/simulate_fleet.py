@@ -143,7 +143,8 @@ def packing(folder: Path, n_outputs: int) -> list[list[str]]:
     import pyarrow as arrow
     from pyarrow import parquet
 
-    paths, tables = [], []
+    paths: list[Path] = []
+    tables: list[Any] = []
     for output in outputs_of(0, FIRST, n_outputs):
         paths.append(folder / "outputs" / f"{output.provenance.recording}.npz")
         write_output(output, paths[-1])

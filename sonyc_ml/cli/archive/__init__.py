@@ -53,10 +53,10 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     parser = add_command(commands, "check", _check, texts["check"], CHECK_EPILOG)
     _add_choice(parser)
     parser.add_argument(
-        "--gap", type=float, default=600.0, metavar="SECONDS", help="without a recording that are told (default 600)"
+        "--gap", type=float, default=600.0, metavar="SECONDS", help="how long a node may have nothing (default 600)"
     )
     parser.add_argument("--read", action="store_true", help="read all rows too, and compare their checksums")
-    parser.add_argument("--ignore", default="", metavar="KIND,…", help="that are not told, as in gap,bundle")
+    parser.add_argument("--ignore", default="", metavar="KIND,…", help="kinds that are not shown, as in gap,bundle")
 
 
 def _add_choice(parser: argparse.ArgumentParser) -> None:

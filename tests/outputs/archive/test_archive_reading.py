@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -11,12 +15,14 @@ import numpy as np
 import pytest
 
 import sonyc_ml
+from sonyc_ml.cli import main
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.archive.choice import choice_of
 from sonyc_ml.outputs.archive.compacting import compact
 from sonyc_ml.outputs.archive.store import Objects, store_at
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.parquet import DamagedPartError
+from tests.conftest import ROOT
 from tests.support.archives import DAY, output_at, packed, same, starts, written
 from tests.support.buckets import ENVIRONMENT, s3_server
 
@@ -157,6 +163,19 @@ def test_a_damaged_part_is_told_and_left_out(root: Path, outputs: list[Output]) 
     assert [str(path) in reason for reason in told] == [True]
     with pytest.raises(DamagedPartError, match="damaged"):
         list(sonyc_ml.iter_outputs(root))
+
+
+def test_the_page_about_archives_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands and programs of docs/dataset.md run as they stand."""
+    pytest.importorskip("duckdb")
+    monkeypatch.chdir(tmp_path)
+    for node in ("pole_12", "pole_13"):
+        packed(tmp_path / node, tmp_path / "fleet", node, [output_at(at) for at in starts(3, DAY + 7 * HOUR)])
+    text = (ROOT / "docs" / "dataset.md").read_text()
+    for program in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert [main(shlex.split(command)[1:]) for command in commands] == [0, 0]
 
 
 @pytest.fixture
