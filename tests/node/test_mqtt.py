@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -221,6 +222,14 @@ def test_scores_and_state_arrive(tmp_path: Path, shared_broker: Mosquitto) -> No
     assert (state["backlog"], state["lag_s"], state["dropped"]) == (0, 0.0, 0)
     assert [bundle["name"] for bundle in state["bundles"]] == ["quantized_default_int8"]
     assert set(stopped) == {"state", "stopped"}
+    for shown, real in zip(shown_messages(), (state, recording, ended, stopped), strict=True):
+        assert set(real) <= set(shown) <= set(real) | {"n_detections", "detections"}  # these where there are rules
+
+
+def shown_messages() -> list[Payload]:
+    """Those of docs/operations.md."""
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    return [json.loads(message) for message in re.split(r"\n(?=\{)", text.strip())]
 
 
 def test_a_daemon_that_dies_is_offline(tmp_path: Path, shared_broker: Mosquitto) -> None:
