@@ -63,24 +63,25 @@ def read_embeddings(
         There are no outputs, or they do not go together: other widths, other labels.
     ValueError
         An output is damaged; says which. Or one of the arguments cannot be.
-    OSError
-        One cannot be read.
-    StoreError
-        A store elsewhere cannot be reached.
+    OSError, StoreError
+        One cannot be read for now, or a store elsewhere not be reached.
     """
     choice = choice_of(nodes, since, until)
     if is_archive(folder):
-        from sonyc_ml.outputs.archive.columns import read_columns  # noqa: PLC0415  most folders are none
-
-        found, n_without = read_columns(store_at(folder), choice, kinds)
-        _warn_of_unheard(n_without, len(found.provenances), folder)
-        return found
+        return _read_archive(folder, choice, kinds)
     outputs = [_cropped(output, choice) for output in iter_outputs(folder, nodes=nodes, since=since, until=until)]
     if not outputs:
-        asked = "" if choice.is_all else " of what is asked for"
-        raise ConfigError(f"there are no outputs in {folder}{asked}")
+        raise ConfigError(f"there are no outputs in {folder}{'' if choice.is_all else ' of what is asked for'}")
     _check_alike(outputs, Path(folder))
     return _joined(outputs, folder, kinds)
+
+
+def _read_archive(folder: str | Path, choice: Choice, kinds: Collection[str] | None) -> Embeddings:
+    from sonyc_ml.outputs.archive.columns import read_columns  # noqa: PLC0415  most folders are none
+
+    found, n_without = read_columns(store_at(folder), choice, kinds)
+    _warn_of_unheard(n_without, len(found.provenances), folder)
+    return found
 
 
 def _joined(outputs: list[Output], folder: str | Path, kinds: Collection[str] | None) -> Embeddings:
