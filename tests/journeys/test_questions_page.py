@@ -56,13 +56,14 @@ def test_every_question_is_answered(
         else:
             for line in program.splitlines():
                 command, _, target = line.partition(" > ")
+                said.append(capsys.readouterr().out)
                 assert main(shlex.split(command)[1:]) == 0, line
                 if target:
                     Path(target).write_text(capsys.readouterr().out)
         said.append(capsys.readouterr().out)
     assert len(programs) == 10
     text = "\n".join(said)
-    assert all(node in said[0] and node in said[1] and node in said[2] for node in NODES)
+    assert all(text.count(node) >= 4 for node in NODES)
     assert re.search(r"^1\.0000  pole_1  2026-11-21T10:59:\S+  20261121T105900Z\.wav", text, re.MULTILINE)
     assert list((workplace / "clips").rglob("*.wav"))
     assert list((workplace / "like-this" / "match").glob("*.wav"))
