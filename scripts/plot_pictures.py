@@ -75,17 +75,17 @@ def heard_at(hour: int, clips: list[Path]) -> list[Path]:
 
 def plot(what: Path, *arguments: str, into: Path) -> None:
     """Draw, and write into the picture of which bundle it is."""
-    sonyc_ml("plot", what, *arguments, "--output", into)
+    sonyc_ml("plot", what, *arguments, "--dpi", "130", "--output", into)
     sign(into)
     print(f"{into}: {into.stat().st_size:,} bytes")
 
 
 def sign(picture: Path) -> None:
     """Write into a picture of which bundle it is made."""
-    with Image.open(picture) as image:
-        image.load()
     text = PngInfo()
     text.add_text(MADE_OF, hashlib.sha256(MODEL.with_suffix(".json").read_bytes()).hexdigest())
+    with Image.open(picture) as image:
+        image.load()
     image.save(picture, optimize=True, pnginfo=text)
 
 

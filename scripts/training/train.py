@@ -9,8 +9,8 @@
 
 ``evaluate`` does 3 and 4 five times, each time without one fold, and tests on that fold (``evaluate``, ``probe``,
 ``summary``, ``picture``); what is finished is kept and not done again. ``ship`` trains once on all folds, takes the
-calibration from the tests that are finished, and writes the files that are shipped. ``false-alarms`` counts those of a finished
-bundle on an hour of synthetic street and of sounds of no class (``false_alarms``).
+calibration from the tests that are finished, and writes the files that are shipped. ``false-alarms`` counts those of a
+finished bundle on an hour of synthetic street and of sounds of no class (``false_alarms``).
 """
 
 from __future__ import annotations

@@ -457,7 +457,7 @@ def test_a_node_never_imports_matplotlib() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("p*-*.png")), ids=lambda path: path.name)
 def test_pictures_for_the_documentation_are_small_and_current(path: Path) -> None:
-    """Each has less than 200 kB, and the bundle in models/ made it: scripts/pictures and scripts/page-pictures draw them."""
+    """Each has less than 200 kB, and the bundle in models/ made it: see scripts/pictures and scripts/page-pictures."""
     assert path.stat().st_size < 200_000
     with Image.open(path) as picture:
         assert picture.width >= 390
