@@ -42,7 +42,8 @@ def main(folder: Path) -> None:
     """Draw a recording and a day into a folder."""
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
-        recording = shutil.copy(ESC10 / DOG, work / "1-30226-A_20261121T074500Z.ogg")
+        recording = work / "1-30226-A_20261121T074500Z.ogg"
+        shutil.copy(ESC10 / DOG, recording)
         plot(recording, "--model", str(MODEL), into=folder / "picture-recording.png")
         (work / "day").mkdir()
         record_day(work / "day")

@@ -117,7 +117,7 @@ def sounds_of_no_class() -> dict[str, Floats]:
         "silence": np.zeros(len(t), np.float32),
         "hiss": (1e-3 * white).astype(np.float32),
         "low noise": np.convolve(white, np.full(40, 0.1), "same").astype(np.float32),
-        "hum": (0.3 * sum(np.sin(2 * np.pi * 50 * n * t) / n for n in range(1, 9))).astype(np.float32),
+        "hum": np.sum([0.3 / n * np.sin(2 * np.pi * 50 * n * t) for n in range(1, 9)], axis=0, dtype=np.float32),
     }
 
 
