@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 Floats = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
 
-SHARE = 0.002  # of a street's windows have a given class: seven seconds an hour
+SHARE = 0.002  # of a street's windows have a given class: seven seconds per hour
 WEAK = 1e-3  # of the regression's prior: only so that separable classes get a finite slope
 BIN_EDGES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1])
 
