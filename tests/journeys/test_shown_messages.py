@@ -21,7 +21,7 @@ from sonyc_ml.cli.bundle.quantise import as_text
 from sonyc_ml.errors import CrashError
 from sonyc_ml.node.crash import refuse_to_crash
 from sonyc_ml.node.events import WindowHeard
-from sonyc_ml.node.telemetry.mqtt import message
+from sonyc_ml.node.telemetry.messages import said_of_window
 from tests.conftest import PATIENCE_S, ROOT, write_recording
 from tests.support import networks
 from tests.support.shown import printed, shape, shown
@@ -64,10 +64,10 @@ def test_a_report_of_quantising() -> None:
 
 def test_a_window_that_was_heard() -> None:
     """docs/listen.md: the message has the keys of the real one."""
-    real = message(WindowHeard("street", "a", "2026-11-28T17:00:03.400000+00:00", 1.0, {"dog_bark": 0.93}))
+    real = said_of_window(WindowHeard("street", "a", "2026-11-28T17:00:03.400000+00:00", 1.0, {"dog_bark": 0.93}))
     (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/listen.md").read_text(), re.DOTALL)
     said = json.loads(text)
-    assert list(said) == list(real)
+    assert list(said) == ["id", "node", *real]  # these of every message
     assert (said["start_time"], said["scores"]) == (real["start_time"], real["scores"])
 
 
