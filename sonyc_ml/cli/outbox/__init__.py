@@ -1,0 +1,1 @@
+"""``sonyc-ml outbox``."""
