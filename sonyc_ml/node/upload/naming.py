@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from urllib.parse import quote
 
 from sonyc_ml.base.human import date_of
-from sonyc_ml.node.config import Config
 from sonyc_ml.node.upload.ledger_file import FoundFile
 
 UNSAFE = re.compile(rb"[^A-Za-z0-9._/~=-]")  # what one store or another would write otherwise
 MAX_NAME = 160  # bytes, of what is taken of a recording's name: those of a key have a limit, too
 N_DIGITS = 16  # of the digest
 FOLDERS = {"output": "outputs", "clip": "clips", "report": "reports"}
-
-
-def node_name(config: Config) -> str:
-    """The node's name."""
-    return str(getattr(getattr(config, "node", None), "name", "") or socket.gethostname())
 
 
 def object_key(file: FoundFile, sha256: str, node: str) -> str:

@@ -10,9 +10,8 @@ import dataclasses
 import logging
 import threading
 import time
-import zoneinfo
 from collections.abc import Callable
-from datetime import UTC, tzinfo
+from datetime import tzinfo
 from typing import Any
 
 from sonyc_ml.base.human import count, iso, size, span
@@ -24,13 +23,13 @@ from sonyc_ml.node.upload.facts import FAILING, OK, WAITING, UploadFacts, upload
 from sonyc_ml.node.upload.finding import Finder, places_of
 from sonyc_ml.node.upload.ledger import Ledger
 from sonyc_ml.node.upload.ledger_file import StoredObject
-from sonyc_ml.node.upload.naming import node_name
 from sonyc_ml.node.upload.pacing import Pauses, RateLimit, Stopped
 from sonyc_ml.node.upload.packing import LEDGER_FOLDER, Packer
 from sonyc_ml.node.upload.pruning import Pruner
 from sonyc_ml.node.upload.schedule import parse_between
 from sonyc_ml.node.upload.stores.secrets import UploadError
 from sonyc_ml.node.upload.stores.store import LocalFileError, Sent, Store
+from sonyc_ml.sound.start_time.clock import named_zone
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Uploader:
         self._pauses, self._not_before_s = Pauses(), 0.0
         self._trouble, self._told_s = "", -TELL_S
         self._packer = Packer(
-            places, folder / LEDGER_FOLDER, node_name(config), settings.pack, settings.late_s, stop.is_set, clock, timer
+            places, folder / LEDGER_FOLDER, config.node.name, settings.pack, settings.late_s, stop.is_set, clock, timer
         )
         self._finder = Finder(places, settings.pack, stop.is_set)
         spool = None if config.has_own_spool else config.spool.folder
@@ -210,16 +209,5 @@ class Uploader:
 
 
 def zone_of(config: Config) -> tzinfo:
-    """The node's time zone, by whose clocks sending is allowed.
-
-    Raises
-    ------
-    ConfigError
-    """
-    from sonyc_ml.errors import ConfigError  # noqa: PLC0415
-
-    name = str(getattr(getattr(config, "node", None), "time_zone", "") or config.recordings.time_zone)
-    try:
-        return UTC if name == "UTC" else zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ConfigError(f"the time zone {name} is not known here; sudo apt-get install tzdata") from error
+    """The node's time zone, by whose clocks sending is allowed."""
+    return named_zone(config.node.time_zone or config.recordings.time_zone)
