@@ -52,9 +52,7 @@ class Finder:
         Whether to end before the next file.
     """
 
-    def __init__(
-        self, places: tuple[Place, ...], pack: str, is_stopped: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, places: tuple[Place, ...], pack: str, is_stopped: Callable[[], bool] = lambda: False) -> None:
         self._places, self._pack, self._is_stopped = places, pack, is_stopped
         self._seen: dict[str, int] = {}
         self._folders: dict[str, tuple[int, list[str]]] = {}

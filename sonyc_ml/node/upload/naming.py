@@ -16,7 +16,7 @@ FOLDERS = {"output": "outputs", "clip": "clips", "report": "reports"}
 
 
 def object_key(file: FoundFile, sha256: str, node: str) -> str:
-    """Where a file belongs that is sent as it is: ``outputs/node=pole_12/date=2026-11-21/a.wav-0123456789abcdef.npz``."""
+    """Where a file belongs that is sent as it is: ``outputs/node=pole_12/date=2026-11-21/a.wav-0123….npz``."""
     stem, dot, suffix = file.name.rpartition(".")
     name = UNSAFE.sub(b"_", os.fsencode(stem)).decode()
     if len(name) > MAX_NAME:

@@ -137,7 +137,7 @@ class Packer:
         logger.info("%s were packed into %s", count(len(paths), "output"), count(len(packed.parts), "part"))
         now = self._clock()
         objects = [
-            StoredObject(0, 0, part.key, part.path, True, part.n_bytes, part.sha256, now)  # noqa: FBT003
+            StoredObject(0, 0, part.key, part.path, True, part.n_bytes, part.sha256, now)
             for part in packed.parts
         ]
         return objects, {path for path, _ in packed.left_out}
@@ -152,7 +152,7 @@ class Packer:
                 logger.warning("%s cannot be read, and is tried again: %s", path, error.strerror)
                 continue
             key = object_key(file, sha256, self._node)
-            yield file, StoredObject(0, 0, key, path, False, file.n_bytes, sha256, self._clock())  # noqa: FBT003
+            yield file, StoredObject(0, 0, key, path, False, file.n_bytes, sha256, self._clock())
 
     def _path(self, file: FoundFile) -> Path:
         return self._folders[file.kind] / file.name
@@ -166,5 +166,3 @@ class Packer:
     def _check_stopped(self) -> None:
         if self._is_stopped():
             raise Stopped
-
-

@@ -10,9 +10,20 @@ from urllib.parse import urlsplit
 
 from sonyc_ml.node.upload.pacing import RateLimit
 from sonyc_ml.node.upload.stores.secrets import Credentials
-from sonyc_ml.node.upload.stores.store import BY_SIZE, BY_STORE, BY_TAG, READ_BACK, LimitedReader, Sent, Store, digest_of
+from sonyc_ml.node.upload.stores.store import (
+    BY_SIZE,
+    BY_STORE,
+    BY_TAG,
+    READ_BACK,
+    LimitedReader,
+    Sent,
+    Store,
+    digest_of,
+)
 
-PLAIN_TAG = re.compile(r"[0-9a-f]{32}")  # the MD5 of an object that was put at once, and is not encrypted by a key of KMS
+PLAIN_TAG = re.compile(
+    r"[0-9a-f]{32}"
+)  # the MD5 of an object that was put at once, and is not encrypted by a key of KMS
 
 
 class S3Store(Store):

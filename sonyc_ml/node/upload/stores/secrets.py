@@ -32,7 +32,18 @@ NAMED = re.compile(
     r"(?i)\b(authorization|credential|signature|x-amz-security-token|password|passphrase|secret\w*|token)"
     r"(['\"]?\s*[=:]\s*)(?:(?:basic|bearer)\s+)?['\"]?[^\s,;'\"]+"
 )
-LIBRARIES = ("aiobotocore", "aiohttp", "asyncio", "botocore", "fsspec", "httpcore", "httpx", "paramiko", "s3fs", "urllib3")
+LIBRARIES = (
+    "aiobotocore",
+    "aiohttp",
+    "asyncio",
+    "botocore",
+    "fsspec",
+    "httpcore",
+    "httpx",
+    "paramiko",
+    "s3fs",
+    "urllib3",
+)
 MAX_DETAIL = 300  # characters
 
 

@@ -16,7 +16,7 @@ USUAL_HOSTS = (Path("/etc/ssh/ssh_known_hosts"), Path("~/.ssh/known_hosts"))
 KEEP_ALIVE_S = 30
 
 
-class _KnownHosts(SFTPFileSystem):  # type: ignore[misc]  fsspec has no types
+class _KnownHosts(SFTPFileSystem):  # type: ignore[misc]
     """fsspec's file system over a connection that was made here."""
 
     protocol = ()

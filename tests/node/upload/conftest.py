@@ -1,0 +1,37 @@
+"""Stores to upload to: a folder, S3, SFTP, WebDAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.stores import StoreHere, folder_store, s3_store, sftp_store, webdav_store
+
+KINDS = ("file", "s3", "sftp", "webdav")
+
+
+@pytest.fixture
+def _no_thread_leaks() -> None:
+    """fsspec and paramiko keep threads for their input and output."""
+
+
+@pytest.fixture(params=KINDS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[StoreHere]:
+    """Each kind of store, on loopback."""
+    kinds = {
+        "file": lambda: folder_store(tmp_path),
+        "s3": s3_store,
+        "sftp": lambda: sftp_store(tmp_path),
+        "webdav": lambda: webdav_store(tmp_path),
+    }
+    with kinds[request.param]() as made:
+        yield made
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[StoreHere]:
+    """A folder alone."""
+    with folder_store(tmp_path) as made:
+        yield made
