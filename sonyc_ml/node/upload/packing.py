@@ -60,6 +60,7 @@ class Packer:
     ) -> None:
         self._folders = {place.kind: place.folder for place in places}
         self._folder, self._node, self._late_s = folder, node, late_s
+        self._packs = pack != "none"
         self._length_s = 3600.0 if pack == "hour" else 86400.0
         self._is_stopped, self._clock, self._timer = is_stopped, clock, timer
         self._seen_s: dict[str, float] = {}
@@ -80,13 +81,13 @@ class Packer:
 
     def due_s(self, group: Group) -> float:
         """When a group is packed (in seconds since 1970)."""
-        if not group.period:
+        if not (group.period and self._packs):
             return group.found_s
         return max(period_end_s(group.period), group.found_s) + self._late_s
 
     def is_due(self, group: Group) -> bool:
         """Whether it is time; a clock that was set back delays it by a day at most."""
-        if not group.period:
+        if not (group.period and self._packs):
             return True
         now = self._timer()
         waited_s = now - self._seen_s.setdefault(group.period, now)
@@ -105,7 +106,7 @@ class Packer:
         n_made = 0
         for group in groups:
             while (at_once or self.is_due(group)) and not self._is_stopped():
-                if group.period and len(ledger.parts_waiting()) >= MAX_AHEAD:
+                if self._packs and group.period and len(ledger.parts_waiting()) >= MAX_AHEAD:
                     return n_made
                 files = ledger.unpacked(group.period, MAX_FILES if group.period else N_RAW, MAX_BYTES)
                 if not files:
@@ -118,7 +119,7 @@ class Packer:
         there = {self._path(file): file for file in files if self._is_there(file)}
         ledger.forget([file for file in files if self._path(file) not in there])  # another state is found by itself
         packs: list[tuple[list[StoredObject], list[FoundFile]]] = []
-        if files[0].period and there:
+        if self._packs and files[0].period and there:
             objects, left_out = self._parts(list(there))
             members = [file for path, file in there.items() if path not in left_out]
             packs.append((objects, members))
