@@ -41,9 +41,7 @@ class StoreHere:
             return found
         paths = [path for path in self.folder.rglob("*") if path.is_file()]
         names = {path.relative_to(self.folder).as_posix(): path for path in paths}
-        return {
-            name: path.read_bytes() for name, path in names.items() if hidden or not path.name.startswith(".")
-        }
+        return {name: path.read_bytes() for name, path in names.items() if hidden or not path.name.startswith(".")}
 
 
 def free_port() -> int:
@@ -149,7 +147,15 @@ def webdav_store(folder: Path, port: int | None = None) -> Iterator[StoreHere]:
     root, here = folder / "webdav root", free_port()
     root.mkdir(parents=True, exist_ok=True)
     command = [RCLONE, "serve", "webdav", str(root), "--addr", f"127.0.0.1:{here}", "--user", "node"]
-    options = [*command, "--pass", SECRETS["password"], "--config", str(folder / "no-rclone.conf"), "--dir-cache-time", "0s"]
+    options = [
+        *command,
+        "--pass",
+        SECRETS["password"],
+        "--config",
+        str(folder / "no-rclone.conf"),
+        "--dir-cache-time",
+        "0s",
+    ]
     environment = {"SONYC_ML_UPLOAD_USER": "node", "SONYC_ML_UPLOAD_PASSWORD": SECRETS["password"]}
     with running(options, here):
         yield StoreHere("webdav", f"http://127.0.0.1:{port or here}/", environment, root, str(here))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -79,10 +80,10 @@ class UploadingNode:
         """Where the ledger lies."""
         return self.outputs / ".sonyc-ml" / "upload"
 
-    def uploader(self, stop: threading.Event | None = None) -> Uploader:
+    def uploader(self, stop: threading.Event | None = None, **clocks: Callable[[], float]) -> Uploader:
         """In this process."""
         store = open_store(self.config.upload, self.store.environment)
-        return Uploader(self.config, store, stop or threading.Event())
+        return Uploader(self.config, store, stop or threading.Event(), **clocks)
 
     def turn(self, *, at_once: bool = True) -> None:
         """One turn in this process."""

@@ -138,8 +138,7 @@ class Packer:
         logger.info("%s were packed into %s", count(len(paths), "output"), count(len(packed.parts), "part"))
         now = self._clock()
         objects = [
-            StoredObject(0, 0, part.key, part.path, True, part.n_bytes, part.sha256, now)
-            for part in packed.parts
+            StoredObject(0, 0, part.key, part.path, True, part.n_bytes, part.sha256, now) for part in packed.parts
         ]
         return objects, {path for path, _ in packed.left_out}
 

@@ -35,3 +35,10 @@ def disk(tmp_path: Path) -> Iterator[StoreHere]:
     """A folder alone."""
     with folder_store(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def sftp(tmp_path: Path) -> Iterator[StoreHere]:
+    """OpenSSH alone."""
+    with sftp_store(tmp_path) as made:
+        yield made
