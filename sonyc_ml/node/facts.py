@@ -67,6 +67,8 @@ class DaemonFacts:
     bundles : tuple of BundleFacts
     sources : tuple of str
         Live sources that should always send sound.
+    upload : str
+        Where the process that uploads keeps its state; empty where nothing is uploaded.
     """
 
     pid: int = 0
@@ -81,11 +83,15 @@ class DaemonFacts:
     retention: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
+    upload: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """How the spool folder is, and since when; see :class:`sonyc_ml.node.spool.spool.FolderState`."""
+    """How the spool folder is, and since when; see :class:`sonyc_ml.node.spool.spool.FolderState`.
+
+    Uploading is in such a state too: ``ok``, ``waiting``, ``failing`` or ``stopped``.
+    """
 
     word: str = ""
     detail: str = ""
@@ -147,6 +153,8 @@ class Facts:
         None while everything can be written.
     reload : ReloadFacts or None
         None where there was none yet.
+    upload : FolderFacts or None
+        How uploading is; None where nothing is uploaded.
     stopped : str
         When a daemon ended in order last; empty where none did.
     """
@@ -160,6 +168,7 @@ class Facts:
     start_times: str = ""
     trouble: TroubleFacts | None = field(default=None, metadata={"of": TroubleFacts})
     reload: ReloadFacts | None = field(default=None, metadata={"of": ReloadFacts})
+    upload: FolderFacts | None = field(default=None, metadata={"of": FolderFacts})
     stopped: str = ""
 
     @classmethod

@@ -29,13 +29,13 @@ class Place(NamedTuple):
     suffixes: tuple[str, ...]
 
 
-def places_of(config: Config) -> tuple[Place, ...]:
-    """Where the files of a node lie that are to leave it."""
-    outputs = Place(OUTPUT, config.output.folder, (f".{config.output.format}",))
+def places_of(config: Config, reports: Path) -> tuple[Place, ...]:
+    """Where the files of a node lie that are to leave it; reports are written by this process itself."""
+    places = [Place(OUTPUT, config.output.folder, (f".{config.output.format}",))]
     clips = config.listen.clips.folder if config.listen is not None else None
-    if clips is None or "clips" not in config.upload.also:
-        return (outputs,)
-    return outputs, Place(CLIP, clips, CLIP_SUFFIXES)
+    if clips is not None and "clips" in config.upload.also:
+        places.append(Place(CLIP, clips, CLIP_SUFFIXES))
+    return *places, Place(REPORT, reports, (".json",))
 
 
 class Finder:

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 900.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 900.0
 BURST_S = 0.5  # of the rate that may be sent at once
 
 

@@ -69,6 +69,9 @@ class Pruner:
         settings, n_pruned = self._settings, 0
         if settings.prune != "delete" or not self._is_below(settings.free_low):
             return 0
+        if self._spool is not None and not self._spool.is_dir():
+            self._complain(f"outputs are kept: {self._spool} cannot be looked into, where their recordings may be")
+            return 0
         after: tuple[float, bytes] = (-1e18, b"")
         while not self._is_stopped():
             page = ledger.prunable(self._clock() - settings.prune_after_s, after, N_PAGE)
@@ -105,11 +108,14 @@ class Pruner:
         except FileNotFoundError:
             return path.parent.is_dir()  # else its disk is away
         except OSError as error:
-            level = logging.DEBUG if self._is_in_trouble else logging.WARNING
-            logger.log(level, "%s is kept: %s", path, error.strerror)
-            self._is_in_trouble = True
+            self._complain(f"{path} is kept: {error.strerror}")
             return False
         return True
+
+    def _complain(self, text: str) -> None:
+        """Once: it would be said of every output again."""
+        logger.log(logging.DEBUG if self._is_in_trouble else logging.WARNING, "%s", text)
+        self._is_in_trouble = True
 
     def _has_recording(self, path: Path) -> bool:
         """Whether the recording of an output is in the spool, or nobody can tell."""
@@ -118,7 +124,7 @@ class Pruner:
         from sonyc_ml.outputs.files import read_provenance  # noqa: PLC0415  imports numpy
 
         provenance = read_provenance(path)
-        if provenance is None or not self._spool.is_dir():
+        if provenance is None:
             return True
         try:
             return state_of((self._spool / provenance.recording).lstat()) == (

@@ -26,6 +26,7 @@ from sonyc_ml.node.upload.ledger_file import StoredObject
 from sonyc_ml.node.upload.pacing import Pauses, RateLimit, Stopped
 from sonyc_ml.node.upload.packing import LEDGER_FOLDER, Packer
 from sonyc_ml.node.upload.pruning import Pruner
+from sonyc_ml.node.upload.reports import FOLDER_NAME, write_reports
 from sonyc_ml.node.upload.schedule import parse_between
 from sonyc_ml.node.upload.stores.secrets import UploadError
 from sonyc_ml.node.upload.stores.store import LocalFileError, Sent, Store
@@ -67,9 +68,10 @@ class Uploader:
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         settings: UploadConfig = config.upload
-        self._settings, self._store, self._stop = settings, store, stop
+        self._config, self._settings, self._store, self._stop = config, settings, store, stop
         self._clock, self._timer = clock, timer
-        folder, places = upload_folder(config), places_of(config)
+        folder = upload_folder(config)
+        places = places_of(config, folder / FOLDER_NAME)
         self._folder = folder
         self._between, self._zone = parse_between(settings.between), zone_of(config)
         self._limit = RateLimit(settings.max_bytes_per_s, stop.wait, timer)
@@ -108,6 +110,7 @@ class Uploader:
             Pack what is there, without waiting for the end of its day or hour.
         """
         try:
+            self._write_reports()
             self._finder.find(self.ledger)
             self._packer.pack(self.ledger, at_once=at_once)
             self._send_all(at_once=at_once)
@@ -119,6 +122,12 @@ class Uploader:
         except OSError as error:
             self._complain(error.strerror or str(error))
         self._tell(at_once=True)
+
+    def _write_reports(self) -> None:
+        try:
+            write_reports(self._config, self._folder / FOLDER_NAME, self.ledger, self._clock)
+        except StoreError as error:  # the daemon has not run yet: outputs leave without its reports
+            logger.debug("no reports yet: %s", error)
 
     def may_send(self) -> bool:
         """Whether it is the time of day for it."""

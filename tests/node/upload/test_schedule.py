@@ -35,7 +35,7 @@ def at(text: str) -> float:
         ("02:00-03:00", "2026-03-29T03:00:00+02:00", False),
     ],
 )
-def test_a_span_goes_by_the_clock_on_the_wall(between: str, moment: str, holds: bool) -> None:  # noqa: FBT001
+def test_a_span_goes_by_the_clock_on_the_wall(between: str, moment: str, holds: bool) -> None:
     """Its beginning is in it, its end is not; over midnight, and in the nights in which clocks change."""
     span = parse_between(between)
     assert span is not None

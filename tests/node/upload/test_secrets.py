@@ -40,7 +40,7 @@ def test_an_address_with_a_secret_is_refused(to: str) -> None:
 
 @pytest.mark.parametrize("kind", ["s3", "webdav"])
 def test_what_fails_shows_no_secret(tmp_path: Path, kind: str) -> None:
-    """With credentials that are wrong or a server that is away: not in logs (as verbose as can be), facts, or ledger."""
+    """With credentials that are wrong or a server that is away: not in logs, facts, or ledger."""
     with s3_store() if kind == "s3" else webdav_store(tmp_path) as store:
         node = UploadingNode(tmp_path / "node", store, 'pack = "none"')
         wrong = {"SONYC_ML_UPLOAD_PASSWORD": SECRETS["password"] + "x", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
@@ -52,7 +52,7 @@ def test_what_fails_shows_no_secret(tmp_path: Path, kind: str) -> None:
         assert worked.returncode == 0, worked.stderr
     command = [sys.executable, "-m", "sonyc_ml", "status", "--config", str(node.path), "--json"]
     status = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, **wrong})
-    said = "".join((failed.stderr, failed.stdout, worked.stderr, worked.stdout, status.stdout, status.stderr)).encode()
+    said = f"{failed.stderr}{failed.stdout}{worked.stderr}{worked.stdout}{status.stdout}{status.stderr}".encode()
     for secret in SECRETS.values():
         assert secret.encode() not in said + everything(node.folder)
 
@@ -70,14 +70,14 @@ def test_an_error_of_a_library_is_scrubbed() -> None:
 
 
 def test_credentials_of_systemd_win(tmp_path: Path) -> None:
-    """$CREDENTIALS_DIRECTORY/upload.env over the environment; a line that is none is refused by its number alone."""
-    (tmp_path / "upload.env").write_text("# of the node\nAWS_SECRET_ACCESS_KEY = 'from systemd'\n")
-    (tmp_path / "upload-key").touch()
+    """$CREDENTIALS_DIRECTORY/upload_env over the environment; a line that is none is refused by its number alone."""
+    (tmp_path / "upload_env").write_text("# of the node\nAWS_SECRET_ACCESS_KEY = 'from systemd'\n")
+    (tmp_path / "upload_key").touch()
     known = read_credentials({"CREDENTIALS_DIRECTORY": str(tmp_path), "AWS_SECRET_ACCESS_KEY": "environment"})
     assert known.get("AWS_SECRET_ACCESS_KEY") == "from systemd"
-    assert known.get("SONYC_ML_UPLOAD_KEY_FILE") == str(tmp_path / "upload-key")
+    assert known.get("SONYC_ML_UPLOAD_KEY_FILE") == str(tmp_path / "upload_key")
     assert "from systemd" not in repr(known)
-    (tmp_path / "upload.env").write_text("AWS_SECRET_ACCESS_KEY HIDDEN\n")
+    (tmp_path / "upload_env").write_text("AWS_SECRET_ACCESS_KEY HIDDEN\n")
     with pytest.raises(ConfigError, match="line 1") as refused:
         read_credentials({"CREDENTIALS_DIRECTORY": str(tmp_path)})
     assert "HIDDEN" not in str(refused.value)

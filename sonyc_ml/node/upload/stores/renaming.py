@@ -189,18 +189,19 @@ class SftpStore(RenamingStore):
 
     def _connected(self) -> Any:
         if self._system is None:
-            from sonyc_ml.node.upload.stores.ssh import connect  # noqa: PLC0415  an extra
+            from sonyc_ml.node.upload.stores.ssh import Login, connect  # noqa: PLC0415  an extra
 
-            known = self._credentials
-            self._system = connect(
-                str(self._parts.hostname),
-                self._parts.port or 22,
-                unquote(self._parts.username or "") or known.get(USER),
+            known, parts = self._credentials, self._parts
+            login = Login(
+                host=str(parts.hostname),
+                port=parts.port or 22,
+                user=unquote(parts.username or "") or known.get(USER),
                 password=known.get(PASSWORD),
                 key_file=known.get(KEY_VARIABLE),
                 hosts_file=known.get(HOSTS_VARIABLE),
                 timeout_s=self._timeout_s,
             )
+            self._system = connect(login)
         return self._system
 
 

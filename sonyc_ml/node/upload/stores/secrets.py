@@ -2,9 +2,11 @@
 
 ::
 
-    $CREDENTIALS_DIRECTORY/upload.env    lines of NAME=value, by the names below
-    $CREDENTIALS_DIRECTORY/upload-key    a private key of OpenSSH's, for sftp
-    $CREDENTIALS_DIRECTORY/upload-known-hosts
+    $CREDENTIALS_DIRECTORY/upload_env            lines of NAME=value, by the names below
+    $CREDENTIALS_DIRECTORY/upload_key            a private key of OpenSSH's, for sftp
+    $CREDENTIALS_DIRECTORY/upload_known_hosts    keys of servers, for sftp
+
+These are the names that ``LoadCredential=upload:FOLDER`` gives to the files env, key and known_hosts of a folder.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError, StoreError
 
 FOLDER_VARIABLE = "CREDENTIALS_DIRECTORY"
-FILE, KEY_FILE, HOSTS_FILE = "upload.env", "upload-key", "upload-known-hosts"
+FILE, KEY_FILE, HOSTS_FILE = "upload_env", "upload_key", "upload_known_hosts"
 USER, PASSWORD = "SONYC_ML_UPLOAD_USER", "SONYC_ML_UPLOAD_PASSWORD"
 KEY_VARIABLE, HOSTS_VARIABLE = "SONYC_ML_UPLOAD_KEY_FILE", "SONYC_ML_UPLOAD_KNOWN_HOSTS"
 SECRET = (PASSWORD, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
