@@ -90,9 +90,9 @@ class UploadingNode:
         with closing(self.uploader()) as uploader:
             uploader.turn(at_once=at_once)
 
-    def start(self, *flags: str, before: tuple[str, ...] = (), **environment: str) -> subprocess.Popen[str]:
+    def start(self, *flags: str, **environment: str) -> subprocess.Popen[str]:
         """A process of its own."""
-        command = [*before, sys.executable, "-m", "sonyc_ml", "upload", "--config", str(self.path), *flags]
+        command = [sys.executable, "-m", "sonyc_ml", "upload", "--config", str(self.path), *flags]
         known = {**os.environ, **self.store.environment, **environment}
         return subprocess.Popen(command, env=known, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 

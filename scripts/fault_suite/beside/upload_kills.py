@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import ExitStack, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from scripts.fault_suite.rig import ROOT, Options, Row
-from tests.support.stores import FaultyProxy, s3_store, sftp_store, webdav_store
+from tests.support.stores import FaultyProxy, StoreHere, s3_store, sftp_store, webdav_store
 from tests.support.uploads import UploadingNode, write_outputs
 
 N_KILLS, N_LONG_KILLS = 8, 170  # of each of the three plans
@@ -69,9 +69,10 @@ def _run(options: Options, plan: Plan, n_kills: int) -> Row:
     return row
 
 
-def _store(plan: Plan, folder: Path, port: int) -> Any:
-    kinds = {"s3": s3_store, "sftp": lambda at: sftp_store(folder, at), "webdav": lambda at: webdav_store(folder, at)}
-    return kinds[plan.store](port)
+def _store(plan: Plan, folder: Path, port: int) -> AbstractContextManager[StoreHere]:
+    if plan.store == "s3":
+        return s3_store(port)
+    return sftp_store(folder, port) if plan.store == "sftp" else webdav_store(folder, port)
 
 
 def _settings(plan: Plan) -> str:
@@ -92,6 +93,7 @@ class Forks:
                 "FAKETIME_TIMESTAMP_FILE": str(self._clock),
                 "FAKETIME_CACHE_DURATION": "1",
                 "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "NO_FAKE_STAT": "1",  # a clock that is set changes no time of a file
             }
         self.log = node.folder / "log"
         command = [sys.executable, "-P", "-m", "scripts.fault_suite.programs.upload_forks", str(self.log)]

@@ -51,6 +51,12 @@ class Uploader:
     clock, timer : callable
         Return seconds since 1970, and seconds that only grow.
 
+    Attributes
+    ----------
+    ledger : Ledger
+    places : tuple of Place
+        Where what is to leave lies.
+
     Raises
     ------
     ConfigError
@@ -71,7 +77,7 @@ class Uploader:
         self._config, self._settings, self._store, self._stop = config, settings, store, stop
         self._clock, self._timer = clock, timer
         folder = upload_folder(config)
-        places = places_of(config, folder / FOLDER_NAME)
+        self.places = places = places_of(config, folder / FOLDER_NAME)
         self._folder = folder
         self._between, self._zone = parse_between(settings.between), zone_of(config)
         self._limit = RateLimit(settings.max_bytes_per_s, stop.wait, timer)
