@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -82,6 +83,7 @@ def s3_store(port: int | None = None) -> Iterator[StoreHere]:
     server = server_module.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, real_port = server.get_host_and_port()
+    urllib.request.urlopen(f"http://{host}:{real_port}/moto-api/reset", data=b"").close()  # it is of the process
     keys = {"aws_access_key_id": SECRETS["key"], "aws_secret_access_key": SECRETS["secret"]}
     client = boto3.client("s3", endpoint_url=f"http://{host}:{real_port}", region_name="us-east-1", **keys)
     client.create_bucket(Bucket=BUCKET)
