@@ -260,7 +260,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
     if path is not None:
         resolve_paths(tables, path.parent)
     for name, values in overrides.items():
-        tables[name] = overridden(name, tables.get(name, {}), values)
+        if values or name in tables:  # what nothing is said of stays away: an empty [model] would be one
+            tables[name] = overridden(name, tables.get(name, {}), values)
     name_model(tables)
     try:
         if "upload" in tables:

@@ -69,6 +69,8 @@ class DaemonFacts:
         Live sources that should always send sound.
     upload : str
         Where the process that uploads keeps its state; empty where nothing is uploaded.
+    node : str
+        What the node is called, and where it stands; see :meth:`sonyc_ml.sound.node.Node.record`.
     """
 
     pid: int = 0
@@ -84,6 +86,7 @@ class DaemonFacts:
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
     upload: str = ""
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
