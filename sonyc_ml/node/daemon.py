@@ -99,6 +99,7 @@ class Daemon:
             self._main_loop()
             self._notifier.stopping()
             self._drain()
+            self._bundles.stopped()
             self._reporter.stopped()
             self._kept.keep(self._journal, at_once=True)
 
