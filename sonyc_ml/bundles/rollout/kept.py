@@ -70,11 +70,9 @@ class KeptVersions:
         return next((one for one in reversed(behind) if self.network(one).exists()), "")
 
     def incoming(self) -> Path:
-        """A new folder to fetch a version into; what killed processes have left is removed."""
+        """A new folder to fetch a version into."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            for path in self.folder.glob(f"{INCOMING}*"):
-                shutil.rmtree(path, ignore_errors=True)
             folder = self.folder / f"{INCOMING}{secrets.token_hex(8)}"
             folder.mkdir()
         except OSError as error:
@@ -152,12 +150,12 @@ class KeptVersions:
             self._link(before)
 
     def prune(self) -> None:
-        """Remove all but the version that runs and the one before."""
+        """Remove all but the version that runs and the one before, and what killed processes have left."""
         kept = {self.current, self.before()}
         with changed_record(self.folder) as record:
             record.versions = {one: version for one, version in record.versions.items() if one in kept}
         for path in self.folder.iterdir():
-            if SHA256.fullmatch(path.name) and path.name not in kept:
+            if path.name.startswith(INCOMING) or (SHA256.fullmatch(path.name) and path.name not in kept):
                 shutil.rmtree(path, ignore_errors=True)
 
     def is_whole(self, manifest: str, trusted_keys: Path) -> bool:

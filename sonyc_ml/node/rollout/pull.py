@@ -81,7 +81,7 @@ class Pull:
         first: Path,
         prove: Callable[[Path], None],
         clock: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._kept, self._store, self._keys, self._node = kept, store, trusted_keys, node
         self._first, self._prove, self._clock, self._sleep = first, prove, clock, sleep
@@ -112,6 +112,8 @@ class Pull:
             self._says(FAILED, str(error))
         except BundleError as error:
             self._says(REFUSED, str(error))
+        finally:
+            self._kept.prune()
         return False
 
     def _says(self, word: str, detail: str) -> None:
@@ -199,7 +201,6 @@ class Pull:
         except BundleError as error:
             with changed_record(self._kept.folder) as record:
                 record.refuse(target.manifest, str(error))
-            self._kept.prune()
             raise
         if not current:
             self._keep_first()
@@ -207,7 +208,6 @@ class Pull:
             record.newest = max(record.newest or NO_VERSION, target.version, key=version_numbers)
         self._kept.switch(target.manifest, target.version, self._clock())
         self._says(RUNS, f"switched to {name} {target.version}")
-        self._kept.prune()
 
     def _keep_first(self) -> None:
         """Keep what the node has run so far, to go back to; it is signed, as all that runs here."""
