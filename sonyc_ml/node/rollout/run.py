@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from socket import gethostname
 
 from sonyc_ml.base.lock import PULL, Lock
 from sonyc_ml.base.records import dataclass
@@ -119,13 +118,8 @@ def _pull_of(config: Config, config_path: Path, model: ModelConfig, kept: KeptVe
     assert model.source is not None
     assert model.trusted_keys is not None  # a source needs them
     return Pull(
-        kept, BundleStore(model.source), model.trusted_keys, node_name(config), model.path, partial(prove, config_path)
+        kept, BundleStore(model.source), model.trusted_keys, config.node.name, model.path, partial(prove, config_path)
     )
-
-
-def node_name(_config: Config) -> str:
-    """What this node is called."""
-    return gethostname()
 
 
 def _have_reloaded(config: Config, switched: list[KeptVersions]) -> None:
