@@ -122,39 +122,43 @@ def next_rollout(name: str, target: Target | None, before: Rollout | None, wishe
     target = target or (before.target if before else None)
     if target is None:
         raise ConfigError("there is no rollout in the store yet: name the bundle that is rolled out, NAME.tflite")
-    if before is not None and before.name != name:
-        raise ConfigError(
-            f"the store has rollouts of {before.name}, not of {name}: each bundle has a folder of its own"
-        )
     back = wishes.back or wishes.stop
-    if before is not None and target.version_numbers < before.target.version_numbers and not back:
-        raise ConfigError(
-            f"{target.version} is older than {before.target.version}, the version that is rolled out: give --back if "
-            "nodes are to go back to it"
-        )
-    goes_on = before if before is not None and before.target.manifest == target.manifest else None
-    chosen = (wishes.nodes, wishes.share, wishes.not_before, wishes.not_after)
-    if goes_on is not None and chosen == (None, None, None, None):
-        back = back or goes_on.back  # it is renewed
-    sequence = wishes.sequence or (before.sequence if before else 0) + 1
-    share = 0.0 if wishes.stop else _kept(wishes.share, goes_on.share if goes_on else 1.0)
+    _refuse_misfit(name, target, before, back=back)
+    renewed = before if before is not None and before.target.manifest == target.manifest else None
+    if renewed is not None and (wishes.nodes, wishes.share, wishes.not_before, wishes.not_after) == (None,) * 4:
+        back = back or renewed.back  # nothing of it is changed
     try:
         return Rollout(
             schema_version=1,
             name=name,
-            sequence=sequence,
+            sequence=wishes.sequence or (before.sequence if before else 0) + 1,
             made=iso(now_s),
             expires=iso(now_s + wishes.valid_s),
             target=target,
-            nodes=tuple(_kept(wishes.nodes, goes_on.nodes if goes_on else ())),
-            share=share,
-            not_before=_kept(wishes.not_before, goes_on.not_before if goes_on else ""),
-            not_after=_kept(wishes.not_after, goes_on.not_after if goes_on else ""),
+            nodes=tuple(_kept(wishes.nodes, renewed.nodes if renewed else ())),
+            share=0.0 if wishes.stop else _kept(wishes.share, renewed.share if renewed else 1.0),
+            not_before=_kept(wishes.not_before, renewed.not_before if renewed else ""),
+            not_after=_kept(wishes.not_after, renewed.not_after if renewed else ""),
             otherwise=_otherwise(target, before),
             back=back,
         )
     except ValueError as error:
         raise ConfigError(f"no rollout can be made of this: {error}") from error
+
+
+def _refuse_misfit(name: str, target: Target, before: Rollout | None, *, back: bool) -> None:
+    """Refuse what does not follow the rollout before, and what may be a mistake."""
+    if before is None:
+        return
+    if before.name != name:
+        raise ConfigError(
+            f"the store has rollouts of {before.name}, not of {name}: each bundle has a folder of its own"
+        )
+    if target.version_numbers < before.target.version_numbers and not back:
+        raise ConfigError(
+            f"{target.version} is older than {before.target.version}, the version that is rolled out: give --back if "
+            "nodes are to go back to it"
+        )
 
 
 def _kept(wish: T | None, before: T) -> T:

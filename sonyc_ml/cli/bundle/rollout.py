@@ -32,7 +32,7 @@ examples:
 
 Puts a signed bundle into a store, and signs which nodes take it. Without NAME.tflite, the rollout that is there goes
 on: with other nodes, or renewed before it expires. Nodes that are not chosen run what all of them ran before, or stay
-as they are. Tell trusted_keys and source to the nodes by [model] of their configuration."""
+as they are. Nodes have the address as source, and the public key among trusted_keys, in [model]."""
 PULL_EPILOG = """\
 examples:
   sonyc-ml bundle pull --config /etc/sonyc-ml/sonyc-ml.toml
