@@ -305,7 +305,8 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder
 
             use_listen(tables, path.parent if path is not None else None)
-        return _with_pulled(_with_detections(build(Config, tables)))
+        config = _with_detections(build(Config, tables))
+        return config if "path" in overrides.get("model", {}) else _with_pulled(config)
     except ValueError as error:
         raise ConfigError(f"{path or 'the command line'}: {error}") from error
 

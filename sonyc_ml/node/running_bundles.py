@@ -112,7 +112,7 @@ class RunningBundles:
         return self._files.were_replaced()
 
     def stopped(self) -> None:
-        """The daemon ends in order: what it ran has not killed it."""
+        """The daemon ends by itself: what it ran has not killed it."""
         if self._passed_s < math.inf:
             from sonyc_ml.node.rollout.trial import ended  # noqa: PLC0415
 
