@@ -11,11 +11,12 @@ from pathlib import Path
 from sonyc_ml.errors import ConfigError, StoreError
 
 STATE_FOLDER = ".sonyc-ml"  # beside the outputs: where journal, ledger and locks lie unless another is named
-DAEMON, BATCH, SEPARATION, PULL = "daemon", "batch", "separation", "pull"
+DAEMON, BATCH, SEPARATION, UPLOAD, PULL = "daemon", "batch", "separation", "upload", "pull"
 FILE_NAME = f"{DAEMON}.lock"
 DOES = {
     DAEMON: "keeps the journal",
     BATCH: "embeds into the folder whose state is",
+    UPLOAD: "uploads what is on record",
     SEPARATION: "writes tracks into the folder whose state is",
     PULL: "pulls bundles for the node whose state is",
 }
@@ -30,7 +31,7 @@ class Lock:
     ----------
     folder : Path
         Where the journal or the ledger lies.
-    kind : {"daemon", "batch", "separation", "pull"}
+    kind : {"daemon", "batch", "separation", "upload", "pull"}
         Of process: there may be one of each.
 
     Raises

@@ -105,6 +105,7 @@ class Collector:
             *_of_node(facts.daemon or DaemonFacts()),
             *_of_disks(facts.daemon or DaemonFacts()),
             *_of_rollouts(self._state_folder, self._clock()),
+            *_of_upload(facts.daemon or DaemonFacts(), self._clock()),
             *(_of_facts(facts) if facts.is_of(pid) else ()),
             *(_of_process(counts, facts) if counts is not None and counts.process.get("pid") == pid else ()),
         ]
@@ -202,6 +203,14 @@ def _of_rollouts(state_folder: Path, now_s: float) -> list[Family]:
         _by(f"{head}_looked_timestamp_seconds", "gauge", "When the store was last looked at.", "bundle", looked),
         _by(f"{head}_valid_timestamp_seconds", "gauge", "When it last gave a rollout that holds.", "bundle", valid),
     ]
+
+
+def _of_upload(daemon: DaemonFacts, now_s: float) -> list[Family]:
+    if not daemon.upload:
+        return []
+    from sonyc_ml.node.upload.status import upload_families  # noqa: PLC0415  most nodes do not upload
+
+    return upload_families(Path(daemon.upload), now_s)
 
 
 def _of_process(counts: EventCounts, facts: Facts) -> list[Family]:
