@@ -37,7 +37,7 @@ from sonyc_ml.batch.parquet_parts import Parts
 from sonyc_ml.batch.partitions import Partition
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Source, Sources
-from sonyc_ml.batch.workers import Alone, Processes, Workers
+from sonyc_ml.batch.workers import Alone, Processes, Report, Workers
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.reading import output_of_another_format
@@ -85,8 +85,15 @@ class Batch:
             raise ValueError(f"output_format must be {', '.join(FORMATS)}, not {self.output_format!r}")
 
 
-def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
+def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[BatchEvent]:
     """Embed what is not embedded yet.
+
+    Parameters
+    ----------
+    batch : Batch
+    report : callable, optional
+        Gets a RecordingProgress for each recording that is being embedded, at most once a second, between the events
+        that are yielded. The workers of a Dask cluster report none.
 
     Yields
     ------
@@ -118,7 +125,7 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
         ledger = house.enter_context(closing(Ledger(state_folder / f"batch-{batch.output_format}.sqlite")))
         house.callback(_write_failures, ledger, batch.folder / FAILURES_NAME)
         destination = _make_destination(batch, model, ledger)
-        workers = house.enter_context(closing(_make_workers(batch, model)))
+        workers = house.enter_context(closing(_make_workers(batch, model, report)))
         yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
         yield from _Run(batch, ledger, destination, workers).events()
 
@@ -251,10 +258,12 @@ def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination
     return Files(folder, batch.output_format, fingerprint, ledger)
 
 
-def _make_workers(batch: Batch, model: Model) -> Workers:
+def _make_workers(batch: Batch, model: Model, report: Report | None) -> Workers:
     if batch.scheduler:
         return Cluster(batch.scheduler, batch.job.for_workers(model))
-    return Processes(batch.job.for_workers(model), batch.workers) if batch.workers > 1 else Alone(batch.job, model)
+    if batch.workers > 1:
+        return Processes(batch.job.for_workers(model), batch.workers, report)
+    return Alone(batch.job, model, report)
 
 
 def _write_failures(ledger: Ledger, path: Path) -> None:
