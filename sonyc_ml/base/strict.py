@@ -114,6 +114,27 @@ def _several(value: Any, hint: Any, name: str) -> tuple[Any, ...]:
     raise ValueError(f"{name} must be a list of {kind}, not {value!r}")
 
 
+def check_choice(config: object, **known: tuple[str, ...]) -> None:
+    """Refuse a field that is none of its choices, by a ValueError that names it."""
+    for name, choices in known.items():
+        if getattr(config, name) not in choices:
+            raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(config, name)!r}")
+
+
+def check_above_zero(config: object, *names: str) -> None:
+    """Refuse a number that is not above 0; the same of nan."""
+    for name in names:
+        if not getattr(config, name) > 0:  # nan is neither
+            raise ValueError(f"{name} must be above 0, not {getattr(config, name):g}")
+
+
+def check_not_negative(config: object, *names: str) -> None:
+    """Refuse a number below 0; the same of nan."""
+    for name in names:
+        if not getattr(config, name) >= 0:
+            raise ValueError(f"{name} must not be below 0, and is {getattr(config, name):g}")
+
+
 @contextmanager
 def open_npz(file: BinaryIO) -> Iterator[Any]:
     """Open an ``.npz`` for as long as its arrays are read; nothing in it is run.

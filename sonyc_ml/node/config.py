@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.records import dataclass, field
-from sonyc_ml.base.strict import build
+from sonyc_ml.base.strict import build, check_above_zero, check_choice, check_not_negative
 from sonyc_ml.bundles.location import refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import name_model, overridden, read_tables, resolve_paths
 from sonyc_ml.node.config_outputs import OutputConfig as OutputConfig  # noqa: PLC0414  it was here once
 from sonyc_ml.node.operate.serve_config import ServeConfig
+from sonyc_ml.node.telemetry.config import MetricsConfig as MetricsConfig  # noqa: PLC0414  they were here once
+from sonyc_ml.node.telemetry.config import MqttConfig as MqttConfig  # noqa: PLC0414
 from sonyc_ml.outputs.rules import DetectionRules
 from sonyc_ml.sound.levels.table import LevelsTable
+from sonyc_ml.sound.node import Node
 from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
@@ -75,9 +78,9 @@ class SpoolConfig:
         for extension in self.extensions:
             if not extension.startswith(".") or extension != extension.lower():
                 raise ValueError(f"extensions must be like '.wav', lower case with the dot, not {extension!r}")
-        _check_choice(self, discovery=("auto", "inotify", "polling"))
-        _check_above_zero(self, "settle_s", "rescan_s", "poll_s")
-        _check_not_negative(self, "quiet_after_s")
+        check_choice(self, discovery=("auto", "inotify", "polling"))
+        check_above_zero(self, "settle_s", "rescan_s", "poll_s")
+        check_not_negative(self, "quiet_after_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +95,9 @@ class RecordingsConfig:
     time_zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        _check_choice(self, unfinished=("salvage", "quarantine"))
-        _check_above_zero(self, "abandoned_s", "max_attempts")
-        _check_not_negative(self, "silent_after")
+        check_choice(self, unfinished=("salvage", "quarantine"))
+        check_above_zero(self, "abandoned_s", "max_attempts")
+        check_not_negative(self, "silent_after")
         for key, given in (("start_patterns", (self.start_patterns,)), ("time_zone", ((), self.time_zone))):
             try:
                 StartTimes(*given)
@@ -113,8 +116,8 @@ class OverloadConfig:
     lags_s: tuple[float, ...] = (60.0, 300.0, 900.0)
 
     def __post_init__(self) -> None:
-        _check_choice(self, policy=("oldest-first", "newest-first", "stretch-hop"))
-        _check_above_zero(self, "max_age_s", "max_recordings")
+        check_choice(self, policy=("oldest-first", "newest-first", "stretch-hop"))
+        check_above_zero(self, "max_age_s", "max_recordings")
         if len(self.hop_sizes_s) != len(self.lags_s):
             raise ValueError("hop_sizes_s and lags_s must have as many numbers: a hop for each lag")
         for name in ("hop_sizes_s", "lags_s"):
@@ -137,9 +140,9 @@ class RetentionConfig:
     history_days: float = 90.0
 
     def __post_init__(self) -> None:
-        _check_choice(self, policy=("keep", "move", "delete"))
-        _check_above_zero(self, "every_s", "history_days")
-        _check_not_negative(self, "after_s")
+        check_choice(self, policy=("keep", "move", "delete"))
+        check_above_zero(self, "every_s", "history_days")
+        check_not_negative(self, "after_s")
         if self.policy == "move" and self.folder is None:
             raise ValueError("folder is missing: say where recordings are moved to")
         if not 0 <= self.free_low <= self.free_high < 1:
@@ -164,55 +167,7 @@ class ProcessConfig:
             raise ValueError(f"nice must be from -20 to 19, not {self.nice}")
         if self.memory_mb is not None and self.memory_mb < 64:
             raise ValueError(f"memory_mb must be at least 64, not {self.memory_mb}: the libraries alone need so much")
-        _check_above_zero(self, "summary_s")
-
-
-@dataclass(frozen=True, slots=True)
-class MetricsConfig:
-    """``[metrics]``: metrics for Prometheus; ``port`` and ``socket`` are those of a daemon that served them itself."""
-
-    port: int | None = None
-    socket: Path | None = None
-    textfile: Path | None = None
-    every_s: float = 15.0
-
-    def __post_init__(self) -> None:
-        if self.port is not None and not 0 < self.port < 65536:
-            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
-        _check_above_zero(self, "every_s")
-
-
-@dataclass(frozen=True, slots=True)
-class MqttConfig:
-    """``[mqtt]``: state, lag and scores to a broker; see :mod:`sonyc_ml.node.telemetry.mqtt`."""
-
-    host: str | None = None
-    port: int = 1883
-    topic: str = "sonyc-ml"
-    username: str | None = None
-    password_file: Path | None = None
-    tls: bool = False
-    ca_file: Path | None = None
-    cert_file: Path | None = None
-    key_file: Path | None = None
-    every_s: float = 60.0
-    max_waiting: int = 1000
-
-    @property
-    def is_encrypted(self) -> bool:
-        """Whether the connection is encrypted: by the system's certificate authorities, where no others are given."""
-        return self.tls or self.ca_file is not None or self.cert_file is not None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.port < 65536:
-            raise ValueError(f"port must be from 1 to 65535, not {self.port}")
-        if not self.topic or set(self.topic) & set("+#") or self.topic.startswith("/"):
-            raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
-        if (self.password_file is None) != (self.username is None):
-            raise ValueError("username and password_file belong together; give both, or neither")
-        if self.key_file is not None and self.cert_file is None:
-            raise ValueError("key_file belongs to a cert_file; give both, or neither")
-        _check_above_zero(self, "every_s", "max_waiting")
+        check_above_zero(self, "summary_s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +194,7 @@ class Config:
     serve: ServeConfig = field(default_factory=ServeConfig)
     detections: Detections = field(default_factory=Detections)
     levels: LevelsTable = field(default_factory=LevelsTable)
+    node: Node = field(default_factory=Node)
     listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
     def __post_init__(self) -> None:
@@ -282,24 +238,6 @@ class Config:
 def output_folders(output: OutputConfig, models: Sequence[ModelConfig]) -> tuple[Path, ...]:
     """Where the outputs of each bundle go: into a folder of its own where there are several."""
     return (output.folder,) if len(models) <= 1 else tuple(output.folder / model.path.stem for model in models)
-
-
-def _check_choice(config: object, **known: tuple[str, ...]) -> None:
-    for name, choices in known.items():
-        if getattr(config, name) not in choices:
-            raise ValueError(f"{name} must be {' or '.join(choices)}, not {getattr(config, name)!r}")
-
-
-def _check_above_zero(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > 0:  # nan is neither
-            raise ValueError(f"{name} must be above 0, not {getattr(config, name):g}")
-
-
-def _check_not_negative(config: object, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) >= 0:
-            raise ValueError(f"{name} must not be below 0, and is {getattr(config, name):g}")
 
 
 def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Config:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.human import count, to_install
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config import MqttConfig
 from sonyc_ml.node.telemetry.careful import careful, encrypt
+from sonyc_ml.node.telemetry.config import MqttConfig
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.errors import ConfigError
-from sonyc_ml.node.config import MqttConfig
+from sonyc_ml.node.telemetry.config import MqttConfig
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from sonyc_ml.base.human import count, iso
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.config import MqttConfig
 from sonyc_ml.node.events import (
     NodeEvent,
     OutputPublished,
@@ -37,6 +36,7 @@ from sonyc_ml.node.events import (
 )
 from sonyc_ml.node.facts import Facts
 from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.node.telemetry.config import MqttConfig
 
 if TYPE_CHECKING:
     from sonyc_ml.node.telemetry.broker import Broker

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from sonyc_ml.node.config import MetricsConfig
 from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.telemetry.config import MetricsConfig
 
 if TYPE_CHECKING:
     from sonyc_ml.node.telemetry.collector import Collector
