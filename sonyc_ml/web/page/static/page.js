@@ -69,7 +69,7 @@ function tellState(isLive) {
 
 // News come as events (Server-Sent Events, docs/events.md); where there are none, the journal's stamp is asked for.
 const CHANGES = ["found", "begun", "published", "postponed", "quarantined", "shed", "retried", "moved", "deleted", "gone",
-  "overwritten", "gap", "started", "bundle", "journal", "missed"];
+  "overwritten", "gap", "started", "stopped", "bundle", "journal", "missed"];
 
 function listen() {
   const source = new EventSource("events");
