@@ -11,6 +11,7 @@ import threading
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -247,7 +248,7 @@ def test_the_process_makes_what_is_made_here(pictured_node: PicturedNode, pictur
     """Day, recording and what sounds alike: made in this process, they are the same but for how much was compared."""
     made, here = pictures(), Maker(pictured_node.config)
     identity = pictured_node.identity(pictured_node.names[0])
-    this = {"name": identity.name, "n_bytes": identity.n_bytes, "mtime_ns": identity.mtime_ns}
+    this: dict[str, Any] = {"name": identity.name, "n_bytes": identity.n_bytes, "mtime_ns": identity.mtime_ns}
     for job in (day_job(pictured_node, "here"), RecordingJob(**this), LikeJob(**this)):
         ours, theirs = here.make(job), made.made(job)
         assert ours.keys() == theirs.keys()

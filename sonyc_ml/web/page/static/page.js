@@ -62,8 +62,8 @@ function replaceSections(fresh) {
 function tellState(isLive) {
   const loaded = document.getElementById("loaded");
   if (!loaded) return;
-  const time = new Date().toISOString().replace(/\.\d+Z/, "Z");
-  loaded.textContent = isLive ? `Live; as of ${time.replace("T", " ").replace("Z", " UTC")}.`
+  const zone = { timeZone: document.documentElement.dataset.zone, timeZoneName: "short" };
+  loaded.textContent = isLive ? `Live; as of ${new Date().toLocaleString("sv-SE", zone)}.`
     : "The node does not answer. What you see may be old.";
 }
 
