@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from contextlib import suppress
 from typing import Protocol
 
-from sonyc_ml.base.durable import TEMPORARY_NAME, remove_temporaries
-from sonyc_ml.base.identity import Identity, has_sha256, state_of
+from sonyc_ml.base.identity import Identity, has_sha256
+from sonyc_ml.base.names import checked_name
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import Ledger, Origin, Row
-from sonyc_ml.outputs.files import output_path, read_output, read_provenance
+from sonyc_ml.batch.places.place import Place, State
+from sonyc_ml.outputs.files import read_output, read_provenance
 from sonyc_ml.outputs.output import Provenance
 
 BY_ITS_NAME = "."  # the path of an output that lies where its name says
@@ -32,8 +32,17 @@ class Destination(Protocol):
     def origin(self, name: str) -> Origin | None:
         """Which recording the output of this name is of, if it is there."""
 
-    def path(self, name: str) -> Path:
-        """Where the output of a recording is to be written."""
+    @property
+    def place(self) -> Place:
+        """Where outputs are to be written."""
+
+    def file(self, name: str) -> str:
+        """What the output of a recording is called there.
+
+        Raises
+        ------
+        OutputNameError
+        """
 
     def take(self, number: int, embedded: RecordingEmbedded) -> None:
         """An output was written there."""
@@ -50,27 +59,25 @@ class Files:
 
     Parameters
     ----------
-    folder : Path
+    place : Place
     output_format : {"npz", "csv"}
     fingerprint : str
         Of the way they are made; see :class:`sonyc_ml.outputs.output.Provenance`.
     ledger : Ledger
     """
 
-    def __init__(self, folder: Path, output_format: str, fingerprint: str, ledger: Ledger) -> None:
-        self._folder, self._format, self._fingerprint, self._ledger = folder, output_format, fingerprint, ledger
-        clear_up(folder)
+    def __init__(self, place: Place, output_format: str, fingerprint: str, ledger: Ledger) -> None:
+        self.place, self._format, self._fingerprint, self._ledger = place, output_format, fingerprint, ledger
+        place.clear_up()
 
     def find(self, number: int, identity: Identity, recording: str | None = None) -> Row | None:  # noqa: ARG002  files have no order
         """See :class:`Destination`."""
-        path = self.path(identity.name)
-        try:
-            state = state_of(os.stat(path))  # noqa: PTH116
-        except OSError:
+        state = self.place.state(self.file(identity.name))
+        if state is None:
             return None
         row = self._ledger.get(identity.name)
         if row is None or row.output_state != state:  # a batch that was killed wrote it, or the daemon did
-            row = _row_of_file(path, state)
+            row = self._row_of_file(identity.name, state)
             if row is None or row.name != identity.name:
                 return None
             self._ledger.put(row)
@@ -78,24 +85,22 @@ class Files:
             return row
         if recording is None or row.made_of != (identity.n_bytes, row.mtime_ns, self._fingerprint):
             return None
-        provenance = read_provenance(path)
+        provenance = self._provenance(identity.name)
         if provenance is None or not has_sha256(recording, identity[1:], provenance.recording_sha256):
             return None
         return touched(row, identity, self._ledger)
 
     def origin(self, name: str) -> Origin | None:
         """See :class:`Destination`."""
-        path = self.path(name)
-        try:
-            state = state_of(os.stat(path))  # noqa: PTH116
-        except OSError:
+        state = self.place.state(self.file(name))
+        if state is None:
             return None
         row = self._ledger.get(name)
         if row is not None and row.output_state == state:
             origin = self._ledger.origin(row)
             if origin.source:
                 return origin
-        provenance = read_provenance(path)  # made by the daemon, or before origins were kept
+        provenance = self._provenance(name)  # made by the daemon, or before origins were kept
         if provenance is None:
             return None
         return Origin(
@@ -105,12 +110,13 @@ class Files:
             provenance.recording_sha256,
         )
 
-    def path(self, name: str) -> Path:
+    def file(self, name: str) -> str:
         """See :class:`Destination`."""
-        return output_path(name, self._folder, self._format)
+        return output_name(name, self._format)
 
     def take(self, number: int, embedded: RecordingEmbedded) -> None:  # noqa: ARG002
         """See :class:`Destination`."""
+        self.place.note(self.file(embedded.recording), embedded.output_state)
         self._ledger.put(new_row(embedded, self._fingerprint)._replace(path=BY_ITS_NAME))
 
     def skip(self, number: int) -> None:
@@ -118,7 +124,30 @@ class Files:
 
     def finish(self) -> None:
         """See :class:`Destination`."""
-        clear_up(self._folder)
+        self.place.clear_up()
+
+    def _row_of_file(self, name: str, state: State) -> Row | None:
+        """What a file that is not known holds, if it is a whole output."""
+        try:
+            with self.place.files([self.file(name)]) as (path,):
+                return row_of(read_output(path).provenance, BY_ITS_NAME, "", state)
+        except (ValueError, OSError):
+            return None
+
+    def _provenance(self, name: str) -> Provenance | None:
+        with suppress(OSError), self.place.files([self.file(name)]) as (path,):
+            return read_provenance(path)
+        return None
+
+
+def output_name(recording: str, output_format: str) -> str:
+    """What the output of a recording is called: ``sub/a.wav.npz``.
+
+    Raises
+    ------
+    OutputNameError
+    """
+    return f"{checked_name(recording)}.{output_format}"
 
 
 def touched(row: Row, identity: Identity, ledger: Ledger) -> Row:
@@ -157,18 +186,3 @@ def row_of(provenance: Provenance, path: str, partition: str, state: tuple[int, 
         *state,
         provenance.duration_s,
     )
-
-
-def _row_of_file(path: Path, state: tuple[int, int]) -> Row | None:
-    """What a file that is not known holds, if it is a whole output."""
-    try:
-        return row_of(read_output(path).provenance, BY_ITS_NAME, "", state)
-    except (ValueError, OSError):
-        return None
-
-
-def clear_up(folder: Path) -> None:
-    """Remove what a process that was killed was writing, before the batch or in it."""
-    for below, _, names in os.walk(folder):
-        if any(TEMPORARY_NAME.fullmatch(name) for name in names):
-            remove_temporaries(Path(below))

@@ -33,7 +33,7 @@ class RecordingEmbedded:
     recording : str
         What the output calls it.
     output : str
-        Path of the output. For Parquet, of the file where it waits for its part.
+        Path or address of the output. For Parquet, of the file where it waits for its part.
     n_bytes, mtime_ns : int
         Of the recording when it was read.
     output_bytes, output_mtime_ns : int
@@ -67,6 +67,11 @@ class RecordingEmbedded:
     recording_sha256: str = ""
     start_time_source: str = ""
     start_time_doubt: str = ""
+
+    @property
+    def output_state(self) -> tuple[int, int]:
+        """Size and time of the output."""
+        return self.output_bytes, self.output_mtime_ns
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from sonyc_ml.base.records import dataclass, field, replace
 from sonyc_ml.batch.events import Outcome, RecordingEmbedded, RecordingFailed
+from sonyc_ml.batch.places.place import Place
 from sonyc_ml.batch.remote import fetch
 from sonyc_ml.batch.sources import Source
 from sonyc_ml.batch.within import Position, Tell
@@ -97,8 +98,9 @@ class Task:
     number : int
         Of the recording in the batch, from 0.
     source : Source
-    output : Path
-        Where to.
+    place : Place
+    output : str
+        Where to, and what it is called there.
     local : Path, optional
         A copy of a remote recording that was fetched already.
     name : str
@@ -107,7 +109,8 @@ class Task:
 
     number: int
     source: Source
-    output: Path
+    place: Place
+    output: str
     local: Path | None = None
     name: str = ""
 
@@ -134,17 +137,17 @@ def carry_out(task: Task, job: Job, model: Model, tell: Tell | None = None) -> O
         detail = f"{source.path}: embedding it failed: {type(error).__name__}: {error}"
         return RecordingFailed(source.name, source.path, "failed", detail)
     try:
-        write_as_named(output, task.output)
+        state = task.place.write(task.output, lambda path: write_as_named(output, path))
     except RecordingError as error:  # its name is too long for a file
         return RecordingFailed(source.name, source.path, word_for(error), str(error))
-    status, provenance = task.output.stat(), output.provenance
+    provenance = output.provenance
     return RecordingEmbedded(
         recording=task.name or source.name,
-        output=str(task.output),
+        output=task.place.path(task.output),
         n_bytes=provenance.recording_bytes,
         mtime_ns=provenance.recording_mtime_ns,
-        output_bytes=status.st_size,
-        output_mtime_ns=status.st_mtime_ns,
+        output_bytes=state[0],
+        output_mtime_ns=state[1],
         n_windows=len(output.timestamps),
         start_time=provenance.start_time,
         duration_s=provenance.duration_s,
@@ -181,7 +184,7 @@ def _embed(task: Task, job: Job, model: Model, tell: Tell | None) -> Output:
                 name=task.source.name,
                 start_times=_start_times(job.start_patterns, job.time_zone),
                 progress=Position(recording, task.number, tell) if tell else None,
-                scratch=task.output.parent,
+                scratch=task.place.scratch(task.output),
             )
     finally:
         if local is not None:

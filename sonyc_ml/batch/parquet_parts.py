@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from sonyc_ml.base.identity import Identity, has_sha256, state_of
-from sonyc_ml.base.lock import STATE_FOLDER
+from sonyc_ml.base.identity import Identity, has_sha256
 from sonyc_ml.base.names import checked_name
 from sonyc_ml.base.records import dataclass, field
-from sonyc_ml.batch.destination import clear_up, new_row, row_of, touched
+from sonyc_ml.batch.destination import new_row, output_name, row_of, touched
 from sonyc_ml.batch.events import RecordingEmbedded
 from sonyc_ml.batch.ledger import PART_NAME, Ledger, Origin, Row, is_part_name
 from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.batch.places.place import Place, State
 from sonyc_ml.errors import ConfigError, OutputNameError, StoreError
 from sonyc_ml.outputs import parquet, parquet_detections
-from sonyc_ml.outputs.files import output_path
-from sonyc_ml.outputs.levels import table_folder, write_level_table
+from sonyc_ml.outputs.levels import FOLDER_SUFFIX as LEVELS_SUFFIX
+from sonyc_ml.outputs.levels import write_level_table
 from sonyc_ml.outputs.output import Provenance
 
-WAITING_FOLDER = "waiting"
+TABLES = {  # beside the dataset, by the suffix of their folders' names
+    parquet_detections.FOLDER_SUFFIX: ("detections", parquet_detections.write_table),
+    LEVELS_SUFFIX: ("levels", write_level_table),
+}
 PART_BYTES = 64 << 20  # of the outputs in a part, in memory: an hour of sound at a hop of 0.1 s
 PART_RECORDINGS = 2048  # in all parts that are being filled: each takes some 400 bytes of memory
 
@@ -47,7 +50,9 @@ class Parts:
 
     Parameters
     ----------
-    folder : Path
+    dataset : Place
+    waiting : Place
+        Where outputs wait until a part is full.
     partition : Partition
         Which partition a recording belongs to.
     fingerprint, ledger
@@ -64,18 +69,24 @@ class Parts:
     """
 
     def __init__(
-        self, folder: Path, partition: Partition, fingerprint: str, ledger: Ledger, part_bytes: int = PART_BYTES
+        self,
+        dataset: Place,
+        waiting: Place,
+        partition: Partition,
+        fingerprint: str,
+        ledger: Ledger,
+        part_bytes: int = PART_BYTES,
     ) -> None:
         parquet.check_installed()
         self._part_bytes = part_bytes
-        self._folder, self._partition, self._fingerprint, self._ledger = folder, partition, fingerprint, ledger
-        self._table_folders = {"detections": parquet_detections.table_folder(folder), "levels": table_folder(folder)}
-        self._waiting_folder = folder / STATE_FOLDER / WAITING_FOLDER
+        self._dataset, self.place = dataset, waiting
+        self._partition, self._fingerprint, self._ledger = partition, fingerprint, ledger
         self._hashes: tuple[str, dict[str, str]] = "", {}  # of the recordings of a part
         self._next = 0
         self._early: dict[int, Row | None] = {}  # those before them are not done yet
         self._open: defaultdict[str, _OpenPart] = defaultdict(_OpenPart)  # by their partition
-        clear_up(folder)
+        dataset.clear_up()
+        self.place.clear_up()
         self._reconcile()
         self._check_partition()
 
@@ -104,19 +115,20 @@ class Parts:
         """Of the recording of an output; empty where the output is damaged."""
         with suppress(parquet.DamagedPartError, OSError):
             if row.is_waiting:
-                return parquet.read_waiting(self.path(row.name), ("start_s",)).provenance.recording_sha256
+                return self._waiting_provenance(row.name).recording_sha256
             if self._hashes[0] != row.path:  # the recordings of a part follow one another
-                recordings = parquet.read_description(self._folder / row.path).recordings
-                self._hashes = row.path, {found.recording: found.recording_sha256 for found, _ in recordings}
+                recordings = self._provenances(row.path)
+                self._hashes = row.path, {found.recording: found.recording_sha256 for found in recordings}
             return self._hashes[1].get(row.name, "")
         return ""
 
-    def path(self, name: str) -> Path:
+    def file(self, name: str) -> str:
         """See :class:`Destination`."""
-        return output_path(name, self._waiting_folder, "arrow")
+        return output_name(name, "arrow")
 
     def take(self, number: int, embedded: RecordingEmbedded) -> None:
         """See :class:`Destination`."""
+        self.place.note(self.file(embedded.recording), embedded.output_state)
         partition = self._partition(embedded.recording, embedded.start_time)
         old = self._ledger.get(embedded.recording)
         replaces = (old.path or old.replaces) if old is not None else ""
@@ -141,8 +153,8 @@ class Parts:
                 self._ledger.forget(row.name)
         for (partition, _), rows in sorted(left.items()):
             self._publish(partition, rows)
-        shutil.rmtree(self._waiting_folder, ignore_errors=True)
-        clear_up(self._folder)
+        self.place.remove_all()
+        self._dataset.clear_up()
 
     def _put_in_order(self, number: int, row: Row | None) -> None:
         """Bring what became of the recordings into their order, and fill parts."""
@@ -164,18 +176,20 @@ class Parts:
     def _publish(self, partition: str, rows: Sequence[Row]) -> None:
         """Make a part of outputs that wait, and remove those that it replaces."""
         path = self._new_path(partition)
-        if not self._is_inside(path):
-            raise StoreError(f"{self._folder / partition} leads out of the dataset by a symbolic link; remove the link")
-        waiting = [self.path(row.name) for row in rows]
-        self._write_tables(path, waiting)  # first: if it ends here, the next part has this name, and so has its table
-        parquet.write_part(self._folder / path, waiting)
+        if not self._dataset.holds(path):
+            raise StoreError(
+                f"{self._dataset.path(partition)} leads out of the dataset by a symbolic link; remove the link"
+            )
+        with self.place.files([self.file(row.name) for row in rows]) as waiting:
+            self._write_tables(path, waiting)  # first: if it ends here, the next part has this name, and so its table
+            state = self._dataset.write(path, lambda file: parquet.write_part(file, waiting))
         published = [row._replace(path=path, replaces="") for row in rows]
         replaced = {row.replaces for row in rows} & self._ledger.parts().keys()
         # What else they hold, which was not made anew.
         unpacked = [row for other in sorted(replaced) for row in self._unpack(other, self._names_in(other))]
-        self._ledger.put_part(path, state_of((self._folder / path).stat()), [*published, *unpacked], replaced)
+        self._ledger.put_part(path, state, [*published, *unpacked], replaced)
         for row in rows:
-            self.path(row.name).unlink(missing_ok=True)
+            self.place.remove(self.file(row.name))
         self._remove(replaced)
 
     def _unpack(self, path: str, names: set[str]) -> list[Row]:
@@ -183,39 +197,34 @@ class Parts:
         rows: list[Row] = []
         if not names:
             return rows
-        with suppress(parquet.DamagedPartError):  # then they are embedded anew, the next time
-            for output in parquet.read_part(self._folder / path):
+        # One that is damaged is embedded anew, the next time.
+        with suppress(parquet.DamagedPartError), self._dataset.files([path]) as (part,):
+            for output in parquet.read_part(part):
                 if output.provenance.recording in names:
-                    waiting = self.path(output.provenance.recording)
-                    parquet.write_waiting(output, waiting)
-                    rows.append(self._waiting_row(output.provenance, state_of(waiting.stat())))
+                    write = partial(parquet.write_waiting, output)
+                    state = self.place.write(self.file(output.provenance.recording), write)
+                    rows.append(self._waiting_row(output.provenance, state))
         return rows
 
     def _remove(self, paths: Iterable[str]) -> None:
         """Remove parts that were replaced, and then the memory of them: a crash between leaves no part to take up."""
         for path in paths:
-            if self._is_inside(path):
-                (self._folder / path).unlink(missing_ok=True)
-                for tables in self._table_folders.values():
-                    if self._is_inside(path, tables):
-                        (tables / path).unlink(missing_ok=True)
+            if is_part_name(path):
+                for place in (self._dataset, *map(self._dataset.beside, TABLES)):
+                    if place.holds(path):
+                        place.remove(path)
             self._ledger.forget_part(path)
-
-    def _is_inside(self, path: str, folder: Path | None = None) -> bool:
-        """Whether a part lies in the dataset: a folder of one that came from elsewhere may be a link."""
-        folder = folder or self._folder
-        return is_part_name(path) and (folder / path).parent.resolve().is_relative_to(folder.resolve())
 
     def _write_tables(self, path: str, waiting: Sequence[Path]) -> None:
         """Write the tables of a part's detections and levels, where its outputs were asked for any."""
-        write = {"detections": parquet_detections.write_table, "levels": write_level_table}
-        for kind, folder in self._table_folders.items():
+        for suffix, (kind, write_table) in TABLES.items():
             columns = ("start_s", kind)
             if getattr(parquet.read_waiting(waiting[0], columns), kind) is None:
                 continue
-            if not self._is_inside(path, folder):
-                raise StoreError(f"{folder / path} leads elsewhere by a symbolic link; remove the link")
-            write[kind](folder / path, (parquet.read_waiting(one, columns) for one in waiting))
+            place = self._dataset.beside(suffix)
+            if not place.holds(path):
+                raise StoreError(f"{place.path(path)} leads elsewhere by a symbolic link; remove the link")
+            place.write(path, partial(_write_table, write_table, waiting, columns))
 
     def _new_path(self, partition: str) -> str:
         above = f"{partition}/" if partition else ""
@@ -224,10 +233,9 @@ class Parts:
         return f"{above}part-{max(numbers, default=-1) + 1:05}.parquet"
 
     def _waiting_state(self, name: str) -> tuple[int, int] | None:
-        try:
-            return state_of(self.path(name).stat())
-        except (OSError, OutputNameError):
-            return None
+        with suppress(OutputNameError):
+            return self.place.state(self.file(name))
+        return None
 
     def _found_waiting(self, name: str) -> Row | None:
         """An output that a batch which was killed left waiting."""
@@ -235,11 +243,15 @@ class Parts:
         if state is None:
             return None
         with suppress(parquet.DamagedPartError, OSError):
-            row = self._waiting_row(parquet.read_waiting(self.path(name), ("start_s",)).provenance, state)
+            row = self._waiting_row(self._waiting_provenance(name), state)
             if row.name == name:
                 self._ledger.put(row)
                 return row
         return None
+
+    def _waiting_provenance(self, name: str) -> Provenance:
+        with self.place.files([self.file(name)]) as (path,):
+            return parquet.read_waiting(path, ("start_s",)).provenance
 
     def _waiting_row(self, provenance: Provenance, state: tuple[int, int]) -> Row:
         return row_of(provenance, "", self._partition(provenance.recording, provenance.start_time), state)
@@ -253,8 +265,8 @@ class Parts:
             if keys != self._partition.keys:
                 found, wanted = (",".join(names) or "none" for names in (keys, self._partition.keys))
                 raise ConfigError(
-                    f"{self._folder} is partitioned by {found}, not by {wanted}: {path}; leave out --partition or give "
-                    f"--partition {found}, or give another --output"
+                    f"{self._dataset} is partitioned by {found}, not by {wanted}: {path}; leave out --partition or "
+                    f"give --partition {found}, or give another --output"
                 )
 
     def _reconcile(self) -> None:
@@ -271,14 +283,14 @@ class Parts:
     def _take_up(self, path: str, state: tuple[int, int]) -> None:
         """Know a part that the ledger does not; one that is damaged goes, and its recordings are embedded again."""
         try:
-            recordings = parquet.read_description(self._folder / path).recordings
-            for provenance, _ in recordings:
+            recordings = self._provenances(path)
+            for provenance in recordings:
                 checked_name(provenance.recording)  # its output would wait in a file of this name
         except (parquet.DamagedPartError, OutputNameError):
             self._remove([path])
             return
         partition = path.rpartition("part-")[0].rstrip("/")
-        rows = [row_of(provenance, path, partition, (0, 0)) for provenance, _ in recordings]
+        rows = [row_of(provenance, path, partition, (0, 0)) for provenance in recordings]
         names = {row.name for row in rows}
         before = [row for row in map(self._ledger.get, names) if row is not None]
         known = self._ledger.parts()
@@ -295,10 +307,14 @@ class Parts:
     def _names_in(self, path: str) -> set[str]:
         return {row.name for row in self._ledger.in_part(path)}
 
-    def _parts_there(self) -> Iterator[tuple[str, tuple[int, int]]]:
-        for folder, folders, names in os.walk(self._folder):
-            folders[:] = [name for name in folders if not name.startswith(".")]
-            for name in names:
-                path = Path(folder, name)
-                if is_part_name(path.relative_to(self._folder).as_posix()) and not path.is_symlink():
-                    yield path.relative_to(self._folder).as_posix(), state_of(path.stat())
+    def _provenances(self, path: str) -> list[Provenance]:
+        """Of the outputs in a part, in their order."""
+        with self._dataset.files([path]) as (part,):
+            return [provenance for provenance, _ in parquet.read_description(part).recordings]
+
+    def _parts_there(self) -> Iterator[tuple[str, State]]:
+        return ((name, state) for name, state in self._dataset.walk() if is_part_name(name))
+
+
+def _write_table(write: Any, waiting: Sequence[Path], columns: Sequence[str], path: Path) -> None:
+    write(path, (parquet.read_waiting(one, columns) for one in waiting))

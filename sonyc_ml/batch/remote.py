@@ -49,7 +49,7 @@ def find(address: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str, 
     ConfigError
         There is no fsspec for it, nothing is there, or the store does not let it be listed.
     """
-    system, path = _open(address)
+    system, path = open_store(address)
     try:
         if any(char in path for char in WILDCARDS):
             found: dict[str, Any] = system.glob(path, detail=True)
@@ -59,13 +59,13 @@ def find(address: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str, 
         else:
             found, start = system.find(path, detail=True), path
     except Exception as error:  # each store has its own
-        raise ConfigError(f"{address} cannot be listed: {_first_line(error)}") from error
+        raise ConfigError(f"{address} cannot be listed: {first_line(error)}") from error
     if not found:
         raise ConfigError(f"{address} does not exist, or there is nothing in it")
     for key in sorted(found):
         name = posixpath.basename(key)
         if found[key].get("type") != "directory" and name.lower().endswith(extensions or (name.lower(),)):
-            state = int(found[key].get("size") or 0), _time_ns(found[key])
+            state = int(found[key].get("size") or 0), time_ns(found[key])
             yield system.unstrip_protocol(key), key[len(start) :].strip("/"), state
 
 
@@ -77,7 +77,7 @@ def fetch(address: str, folder: Path, mtime_ns: int) -> Path:
     UnavailableRecordingError
         The store does not give it for now.
     """
-    system, path = _open(address)
+    system, path = open_store(address)
     descriptor, name = tempfile.mkstemp(dir=folder, suffix=posixpath.basename(path)[-100:])
     os.close(descriptor)
     try:
@@ -86,7 +86,7 @@ def fetch(address: str, folder: Path, mtime_ns: int) -> Path:
     except Exception as error:  # each store has its own
         with suppress(OSError):
             Path(name).unlink()
-        raise UnavailableRecordingError(f"{address} cannot be fetched: {_first_line(error)}") from error
+        raise UnavailableRecordingError(f"{address} cannot be fetched: {first_line(error)}") from error
     return Path(name)
 
 
@@ -105,19 +105,26 @@ def fetched_ahead(items: Iterable[T], fetch_one: Callable[[T], T], n_ahead: int)
             pool.shutdown(cancel_futures=True)
 
 
-def _open(address: str) -> tuple[Any, str]:
+def open_store(address: str) -> tuple[Any, str]:
+    """The store that an address is of, as fsspec knows it, and what the store calls it.
+
+    Raises
+    ------
+    ConfigError
+        There is no fsspec for it.
+    """
     try:
         import fsspec  # noqa: PLC0415  an extra
     except ImportError as error:
-        raise ConfigError(f"{address} is read through fsspec; {to_install('remote')}") from error
+        raise ConfigError(f"{address} is reached through fsspec; {to_install('remote')}") from error
     try:
-        system, path = fsspec.core.url_to_fs(address)
+        system, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise ConfigError(f"{address} cannot be read: {_first_line(error)}") from error
+        raise ConfigError(f"{address} cannot be reached: {first_line(error)}") from error
     return system, path
 
 
-def _time_ns(info: dict[str, Any]) -> int:
+def time_ns(info: dict[str, Any]) -> int:
     """When a store says that something was last changed (in nanoseconds since 1970); 0 where it does not."""
     value = next((info[name] for name in TIMES if info.get(name) is not None), 0)
     if isinstance(value, str):
@@ -129,5 +136,6 @@ def _time_ns(info: dict[str, Any]) -> int:
     return round(value * 1e9) if isinstance(value, (int, float)) else 0
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says first: stores say more than a person wants to read."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -35,6 +35,10 @@ from sonyc_ml.batch.ledger import Ledger, Origin
 from sonyc_ml.batch.namesakes import name_apart, where
 from sonyc_ml.batch.parquet_parts import Parts
 from sonyc_ml.batch.partitions import Partition
+from sonyc_ml.batch.places.lease import Lease
+from sonyc_ml.batch.places.local import LocalFolder
+from sonyc_ml.batch.places.place import Place, move_files
+from sonyc_ml.batch.places.store import StoreFolder
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Source, Sources
 from sonyc_ml.batch.workers import Alone, Processes, Report, Workers
@@ -45,6 +49,7 @@ from sonyc_ml.sound.kinds import in_words
 
 FORMATS = ("npz", "csv", "parquet")
 FAILURES_NAME = "failures.csv"
+WAITING_FOLDER = "waiting"  # of the outputs that wait for their part
 N_FETCHED_AHEAD = 8
 
 
@@ -58,6 +63,9 @@ class Batch:
     job : Job
     folder : Path
         Of the outputs. What is known of them lies in ``.sonyc-ml`` in it.
+    store : str, optional
+        Address of a folder in a store, as in ``s3://bucket/folder``, that the outputs go to instead; what is known of
+        them lies in `folder` all the same.
     output_format : {"npz", "csv", "parquet"}
     partition : tuple of {"day", "node"}
         Of a Parquet dataset; see :class:`sonyc_ml.batch.partitions.Partition`.
@@ -77,6 +85,7 @@ class Batch:
     workers: int = 1
     scheduler: str | None = None
     strict: bool = False
+    store: str | None = None
 
     def __post_init__(self) -> None:
         if self.workers < 1:
@@ -120,14 +129,20 @@ def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[Ba
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
-        state_folder = batch.folder / STATE_FOLDER
-        house.callback(Lock(state_folder, BATCH).release)
-        ledger = house.enter_context(closing(Ledger(state_folder / f"batch-{batch.output_format}.sqlite")))
-        house.callback(_write_failures, ledger, batch.folder / FAILURES_NAME)
-        destination = _make_destination(batch, model, ledger)
+        place = _make_place(batch)
+        house.callback(Lock(place.state_folder, BATCH).release)
+        lease = Lease(place, batch.output_format) if batch.store else None
+        if lease is not None:
+            house.callback(lease.release)
+        ledger = house.enter_context(closing(Ledger(place.state_folder / f"batch-{batch.output_format}.sqlite")))
+        house.callback(_write_failures, ledger, place)
+        destination = _make_destination(batch, place, model, ledger)
         workers = house.enter_context(closing(_make_workers(batch, model, report)))
         yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
-        yield from _Run(batch, ledger, destination, workers).events()
+        for event in _Run(batch, ledger, destination, workers).events():
+            if lease is not None:
+                lease.renew()
+            yield event
 
 
 class _Run:
@@ -211,12 +226,13 @@ class _Run:
     def _task(self, number: int, source: Source, name: str) -> Task:
         self._n_apart += name != source.name
         self._n_replaced += self._destination.origin(name) is not None
-        return Task(number, source, self._destination.path(name), name="" if name == source.name else name)
+        place, file = self._destination.place, self._destination.file(name)
+        return Task(number, source, place, file, name="" if name == source.name else name)
 
     def _looked_up(self) -> Iterator[Task | RecordingKept | RecordingFailed]:
         for number, source in enumerate(self._batch.sources):
             try:
-                self._destination.path(source.name)  # first: of a bad name nothing is looked up
+                self._destination.file(source.name)  # first: of a bad name nothing is looked up
                 identity = source.identity()
                 name = name_apart(source, identity, self._destination, self._start_times)
                 here = None if source.is_remote else source.path
@@ -244,18 +260,34 @@ def _origin(source: Source, embedded: RecordingEmbedded) -> Origin:
     return Origin(*state, embedded.start_time, embedded.recording_sha256, where(source))
 
 
-def _make_destination(batch: Batch, model: Model, ledger: Ledger) -> Destination:
+def _make_place(batch: Batch) -> Place:
+    if not batch.store:
+        return LocalFolder(batch.folder)
+    return StoreFolder(batch.store, batch.folder.absolute() / STATE_FOLDER)
+
+
+def _make_destination(batch: Batch, place: Place, model: Model, ledger: Ledger) -> Destination:
     fingerprint = model.fingerprint(start_times=batch.job.start_times())
-    folder = batch.folder.absolute()  # whoever embeds may stand elsewhere
-    other = output_of_another_format(folder, batch.output_format)
+    other = None if batch.store else output_of_another_format(batch.folder.absolute(), batch.output_format)
     if other is not None:
         raise ConfigError(
-            f"{folder} holds outputs of another format already, as {other}: with {batch.output_format} beside them "
+            f"{place} holds outputs of another format already, as {other}: with {batch.output_format} beside them "
             "every window would be there twice; give another --output, or remove them first"
         )
     if batch.output_format == "parquet":
-        return Parts(folder, Partition(batch.partition), fingerprint, ledger)
-    return Files(folder, batch.output_format, fingerprint, ledger)
+        return Parts(place, _waiting(batch, place), Partition(batch.partition), fingerprint, ledger)
+    return Files(place, batch.output_format, fingerprint, ledger)
+
+
+def _waiting(batch: Batch, place: Place) -> Place:
+    """Where outputs wait for their part: on this machine, or where workers on other machines can write to."""
+    here: Place = LocalFolder(place.state_folder / WAITING_FOLDER)
+    if not batch.store:
+        return here
+    there = place.below(f"{STATE_FOLDER}/{WAITING_FOLDER}")
+    here, there = (there, here) if batch.scheduler else (here, there)
+    move_files(there, here)  # of a batch that was interrupted and had its workers elsewhere
+    return here
 
 
 def _make_workers(batch: Batch, model: Model, report: Report | None) -> Workers:
@@ -266,15 +298,16 @@ def _make_workers(batch: Batch, model: Model, report: Report | None) -> Workers:
     return Alone(batch.job, model, report)
 
 
-def _write_failures(ledger: Ledger, path: Path) -> None:
+def _write_failures(ledger: Ledger, place: Place) -> None:
     """List what was not embedded; no list where there is nothing."""
     failures = list(ledger.failures())
     if not failures:
-        path.unlink(missing_ok=True)
+        place.remove(FAILURES_NAME)
         return
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["recording", "source", "reason", "detail"])
     for failed in failures:
         writer.writerow(map(to_cell, (failed.recording, failed.source, failed.reason, failed.detail)))
-    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
+    content = text.getvalue().encode(errors="surrogateescape")
+    place.write(FAILURES_NAME, lambda path: write_atomically(path, content))

@@ -38,12 +38,14 @@ examples:
   sonyc-ml embed 'archive/*/2026-11/**/*.wav' --model models/NAME.tflite --output embeddings/ --format parquet
   find archive -name '*.wav' -size +1M | sonyc-ml embed --files-from - --model models/NAME.tflite --output embeddings/
   sonyc-ml embed s3://bucket/node-12 --model models/NAME.tflite --output embeddings/
+  sonyc-ml embed recordings/ --model models/NAME.tflite --output s3://bucket/embeddings --format parquet
   sonyc-ml embed recordings/ --model yamnet.tflite --outputs scores=0 --target-sr 16000 --output scores/
   sonyc-ml embed recordings/ --levels --calibration microphone.toml --output levels/
 
 A folder is searched with its sub-folders; recordings/sub/a.wav becomes embeddings/sub/a.wav.npz. Recordings that are
 embedded already, with the same bundle and parameters, are skipped: after an interruption, run the same command again.
-What could not be embedded is listed in failures.csv in the folder of the outputs.
+What could not be embedded is listed in failures.csv in the folder of the outputs. Credentials of a store come from the
+environment. What is known of outputs in a store is kept in $XDG_STATE_HOME/sonyc-ml/batches.
 Exit status: 0 all embedded, 1 some could not be, 2 nothing could be done."""
 
 
@@ -79,10 +81,9 @@ def _add_output_flags(parser: argparse.ArgumentParser) -> None:
     flags = parser.add_argument_group("outputs")
     flags.add_argument(
         "--output",
-        default=Path("embeddings"),
-        type=Path,
+        default="embeddings",
         metavar="DIR",
-        help="where embeddings are written (default embeddings)",
+        help="where embeddings are written: a folder or an address (default embeddings)",
     )
     flags.add_argument(
         "--format",
@@ -150,10 +151,12 @@ def _batch(parsed: argparse.Namespace) -> Batch:
 
     from sonyc_ml.batch.job import Job  # noqa: PLC0415
     from sonyc_ml.batch.partitions import parse_keys  # noqa: PLC0415
+    from sonyc_ml.batch.places.addresses import output_of  # noqa: PLC0415
     from sonyc_ml.batch.run import Batch  # noqa: PLC0415  imports numpy
     from sonyc_ml.bundles.location import resolve_bundle_path  # noqa: PLC0415
     from sonyc_ml.sound.start_time import PATTERNS  # noqa: PLC0415
 
+    folder, store = output_of(parsed.output)
     partition = parse_keys(parsed.partition or "day")
     if parsed.partition is not None and parsed.format != "parquet":
         raise ConfigError(f"--partition is for --format parquet, and --format is {parsed.format}; leave it out")
@@ -172,7 +175,8 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     return Batch(
         sources=_sources(parsed),
         job=Job(path, parameters, parsed.salvage, patterns, parsed.time_zone),
-        folder=parsed.output,
+        folder=folder,
+        store=store,
         output_format=parsed.format,
         partition=partition,
         workers=parsed.workers or len(os.sched_getaffinity(0)),

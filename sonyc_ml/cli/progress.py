@@ -170,7 +170,7 @@ class Progress:
         if ended.n_apart:
             parts.append(f"{ended.n_apart:,} have their time in their output's name, as another recording has theirs")
         if ended.n_failed:
-            parts.append(f"{ended.n_failed:,} failed, see {self._folder / 'failures.csv'}")
+            parts.append(f"{ended.n_failed:,} failed, see {self._folder}/failures.csv")
         if ended.marks:
             parts.append(f"{_marks(ended)} (see note and level_dbfs in the outputs)")
         if starts := start_times_in_words(ended.start_time_sources, ended.start_time_doubts, "--start-pattern"):

@@ -13,10 +13,8 @@ such files.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -26,19 +24,17 @@ import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.human import to_install
-from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.archive.metadata import METADATA_KEY, PartDescription, description_of, joined, metadata_of
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup
 from sonyc_ml.outputs.files import root_of
 from sonyc_ml.outputs.kinds import KINDS
-from sonyc_ml.outputs.levels import LEVEL_HEAD, LEVELS, level_column, level_head, levels_in_column
-from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.levels import LEVELS, level_column, levels_in_column
+from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.parquet_detections import COLUMN, from_column, to_column
 from sonyc_ml.outputs.rows import forget
 
-METADATA_KEY = "sonyc_ml"
-FORMAT_VERSION = 1
 GROUP_BYTES = 8 << 20  # of a row group, in memory, or a little more: it ends where a recording does
 MAX_GROUP_BYTES = 2 * GROUP_BYTES  # of one that ends within a recording, as one of many hours is in several
 BATCH_BYTES = 1 << 20  # that are written and read at once
@@ -46,28 +42,6 @@ BATCH_BYTES = 1 << 20  # that are written and read at once
 
 class DamagedPartError(ValueError):
     """A file that is no part, or is damaged."""
-
-
-@dataclass(frozen=True, slots=True)
-class PartDescription:
-    """What a part holds, by its metadata.
-
-    Attributes
-    ----------
-    recordings : tuple of tuple of (Provenance, int)
-        In the order of their rows, with how many windows each has.
-    labels : tuple of str
-        Of the scores; empty where they have none.
-    label_numbers : tuple of int
-        Where the scores of all classes are not kept, which class each label is of.
-    level_heads : mapping
-        Of recordings, by name and time, what of their sound levels is of the whole; empty where there are none.
-    """
-
-    recordings: tuple[tuple[Provenance, int], ...]
-    labels: tuple[str, ...]
-    label_numbers: tuple[int, ...] = ()
-    level_heads: Mapping[tuple[str, int], str] = field(default_factory=dict)
 
 
 def check_installed() -> None:
@@ -101,7 +75,10 @@ def read_waiting(path: Path, columns: Sequence[str] | None = None) -> Output:
     arrow, _ = arrow_modules()
     with _checked(path):
         schema = _waiting_schema(path)
-        description, kept = _description(schema), [name for name in columns or schema.names if name in schema.names]
+        description, kept = (
+            _description(schema, path),
+            [name for name in columns or schema.names if name in schema.names],
+        )
         table = arrow.concat_tables(_batches(path, kept))
         ((provenance, _),) = description.recordings
         return _output(table, provenance, description)
@@ -123,11 +100,34 @@ def write_part(path: Path, waiting: Sequence[Path]) -> None:
     DamagedPartError, OSError
         One of those that wait cannot be read.
     """
+    metadata = joined(json.loads(_waiting_schema(one).metadata[METADATA_KEY.encode()]) for one in waiting)
+    write_rows(path, _waiting_schema(waiting[0]), metadata, map(_batches, waiting))
+
+
+def write_rows(path: Path, schema: Any, metadata: str, outputs: Iterable[Iterable[Any]]) -> None:
+    """Write a part, whole or not at all; the same rows make the same bytes, however they were cut.
+
+    Parameters
+    ----------
+    path : Path
+    schema : pyarrow.Schema
+        Of the columns.
+    metadata : str
+        What the part says of itself; see :func:`sonyc_ml.outputs.archive.metadata.joined`.
+    outputs : iterable of iterable of pyarrow.Table
+        The rows of each output in turn, as :func:`output_tables` gives them.
+
+    Raises
+    ------
+    StoreError
+        Nothing was published, and nothing half-written is left.
+    """
     _, parquet = arrow_modules()
-    schema = _waiting_schema(waiting[0]).with_metadata(_joined(map(_waiting_schema, waiting)))
+    schema = schema.remove_metadata()  # Arrow would keep it twice, and the footer of a day has megabytes
     settings = {"compression": "zstd", "write_page_checksum": True}
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema, **settings) as writer:
-        for group in _groups(waiting):
+        writer.add_key_value_metadata({METADATA_KEY: metadata})
+        for group in _groups(outputs):
             writer.write_table(group.cast(schema), row_group_size=max(1, group.num_rows))
 
 
@@ -174,7 +174,7 @@ def read_description(path: Path) -> PartDescription:
     """
     _, parquet = arrow_modules()
     with _checked(path):
-        return _description(parquet.read_schema(path))
+        return description_of(parquet.read_metadata(path).metadata[METADATA_KEY.encode()], path)
 
 
 # To Arrow
@@ -187,7 +187,7 @@ def output_tables(output: Output) -> Iterator[Any]:
     lists = {} if output.detections is None else {COLUMN: to_column(arrow, output)}
     lists |= {} if output.levels is None else {LEVELS: level_column(arrow, output)}
     name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
-    metadata = {METADATA_KEY: json.dumps(_metadata(output))}
+    metadata = {METADATA_KEY: json.dumps(metadata_of(output))}
     n_rows = max(1, BATCH_BYTES // (16 + sum(array[:1].nbytes for array in kinds.values())))
     for start in range(0, max(1, n_windows), n_rows):
         rows = slice(start, start + n_rows)
@@ -208,44 +208,13 @@ def _lists(arrow: Any, values: npt.NDArray[Any]) -> Any:
     return arrow.FixedSizeListArray.from_arrays(arrow.array(np.ascontiguousarray(wide).reshape(-1)), values.shape[1])
 
 
-def _metadata(output: Output) -> dict[str, Any]:
-    columns = {name: [value] for name, value in (asdict(output.provenance) | level_head(output)).items()}
-    metadata = {
-        "format_version": FORMAT_VERSION,
-        "labels": output.labels,
-        "common": {},
-        "recordings": {"n_windows": [len(output.timestamps)], **columns},
-    }
-    return metadata | ({"label_numbers": output.label_numbers} if output.label_numbers else {})
-
-
-def _joined(schemas: Iterable[Any]) -> dict[str, str]:
-    """The metadata of several outputs as one: what all have in common once, the rest in columns."""
-    columns: defaultdict[str, list[Any]] = defaultdict(list)
-    same: dict[Any, Any] = {}  # thousands of outputs name one bundle
-    metadata: dict[str, Any] = {}
-    named: dict[int, str] = {}  # of outputs that name only the classes that occur in them
-    for schema in schemas:
-        metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
-        named |= zip(metadata.get("label_numbers", ()), metadata["labels"], strict=False)
-        for name, (value,) in metadata["recordings"].items():
-            columns[name].append(same.setdefault((type(value), value), value))
-    common = {name: column[0] for name, column in columns.items() if column.count(column[0]) == len(column)}
-    common.pop("n_windows", None)
-    rest = {name: column for name, column in columns.items() if name not in common}
-    if named:
-        numbers = sorted(named)
-        metadata |= {"labels": [named[number] for number in numbers], "label_numbers": numbers}
-    return {METADATA_KEY: json.dumps({**metadata, "common": common, "recordings": rest})}
-
-
-def _groups(waiting: Iterable[Path]) -> Iterator[Any]:
+def _groups(outputs: Iterable[Iterable[Any]]) -> Iterator[Any]:
     """Tables of whole outputs, each large enough for a row group; a long output in several."""
     arrow, _ = arrow_modules()
     held: list[Any] = []
     n_bytes = 0
-    for path in waiting:
-        for batch in _batches(path):
+    for tables in outputs:
+        for batch in tables:
             if n_bytes >= MAX_GROUP_BYTES:
                 yield arrow.concat_tables(held).combine_chunks()
                 held, n_bytes = [], 0
@@ -278,19 +247,8 @@ def _batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
 # From Arrow
 
 
-def _description(schema: Any) -> PartDescription:
-    metadata = json.loads(schema.metadata[METADATA_KEY.encode()])
-    columns, common = metadata["recordings"], metadata["common"]
-    names = columns.keys() | common.keys()
-
-    def provenance(row: int) -> Provenance:
-        return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
-
-    recordings = tuple((provenance(row), n) for row, n in enumerate(columns["n_windows"]))
-    labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
-    heads = columns.get(LEVEL_HEAD) or [common.get(LEVEL_HEAD, "")] * len(recordings)
-    keys = [(found.recording, found.recording_mtime_ns) for found, _ in recordings]
-    return PartDescription(recordings, labels, numbers, dict(zip(keys, heads, strict=True)))
+def _description(schema: Any, path: Path) -> PartDescription:
+    return description_of(schema.metadata[METADATA_KEY.encode()], path)
 
 
 def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:

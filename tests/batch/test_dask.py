@@ -11,16 +11,18 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed
+from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.errors import BundleError
 from tests.conftest import PATIENCE_S, needs, write_recording
 from tests.support.batches import named, outputs, run
+from tests.support.buckets import ENVIRONMENT, fetched, s3_server
 
 # What Dask warns of is between it and its own dependencies.
 pytestmark = [pytest.mark.filterwarnings("default"), needs("distributed"), needs("pyarrow")]
@@ -32,6 +34,24 @@ class Cluster:
 
     address: str
     workers: list[subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A bucket that this process and the workers find by their environment."""
+    with s3_server() as address:
+        for name, value in {**ENVIRONMENT, "AWS_ENDPOINT_URL": address}.items():
+            monkeypatch.setenv(name, value)
+        import fsspec
+
+        system = fsspec.filesystem("s3", use_listings_cache=False)
+        system.mkdir("outputs")
+        yield system
+
+
+@pytest.fixture
+def _no_thread_leaks() -> None:
+    """fsspec keeps a thread for its input and output, and that one another, for as long as the process lives."""
 
 
 @pytest.fixture
@@ -88,6 +108,27 @@ def test_a_cluster_makes_the_same_outputs(batch: Batch, cluster: Cluster, tmp_pa
         (failed,) = [event for event in events if isinstance(event, RecordingFailed)]
         assert (failed.recording, failed.source, failed.reason) == ("bad.wav", str(bad), "unreadable")
         assert outputs(there.folder) == outputs(local.folder)
+
+
+@needs("s3fs")
+@needs("moto")
+def test_workers_write_into_a_store(batch: Batch, bucket: Any, cluster: Cluster, tmp_path: Path) -> None:
+    """Outputs go from the workers to the store; a dataset has the very parts of a local run, interrupted or not."""
+    paths = sorted((tmp_path / "in").iterdir())[:8]
+    batch = replace(batch, sources=Sources([*map(str, paths)]))
+    for output_format in ("npz", "parquet"):
+        local = replace(batch, folder=tmp_path / f"local {output_format}", output_format=output_format)
+        run(local)
+        address = f"s3://outputs/{output_format}"
+        there = replace(local, folder=tmp_path / f"known {output_format}", store=address, scheduler=cluster.address)
+        events = embed_recordings(there)
+        made = [event for event, _ in zip(events, range(4), strict=False) if isinstance(event, RecordingEmbedded)]
+        events.close()
+        assert made[0].output.startswith(f"{address}/")
+        again = replace(there, scheduler=None) if output_format == "parquet" else there
+        assert len(named(run(again), RecordingKept)) >= len(made)
+        assert outputs(fetched(bucket, address, tmp_path / f"there {output_format}")) == outputs(local.folder)
+        assert not [key for key in bucket.find(address) if key.endswith(".arrow")]
 
 
 def test_a_bundle_that_is_not_there_is_told(batch: Batch, cluster: Cluster, tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_what_cannot_be_listed_is_one_sentence(bucket: Any) -> None:
     """No such bucket, no such protocol, and nothing at an address are told."""
     for address, message in (
         ("s3://nowhere/x", "does not exist|cannot be listed"),
-        ("gopher://host/x", "cannot be read: Protocol not known: gopher"),
+        ("gopher://host/x", "cannot be reached: Protocol not known: gopher"),
         ("memory://nothing", "does not exist"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -146,7 +146,7 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l root -xka "(__fish_comp
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l salvage -d 'embed what can be read of truncated recordings'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l start-pattern -x -d 'how to read the start time from the name of a recording'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l time-zone -x -d 'of start times that do not name one (default UTC)'
-complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l output -xka "(__fish_complete_directories)" -d 'where embeddings are written (default embeddings)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l output -xka "(__fish_complete_directories)" -d 'where embeddings are written: a folder or an address (default embeddings)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l format -xka "npz csv parquet" -d 'one npz or csv per recording, or a Parquet dataset (default npz)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l partition -x -d 'of a Parquet dataset: day, node, node,day or none (default day)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l workers -x -d 'processes at the same time (default: one per core)'

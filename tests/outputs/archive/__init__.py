@@ -1,0 +1,1 @@
+"""The archive: packing, reading, merging and checking."""
