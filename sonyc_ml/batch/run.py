@@ -119,13 +119,7 @@ def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[Ba
     ClusterError
         The scheduler cannot be reached, or was lost.
     """
-    n_recordings = batch.sources.count()
-    if not n_recordings:
-        others = in_words(batch.sources.skipped)
-        raise ConfigError(
-            f"there are no recordings in {batch.sources}"
-            + (f", only kinds that are not read: {others}" if others else "")
-        )
+    n_recordings = _counted(batch.sources)
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -143,6 +137,16 @@ def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[Ba
             if lease is not None:
                 lease.renew()
             yield event
+
+
+def _counted(sources: Sources) -> int:
+    n_recordings = sources.count()
+    if not n_recordings:
+        others = in_words(sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {sources}" + (f", only kinds that are not read: {others}" if others else "")
+        )
+    return n_recordings
 
 
 class _Run:
