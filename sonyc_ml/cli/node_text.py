@@ -22,6 +22,8 @@ def status_text(answer: Answer) -> str:
     if answer["running"]:
         since = f"since {answer['since']}, " if answer["since"] else ""
         rows.append(("running", f"{since}process {answer['pid']}, version {answer['version']}"))
+    if answer["node"]:
+        rows.append(("node", _node(answer["node"])))
     folder, last = answer["folder"], answer["last_output"]
     if folder["path"]:
         how = {"watched": "", "polled": f": {folder['detail']}"}.get(folder["word"], f": {folder['detail']}")
@@ -44,6 +46,14 @@ def status_text(answer: Answer) -> str:
         rows.append(("start times", answer["start_times"].removeprefix("start times: ")))
     rows += _listed("attention", answer["attention"] or ["nothing"])
     return table(rows)
+
+
+def _node(node: Answer) -> str:
+    """What a node is called, and where it stands."""
+    place = "" if "latitude" not in node else f"{node['latitude']}, {node['longitude']}"
+    height = "" if "elevation_m" not in node else f"{node['elevation_m']:g} m above the sea"
+    more = (node.get(key, "") for key in ("time_zone", "microphone", "owner", "note"))
+    return ", ".join(part for part in (node.get("name", ""), place, height, *more) if part)
 
 
 def _backlog_rows(backlog: Answer) -> Rows:
@@ -121,6 +131,7 @@ def audit_text(answer: Answer) -> str:
         rows.append((state, _total(answer[state]) + (f": {reasons}" if reasons else "")))
     rows.append(("pending", _total(answer["pending"])))
     rows += _listed("days", _day_sentences(answer["days"]))
+    rows += _listed("node", [f"{_node(one)}, since {one['since']}" for one in answer["nodes"]])
     rows += _listed("gaps", [_gap(gap) for gap in answer["gaps"]] or [f"none longer than {span(answer['gap_s'])}"])
     for source in answer["sources"]:
         rows += _listed(source["source"], _source_sentences(source))

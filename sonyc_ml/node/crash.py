@@ -128,3 +128,9 @@ def _do_and_exit(work: Callable[[], object]) -> None:
         work()
     finally:
         os._exit(0)  # whatever was raised: it is raised again where the work is done
+
+
+def times_killed(n_attempts: int) -> str:
+    """Why a recording is not begun again."""
+    times = "once" if n_attempts == 1 else f"{n_attempts} times"
+    return f"the process was killed {times} while it embedded this recording"

@@ -114,7 +114,7 @@ class Daemon:
             self._intake = Intake(config.listen, config.spool.folder, self._bundles, self._spool.wake)
             self._listeners.append(self._intake.desk.on_event)
         self._open_state(house)
-        publisher = MqttPublisher(config.mqtt, config.state_folder)
+        publisher = MqttPublisher(config.mqtt, config.state_folder, config.node.name)
         self._listeners.append(house.enter_context(publisher).on_event)
         self._retention = house.enter_context(
             RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
@@ -165,6 +165,7 @@ class Daemon:
             output=self._config.output,
             recordings=self._config.recordings,
             overload=self._config.overload,
+            node=self._config.node,
             counts=self._counts,
             emit=self._emit,
             progress=self._progress,

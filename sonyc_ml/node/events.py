@@ -45,6 +45,8 @@ class OutputPublished:
         How many there are in all.
     levels : SoundLevels or None
         How loud it was; None where nobody asked for it.
+    mtime_ns : int
+        Of the recording: with its name, which one it is.
     """
 
     recording: str
@@ -61,6 +63,7 @@ class OutputPublished:
     detections: tuple[Detection, ...] | None = None
     n_detections: int = 0
     levels: SoundLevels | None = None
+    mtime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +203,7 @@ def published(output: Output, path: Path, stages_s: dict[str, float]) -> OutputP
         detections=detections,
         n_detections=len(output.detections or ()),
         levels=output.levels,
+        mtime_ns=provenance.recording_mtime_ns,
     )
 
 

@@ -67,6 +67,8 @@ class DaemonFacts:
     bundles : tuple of BundleFacts
     sources : tuple of str
         Live sources that should always send sound.
+    node : str
+        What the node is called, and where it stands; see :meth:`sonyc_ml.sound.node.Node.record`.
     """
 
     pid: int = 0
@@ -81,6 +83,7 @@ class DaemonFacts:
     retention: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

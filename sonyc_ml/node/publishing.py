@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import find_output, free_path, read_output, read_provenance, write_output
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.files import open_recording
+from sonyc_ml.sound.node import Node
 from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ class Publisher:
     overload : Overload
         Says how many windows there is time for.
     start_times : StartTimes
+    node : Node
+        Which this is, for the outputs.
     emit : callable
         Takes an event for each output.
     progress : callable, optional
@@ -60,11 +64,12 @@ class Publisher:
         output_format: str,
         overload: Overload,
         start_times: StartTimes,
+        node: Node,
         emit: Listener,
         progress: Callable[[], None] | None = None,
     ) -> None:
         self._folder, self._format, self._overload, self._start_times = folder, output_format, overload, start_times
-        self._emit, self._progress = emit, progress
+        self._node, self._emit, self._progress = node, emit, progress
         self._clean: set[Path] = set()  # folders without anything that a killed process was writing
 
     def publish(
@@ -87,7 +92,7 @@ class Publisher:
             logger.debug("%s is embedded already", identity.name)
             return Published(provenance, *_read_back(existing))
         start_s = time.perf_counter()
-        output = self._embed(identity, bundle, live, salvage=salvage)
+        output = self._placed(self._embed(identity, bundle, live, salvage=salvage))
         embedded_s = time.perf_counter()
         if (output.provenance.recording_bytes, output.provenance.recording_mtime_ns) != identity[1:]:
             raise UnfinishedRecordingError(
@@ -122,6 +127,11 @@ class Publisher:
         if folder not in self._clean:
             remove_temporaries(folder)
             self._clean.add(folder)
+
+    def _placed(self, output: Output) -> Output:
+        """The output with which node it is of, and where that stands."""
+        node = self._node.record(output.provenance.node)
+        return dataclasses.replace(output, provenance=dataclasses.replace(output.provenance, node=node))
 
     def _embed(self, identity: Identity, bundle: LoadedBundle, live: Waiting | None, *, salvage: bool) -> Output:
         own_s = bundle.model.extractor.hop_size_s

@@ -30,6 +30,7 @@ def facts_of(config: Config) -> DaemonFacts:
         format=config.output.format,
         overload=config.overload.policy,
         retention=config.retention.policy,
+        node=config.node.record(),
         sources=tuple(one.name for one in config.listen.source if one.command or one.stdin) if config.listen else (),
     )
 

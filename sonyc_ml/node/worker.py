@@ -22,6 +22,7 @@ from sonyc_ml.errors import (
     word_for,
 )
 from sonyc_ml.node.config import OutputConfig, OverloadConfig, RecordingsConfig
+from sonyc_ml.node.crash import times_killed
 from sonyc_ml.node.events import Listener, RecordingEnded, RecordingPostponed, done, ignore
 from sonyc_ml.node.journal.journal import Entry, Journal
 from sonyc_ml.node.journal.rebuild import adopt_outputs, find_summary, of_stream, summary_of
@@ -31,6 +32,7 @@ from sonyc_ml.node.journal.work_time import WorkTime
 from sonyc_ml.node.overload import Overload
 from sonyc_ml.node.publishing import Publisher
 from sonyc_ml.node.running_bundles import RunningBundles
+from sonyc_ml.sound.node import Node
 from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
@@ -62,6 +64,7 @@ class Worker:
     output : OutputConfig
     recordings : RecordingsConfig, optional
     overload : OverloadConfig, optional
+    node : Node, optional
     counts : Counter, optional
         Where to count the recordings that are embedded, salvaged, quarantined and shed, and the seconds embedded.
     emit : callable
@@ -84,6 +87,7 @@ class Worker:
         output: OutputConfig,
         recordings: RecordingsConfig | None = None,
         overload: OverloadConfig | None = None,
+        node: Node | None = None,
         counts: Counter[str] | None = None,
         emit: Listener = ignore,
         progress: Callable[[], None] | None = None,
@@ -97,7 +101,8 @@ class Worker:
         self._overload = Overload(overload or OverloadConfig(), journal, clock)
         self.work_time = WorkTime(journal, clock)  # nothing grows older while nobody works
         self._start_times = StartTimes(self._recordings.start_patterns, self._recordings.time_zone)
-        self._publisher = Publisher(folder, output.format, self._overload, self._start_times, emit, progress)
+        settings = (output.format, self._overload, self._start_times, node or Node())
+        self._publisher = Publisher(folder, *settings, emit, progress)
         self._unwritten: Callable[[], object] | None = None
         self.counts: Counter[str] = Counter() if counts is None else counts
 
@@ -223,8 +228,7 @@ class Worker:
         if entry.reason == "failed":
             self._quarantine(entry.identity, entry.reason, entry.detail)
         else:
-            died = _died(self._recordings.max_attempts)
-            self._quarantine(entry.identity, "killed the process", died)
+            self._quarantine(entry.identity, "killed the process", times_killed(self._recordings.max_attempts))
 
     def _embed(self, entry: Entry, *, salvage: bool) -> None:
         if entry.fate == LIVE:
@@ -342,8 +346,3 @@ class Worker:
 
     def _path(self, identity: Identity) -> Path:
         return self._folder / identity.name
-
-
-def _died(n_attempts: int) -> str:
-    times = "once" if n_attempts == 1 else f"{n_attempts} times"
-    return f"the process was killed {times} while it embedded this recording"

@@ -49,11 +49,9 @@ class Provenance:
         Where that is from: ``name``, ``audiomoth``, ``guano``, ``bext``, ``mtime`` or ``live``; see
         :class:`sonyc_ml.sound.start_time.StartTime`.
     clock_synchronised : str
-        Whether the machine's clock agreed with a time server's when the recording was embedded: ``yes``, ``no`` or
-        ``unknown``.
+        Whether a time server had set the machine's clock when it was embedded: ``yes``, ``no`` or ``unknown``.
     salvaged : bool
-        Whether the recording was truncated, never finished, or held another length than its header said, and this is
-        what there is of it.
+        Whether the recording was truncated, never finished, or not as long as its header said; this is what there is.
     bundle, bundle_sha256 : str
         Name of the bundle, and the SHA-256 of its manifest, which holds those of its files.
     window_size_s, hop_size_s : float
@@ -66,23 +64,23 @@ class Provenance:
         What else decides the numbers and was not left as it comes, as a JSON object: the channel, which output of the
         network is what, the extractor's own; empty where there is nothing. Outputs from before it was kept have none.
     note : str
-        What was taken to be other than the recording's file says, and what is no number among what the network gave,
-        in words; empty for most.
+        What was taken to be other than the file says, and what is no number of the network's; empty for most.
     segments : str
         Of a triggered recording, the stretches that it holds, as a JSON array of where each begins (in samples since
         the recording began) and how long it is (in samples); empty for every other.
     n_elapsed : int
-        Length of the recording in time (in samples), with what a triggered recorder left out; 0 where that is
-        `n_samples`.
+        Length of the recording in time (in samples), with what was left out; 0 where that is `n_samples`.
     start_time_doubt : str
         Why `start_time` may be wrong, as in ``before 2000``; empty where nothing speaks against it.
     level_dbfs : float
-        Root mean square of the recording without its constant part, in dB of full scale, -200 where nothing is left;
-        infinity in outputs from before it was kept.
+        Root mean square without the constant part, in dB of full scale, -200 where nothing is left; infinity in
+        outputs from before it was kept.
     clipped_share, identical_share : float
         Share of the samples at either end of the scale, and of those that are the same as the one before.
     without_sound : bool
         Whether there is nothing to hear in it, as from a dead microphone; see :mod:`sonyc_ml.sound.levels`.
+    node : str
+        Which node heard it, and where that stands: see :meth:`sonyc_ml.sound.node.Node.record`; empty for most batches.
     format_version : int
     """
 
@@ -111,6 +109,7 @@ class Provenance:
     clipped_share: float = 0.0
     identical_share: float = 0.0
     without_sound: bool = False
+    node: str = ""
     format_version: int = FORMAT_VERSION
 
     def __repr__(self) -> str:

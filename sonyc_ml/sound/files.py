@@ -21,11 +21,12 @@ from sonyc_ml.errors import UnfinishedRecordingError, UnreadableRecordingError
 from sonyc_ml.sound.failures import code_of, failure, reason_of, system_failure
 from sonyc_ml.sound.header import read_origination
 from sonyc_ml.sound.levels.microphone import Levels, largest_of
+from sonyc_ml.sound.node import record_of_position
 from sonyc_ml.sound.ogg import SEVERAL
 from sonyc_ml.sound.opening import Opened, Sound, count_left, open_sound
 from sonyc_ml.sound.recording import FrameListener, check_samples, to_mono
 from sonyc_ml.sound.start_time import StartTime, StartTimes
-from sonyc_ml.sound.start_time.metadata import read_timestamp
+from sonyc_ml.sound.start_time.metadata import read_position, read_timestamp
 from sonyc_ml.sound.triggered import Segment
 from sonyc_ml.sound.unfinished import RawSound
 
@@ -123,6 +124,7 @@ class FileRecording:
     def description(self) -> dict[str, Any]:
         """What an output keeps of the sound and its gaps, by the names of its provenance; known once it is read."""
         has_gaps = self.n_elapsed != self.n_samples
+        position = read_position(self._descriptor, self.n_bytes)
         return {
             "note": self.note,
             "segments": json.dumps(list(map(list, self.segments))) if has_gaps else "",
@@ -131,6 +133,7 @@ class FileRecording:
             "clipped_share": round(self.levels.clipped_share, 6),
             "identical_share": round(self.levels.identical_share, 6),
             "without_sound": self.levels.is_dead,
+            "node": record_of_position(*position) if position else "",
         }
 
     def attach(self, listener: FrameListener) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from sonyc_ml.base.records import dataclass, field
 
 MAX_NAME, MAX_TEXT = 63, 200  # characters; a name is also a folder, a level of an MQTT topic, and a label of metrics
 NAME = re.compile(rf"[A-Za-z][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 DEPTH_M, HEIGHT_M = -11_000.0, 9_000.0  # of the deepest sea and the highest mountain
+CONFIGURED, GUANO = "configuration", "guano"  # who gave a position
 RANGES = {"latitude": (-90.0, 90.0, "degrees"), "longitude": (-180.0, 180.0, "degrees")} | {
     "elevation_m": (DEPTH_M, HEIGHT_M, "m above the sea")
 }
@@ -89,3 +94,43 @@ class Node:
             named_zone(self.time_zone)
         except ValueError as error:
             raise ValueError(f"time_zone: {error}") from error
+
+    def record(self, heard: str = "") -> str:
+        """What an output keeps of the node, as a JSON object.
+
+        Parameters
+        ----------
+        heard : str
+            A record of where the recording itself says that it was made; see :func:`record_of_position`. What the
+            configuration says wins.
+
+        Returns
+        -------
+        str
+            What is known alone, by the names of the configuration; with a position, ``position_source`` says who
+            gave it: ``configuration`` or ``guano``.
+        """
+        own = {key: value for key, value in dataclasses.asdict(self).items() if value not in (None, "")}
+        if "latitude" in own:
+            own["position_source"] = CONFIGURED
+        elif heard:
+            own = {**json.loads(heard), **own}
+        return json.dumps({key: own[key] for key in KEYS if key in own}, ensure_ascii=False)
+
+
+KEYS = (*(entry.name for entry in dataclasses.fields(Node)), "position_source")
+
+
+def record_of_position(latitude: float, longitude: float, elevation_m: float | None) -> str:
+    """The record of a recording whose GUANO metadata say where it was made; in degrees, and in m above the sea."""
+    known = {"latitude": latitude, "longitude": longitude, "elevation_m": elevation_m, "position_source": GUANO}
+    return json.dumps({key: value for key, value in known.items() if value is not None})
+
+
+def read_record(text: str) -> Mapping[str, Any]:
+    """A record as it is kept in outputs and facts; empty where there is none, or none that can be read."""
+    try:
+        record = json.loads(text)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -93,7 +93,7 @@ def test_status_keys(ask: Ask, output: Path) -> None:
     assert set(answer.json()) == {
         *("running", "pid", "since", "version", "recording", "stopped", "folder", "input", "trouble", "backlog"),
         *("counts", "last_output", "bundles", "reload", "disk", "journal", "clock_synchronised", "word", "text"),
-        *("attention", "sound", "left_out", "start_times", "sources"),
+        *("attention", "sound", "left_out", "start_times", "sources", "node"),
     }
     assert set(answer.json()["backlog"]) == {"recordings", "oldest", "lag_s", "late_s", "waiting"}
     assert set(answer.json()["disk"]["spool"]) == {"folder", "free_bytes", "total_bytes", "free_share", "problem"}
@@ -120,7 +120,7 @@ def test_audit_keys(ask: Ask, output: Path) -> None:
     totals = {"recorded", "embedded", "salvaged", "quarantined", "shed", "pending"}
     assert set(answer.json()) == totals | {
         *("since", "until", "running", "history_begins", "whole", "gap_s", "embedded_share"),
-        *("embedded_share_of_seconds", "gaps", "sources", "days"),
+        *("embedded_share_of_seconds", "gaps", "sources", "nodes", "days"),
     }
     assert all({"recordings", "seconds", "unmeasured"} <= set(answer.json()[total]) for total in totals)
     assert answer.json()["recorded"]["seconds"] == 20.0

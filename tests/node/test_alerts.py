@@ -19,6 +19,17 @@ from tests.support.metrics import PUBLISHED, counted, journal_of, make_config, p
 RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
 RULE_TESTS = ROOT / "deploy" / "prometheus" / "alerts_test.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "sonyc-ml.json"
+FLEET = ROOT / "deploy" / "grafana" / "sonyc-ml-fleet.json"
+BOARDS = pytest.mark.parametrize("path", [DASHBOARD, FLEET], ids=lambda path: path.stem)
+UPLOAD = (
+    "up",
+    "failing",
+    "waiting",
+    "waiting_bytes",
+    "oldest_waiting_seconds",
+    "last_success_timestamp_seconds",
+    "lost",
+)
 PAGE = ROOT / "docs" / "alerts.md"
 # Names that are not the daemon's.
 FOREIGN = {"up", "node_textfile_mtime_seconds"}
@@ -38,6 +49,9 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
     labels["sonyc_ml_sound_level_db"] = {"quantity", "reference"}  # where they are measured
+    labels |= {
+        f"sonyc_ml_upload_{name}": set() for name in (*UPLOAD, "last_success_timestamp_seconds")
+    }  # where a node uploads
     for name, pairs in samples:
         labels.setdefault(name, set()).update(key for key, _ in pairs)
     return labels
@@ -84,7 +98,7 @@ def test_the_page_tells_of_each_alert() -> None:
     """docs/alerts.md has a paragraph for every rule, in their order, and for nothing else."""
     sections = re.split(r"^## ", PAGE.read_text(), flags=re.MULTILINE)[1:]
     titles = [section.split("\n", 1)[0] for section in sections]
-    assert titles == list(rules())
+    assert titles == ["Many nodes", *rules()]
     assert all(len(section.split()) > 20 for section in sections)
 
 
@@ -108,10 +122,12 @@ def expressions(panels: list[dict[str, Any]]) -> list[str]:
     return [target["expr"] for panel in panels for target in panel.get("targets", ())]
 
 
-def test_the_dashboard_can_be_imported() -> None:
+@BOARDS
+def test_the_dashboard_can_be_imported(path: Path) -> None:
     """Its data source is chosen on import, panels do not lie on each other, and each says what it is."""
-    board = json.loads(DASHBOARD.read_text())
-    assert [variable["name"] for variable in board["templating"]["list"]] == ["datasource", "instance"]
+    board = json.loads(path.read_text())
+    names = [variable["name"] for variable in board["templating"]["list"]]
+    assert names == ["datasource", "node" if path == FLEET else "instance"]
     assert board["id"] is None
     taken: set[tuple[int, int]] = set()
     for panel in board["panels"]:
@@ -138,13 +154,22 @@ def test_the_dashboard_shows_all_that_is_told(told: dict[str, set[str]]) -> None
     assert {re.sub("_(bucket|sum|count)$", "", name) for name in told} == bare
 
 
-def test_the_expressions_of_the_dashboard_are_understood(tmp_path: Path) -> None:
+def test_the_fleet_is_shown_by_names(told: dict[str, set[str]]) -> None:
+    """Every expression is of figures that there are, and of the nodes that were chosen by their names."""
+    shown = expressions(json.loads(FLEET.read_text())["panels"])
+    assert len(shown) > 10
+    for expression in shown:
+        check_expression(expression, told)
+        assert 'sonyc_ml_node_info{node=~"$node"' in expression
+
+
+@BOARDS
+def test_the_expressions_of_the_dashboard_are_understood(tmp_path: Path, path: Path) -> None:
     """promtool reads each of them, as a rule."""
-    shown = expressions(json.loads(DASHBOARD.read_text())["panels"])
+    shown = expressions(json.loads(path.read_text())["panels"])
     lines = ["groups:", "  - name: shown", "    rules:"]
     for i, expression in enumerate(shown):
-        written = expression.replace("$__rate_interval", "5m").replace("$instance", ".*")
+        written = expression.replace("$__rate_interval", "5m").replace("$instance", ".*").replace("$node", ".*")
         lines += [f"      - record: panel_{i}", f"        expr: {json.dumps(written)}"]
-    path = tmp_path / "rules.yml"
-    path.write_text("\n".join(lines) + "\n")
-    assert f"{len(shown)} rules found" in promtool("check", "rules", path)
+    (tmp_path / "rules.yml").write_text("\n".join(lines) + "\n")
+    assert f"{len(shown)} rules found" in promtool("check", "rules", tmp_path / "rules.yml")

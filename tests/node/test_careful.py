@@ -75,7 +75,7 @@ def hostile(attack: bytes) -> Iterator[tuple[int, list[int]]]:
 @pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS)
 def test_a_hostile_broker_is_hung_up_on(attack: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever a broker sends that nobody asked for, it is hung up on at once, and the log says so once."""
-    with hostile(attack) as (port, taken), MqttPublisher(MqttConfig(host="127.0.0.1", port=port), tmp_path):
+    with hostile(attack) as (port, taken), MqttPublisher(MqttConfig(host="127.0.0.1", port=port), tmp_path, "a"):
         end_s = time.monotonic() + PATIENCE_S
         while len(taken) < 2:  # it was hung up on, and is tried again
             assert time.monotonic() < end_s
@@ -115,7 +115,7 @@ def test_certificates_are_taken(more: dict[str, bool], tmp_path: Path) -> None:
     )
     config = MqttConfig(host="localhost", tls=more.get("tls", False), **files)
     assert config.is_encrypted
-    MqttPublisher(config, tmp_path)
+    MqttPublisher(config, tmp_path, "a")
 
 
 @pytest.mark.parametrize("kind", ["no certificate", "missing", "a key with a password"])
@@ -127,7 +127,7 @@ def test_a_certificate_that_cannot_be_used_is_told(kind: str, tmp_path: Path) ->
     elif kind == "missing":
         cert.unlink()
     with pytest.raises(ConfigError, match=r"mqtt\.cert_file = .*, mqtt\.key_file = .* cannot be used: "):
-        MqttPublisher(MqttConfig(host="localhost", cert_file=cert, key_file=key), tmp_path)
+        MqttPublisher(MqttConfig(host="localhost", cert_file=cert, key_file=key), tmp_path, "a")
     with pytest.raises(ValueError, match="key_file belongs to a cert_file"):
         MqttConfig(host="localhost", key_file=key)
 
@@ -144,6 +144,8 @@ def test_a_password_without_encryption_is_told(
     (tmp_path / "password").write_text("secret")
     (tmp_path / "password").chmod(0o600)
     with caplog.at_level(logging.WARNING):
-        MqttPublisher(MqttConfig(host=host, username="node", password_file=tmp_path / "password", tls=tls), tmp_path)
+        MqttPublisher(
+            MqttConfig(host=host, username="node", password_file=tmp_path / "password", tls=tls), tmp_path, "a"
+        )
     assert ("is sent without encryption" in caplog.text) == is_told
     assert "secret" not in caplog.text

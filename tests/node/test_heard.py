@@ -30,7 +30,7 @@ from sonyc_ml.node.journal.journal import Journal, OutputSummary
 from sonyc_ml.node.operate.forget import forget
 from sonyc_ml.node.operate.listing import heard_listing
 from sonyc_ml.node.retention.proof import proof
-from sonyc_ml.node.telemetry.mqtt import message
+from sonyc_ml.node.telemetry.messages import said_of_outputs
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import read_output
 from tests.support.detections import make_echo, write_scores
@@ -153,7 +153,7 @@ def test_a_daemon_keeps_what_it_hears(node: Node) -> None:
     }
     assert proof(identity, node.recordings, [node.out], "npz") == ""
     (published,) = [event for event in node.events if isinstance(event, OutputPublished)]
-    said = message(published)
+    _, said = next(said_of_outputs([published]))
     assert said["n_detections"] == 3
     assert said["detections"][0] == {"label": "siren", "start_s": 0.0, "end_s": 0.001, "score": 0.9}
     assert said["highest"][0] == {"label": "siren", "class": 1, "start_s": 0.0, "score": 0.9}

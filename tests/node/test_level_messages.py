@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sonyc_ml.node.events import OutputPublished, PeriodMeasured, periods_of
+from sonyc_ml.node.events import OutputPublished, periods_of
 from sonyc_ml.node.telemetry.collector import Collector
 from sonyc_ml.node.telemetry.exposition import render
-from sonyc_ml.node.telemetry.mqtt import TOPICS, encoded, message
+from sonyc_ml.node.telemetry.messages import encoded, said_of_outputs
 from tests.support.levels import measure, tone
 from tests.support.metrics import counted, journal_of, make_config, parse
 
@@ -24,18 +24,20 @@ def test_each_period_is_a_message() -> None:
     event = replace(EVENT, levels=measure(tone(1000, 48000, 2.5), 48000, sensitivity_db=120.0))
     periods = list(periods_of(event))
     assert [period.start_time[17:19] for period in periods] == ["00", "01", "02"]
-    said = json.loads(encoded(message(periods[1])))
+    messages = list(said_of_outputs([event]))
+    assert [kind for kind, _ in messages] == ["recording", "levels", "levels", "levels"]
+    said = json.loads(encoded(messages[2][1]))
     assert (said["recording"], said["reference"], said["measured_s"]) == ("a.wav", "dB re 20 µPa", 1.0)
     assert abs(said["LAeq"] - 114) < 0.05
     assert said["LASmax"] is None
     assert abs(said["bands"]["1000"] - 114) < 0.1
-    assert TOPICS[PeriodMeasured] == "levels"
 
 
 def test_a_time_that_nobody_knows_is_none() -> None:
     """Rather than a wrong one."""
     event = replace(EVENT, start_time="", levels=measure(np.zeros(48000, np.float32), 48000))
-    assert message(next(periods_of(event)))["start_time"] is None
+    _, (_, said) = said_of_outputs([event])
+    assert said["start_time"] is None
 
 
 def test_metrics_have_the_levels_of_the_last_recording(tmp_path: Path) -> None:

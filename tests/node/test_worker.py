@@ -35,19 +35,6 @@ MakeNode = Callable[..., Node]
 
 
 @pytest.fixture
-def make_node(tmp_path: Path, tiny_bundle: Path) -> Iterator[MakeNode]:
-    nodes: list[Node] = []
-
-    def make(*models: Path, more: str = "") -> Node:
-        nodes.append(Node(tmp_path, *(models or (tiny_bundle,)), more=more))
-        return nodes[-1]
-
-    yield make
-    for node in nodes:
-        node.journal.close()
-
-
-@pytest.fixture
 def node(make_node: MakeNode) -> Node:
     return make_node()
 

@@ -21,6 +21,7 @@ from sonyc_ml.node.events import NodeEvent, OutputPublished
 from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, InputFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.telemetry.counts import EventCounts, process_use, write_counts
+from sonyc_ml.sound.node import Node
 from tests.conftest import ROOT
 
 PROMTOOL = next(
@@ -137,6 +138,7 @@ def journal_of(config: Config, counts: EventCounts | None = None) -> Iterator[Jo
                 output=str(config.output.folder),
                 bundles=(bundle,),
                 sources=("street",),
+                node=Node("street-12", latitude=48.1, longitude=11.5, elevation_m=519.0, time_zone="UTC").record(),
             )
             journal.write_facts(
                 Facts(daemon=daemon, folder=FolderFacts("watched"), input=InputFacts("quiet", iso(time.time())))

@@ -42,6 +42,7 @@ class Node:
             output=self.config.output,
             recordings=self.config.recordings,
             overload=self.config.overload,
+            node=self.config.node,
             emit=self.events.append,
             clock=self.clock,
         )

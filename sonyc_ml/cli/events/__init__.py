@@ -99,4 +99,6 @@ def said_of(plain: Mapping[str, Any]) -> str:
     if kind == "missed":
         return f"{plain['n_missed']} events are not kept any more"
     words = (plain.get(name, "") for name in ("bundle", "version", "state", "reason", "detail"))
+    if kind == "node":
+        words = (json.dumps(plain[name], ensure_ascii=False) for name in ("before", "node"))
     return ": ".join(word for word in words if word)

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from sonyc_ml.node.journal.nodes import log_node
+
 if TYPE_CHECKING:
     import sqlite3
 
@@ -94,11 +96,14 @@ def log_done(connection: sqlite3.Connection, name: bytes, now_s: float, output: 
 def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Log what is new among the daemon's facts; for the transaction that keeps them.
 
-    That is its start and stop, bundles that it did not run before, and that the folder, the input or the disk is
-    otherwise. One that was killed says nothing of it: its next start has no stop before it.
+    That is its start and stop, another name or place, bundles that it did not run before, and that the folder, the
+    input or the disk is otherwise. One that was killed says nothing of it: its next start has no stop before it.
     """
     daemons = [facts.get("daemon") or {} for facts in (before, now)]
     rows = _of_daemon(*daemons) if "daemon" in now else []
+    node = str(daemons[1].get("node", ""))
+    if (earlier := log_node(connection, now_s, before, node)) is not None:
+        rows.append(("node", earlier, node))
     for kind in STATES_OF:
         was, state = (_state(kind, facts.get(kind)) for facts in (before, now))
         if kind in now and was != state:

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of
 from sonyc_ml.base.lock import holder
 from sonyc_ml.node.journal.journal import STATES, Journal, Recorded
+from sonyc_ml.node.journal.nodes import node_history
 from sonyc_ml.node.operate.sources import audit_sources
+from sonyc_ml.sound.node import read_record
 
 Answer: TypeAlias = dict[str, Any]
 Span: TypeAlias = tuple[float, float]
@@ -31,12 +33,10 @@ def audit(
     Parameters
     ----------
     journal : Journal
-    since_s, until_s : float
-        The span, in seconds since 1970; until now where not given.
+    since_s, until_s, clock
+        The span, in seconds since 1970; until now where not given. What returns that.
     gap_s : float
         A pause between two recordings counts as a gap where it is longer.
-    clock : callable
-        Returns seconds since 1970.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def audit(
         For each of ``recorded``, ``embedded``, ``salvaged`` (a part of the embedded), ``quarantined``, ``shed`` and
         ``pending``: how many recordings and seconds, and of how many recordings the length is not known (no seconds);
         ``gaps``, each with how many recordings of unknown length may lie in it, also where a triggered recorder left
-        something out, and before the first only where the history is ``whole``; ``sources`` of live sound.
+        something out, and before the first only where the history is ``whole``; live ``sources``; ``nodes``.
     """
     now_s = clock()
     until_s = now_s if until_s is None else until_s
@@ -62,8 +62,16 @@ def audit(
         **totals.answer(),
         "gaps": [_gap(gap, unmeasured, days["all"], gap_s, now_s) for gap in gaps],
         "sources": audit_sources(journal, since_s, until_s, now_s),
+        "nodes": _nodes(journal, since_s, until_s),
         "days": {"counted": days["counted"], "cut": days["cut"]},
     }
+
+
+def _nodes(journal: Journal, since_s: float, until_s: float) -> list[Answer]:
+    """What the node was called and where it stood in a span, since when."""
+    history = [(at_s, record) for at_s, record in node_history(journal) if at_s < until_s]
+    n_before = sum(at_s <= since_s for at_s, _ in history)
+    return [{"since": iso(at_s), **read_record(record)} for at_s, record in history[max(0, n_before - 1) :]]
 
 
 def find_gaps(covered: Iterable[Span], since_s: float | None, until_s: float, gap_s: float) -> list[Span]:

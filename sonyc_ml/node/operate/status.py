@@ -16,6 +16,7 @@ from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.node.facts import OK, SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.operate.sources import status_of_sources
+from sonyc_ml.sound.node import read_record
 
 Answer: TypeAlias = dict[str, Any]
 
@@ -50,6 +51,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "pid": pid,
         "since": daemon.since if is_up else None,
         "version": daemon.version or None,
+        "node": dict(read_record(daemon.node)) or None,
         "recording": recording_at_work(journal, daemon) if is_up else None,
         "stopped": facts.stopped or None,
         **_of_facts(daemon, facts if is_up else Facts()),

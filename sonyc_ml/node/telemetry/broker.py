@@ -8,11 +8,12 @@ import secrets
 import socket
 import stat
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sonyc_ml.base.human import count, to_install
+from sonyc_ml.base.human import to_install
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.telemetry.careful import careful, encrypt
 from sonyc_ml.node.telemetry.config import MqttConfig
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_RECONNECT_S = 60
+PATIENCE = "trying again; what happens meanwhile is sent then"
+MAX_ACKNOWLEDGED = 1000  # far more than are in flight
 
 
 class Broker:
@@ -46,8 +49,8 @@ class Broker:
     ) -> None:
         self._there, self._wake = there, wake
         self._name = f"the MQTT broker {config.host}:{config.port}"
-        self._max_waiting = config.max_waiting
         self._n_sent = self._n_acknowledged = 0
+        self._acknowledged: deque[int] = deque(maxlen=MAX_ACKNOWLEDGED)
         self._complaints: set[str] = set()
         self._is_well = self._is_closing = False
         self.is_connected = False
@@ -66,10 +69,15 @@ class Broker:
         """Connect, as soon as the broker is there."""
         self._client.loop_start()
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Hand over a message, which arrives at least once."""
-        self._client.publish(topic, payload, qos=1, retain=retain)
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> int:
+        """Hand over a message, which arrives at least once; return the number by which it is acknowledged."""
+        mid = self._client.publish(topic, payload, qos=1, retain=retain).mid
         self._n_sent += 1  # each number is written by one thread alone
+        return int(mid)
+
+    def acknowledged(self) -> list[int]:
+        """The numbers of the messages that were acknowledged since this was asked last."""
+        return [self._acknowledged.popleft() for _ in range(len(self._acknowledged))]
 
     def close(self) -> None:
         """Disconnect, so that the broker does not publish the last will."""
@@ -89,19 +97,20 @@ class Broker:
     def _on_connect_fail(self, _client: Any, _data: Any) -> None:
         error = sys.exc_info()[1]  # paho calls this where it handles the error
         why = (isinstance(error, OSError) and error.strerror) or error
-        self._complain("away", f"{self._name} cannot be reached ({why}); {self._patience()}")
+        self._complain("away", f"{self._name} cannot be reached ({why}); {PATIENCE}")
 
     def _on_disconnect(self, *_: Any) -> None:
         was_connected, self.is_connected, self._is_well = self.is_connected, False, False
         self._wake()
         if not self._is_closing and "refused" not in self._complaints:
             did = "went away" if was_connected else "closes the connection"
-            self._complain("away", f"{self._name} {did}; {self._patience()}")
+            self._complain("away", f"{self._name} {did}; {PATIENCE}")
 
     def _on_refused(self) -> None:
         self._complain("hostile", f"{self._name} sends messages that nobody asked for, and is hung up on")
 
-    def _on_publish(self, *_: Any) -> None:
+    def _on_publish(self, _client: Any, _data: Any, mid: int, *_: Any) -> None:
+        self._acknowledged.append(mid)
         self._n_acknowledged += 1
         if not self._is_well:  # only now: a broker may let us in and throw us out at the first message
             self._is_well = True
@@ -118,9 +127,6 @@ class Broker:
         if kind not in self._complaints:
             self._complaints.add(kind)
             logger.warning("%s", sentence)
-
-    def _patience(self) -> str:
-        return f"trying again, and keeping the last {count(self._max_waiting, 'message')}"
 
 
 def _client(config: MqttConfig, will: tuple[str, bytes], on_refused: Callable[[], None]) -> Client:

@@ -22,6 +22,7 @@ from sonyc_ml.node.journal.live import source_ends
 from sonyc_ml.node.spool.spool import POLLED, WATCHED
 from sonyc_ml.node.telemetry.counts import EventCounts, read_counts
 from sonyc_ml.node.telemetry.exposition import Family, Value
+from sonyc_ml.sound.node import read_record
 
 T = TypeVar("T")
 
@@ -99,6 +100,7 @@ class Collector:
             _one("sonyc_ml_journal_up", "gauge", "1 while the journal can be read.", int(bool(asked))),
             *([] if counts is None else _of_counts(counts)),
             *asked,
+            *_of_node(facts.daemon or DaemonFacts()),
             *_of_disks(facts.daemon or DaemonFacts()),
             *(_of_facts(facts) if facts.is_of(pid) else ()),
             *(_of_process(counts, facts) if counts is not None and counts.process.get("pid") == pid else ()),
@@ -152,6 +154,13 @@ def _of_counts(counts: EventCounts) -> Iterator[Family]:
     yield _one("sonyc_ml_recording_lag_seconds", "histogram", "From when it was found until it was done.", counts.lags)
     levels = [({"quantity": name, "reference": reference}, value) for name, reference, value in counts.levels]
     yield Family("sonyc_ml_sound_level_db", "gauge", "Of the last recording, as a whole.", levels)
+
+
+def _of_node(daemon: DaemonFacts) -> Iterator[Family]:
+    """What the node is called, as a label of one metric, to which others are joined by the instance."""
+    record = {("node" if key == "name" else key): str(value) for key, value in read_record(daemon.node).items()}
+    record.pop("note", None)
+    yield Family("sonyc_ml_node_info", "gauge", "Which node this is, and where.", [(record, 1)] if record else [])
 
 
 def _of_disks(daemon: DaemonFacts) -> list[Family]:

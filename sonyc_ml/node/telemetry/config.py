@@ -7,6 +7,8 @@ from pathlib import Path
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.base.strict import check_above_zero
 
+DEFAULT_TOPIC = "sonyc-ml"
+
 
 @dataclass(frozen=True, slots=True)
 class MetricsConfig:
@@ -29,7 +31,7 @@ class MqttConfig:
 
     host: str | None = None
     port: int = 1883
-    topic: str = "sonyc-ml"
+    topic: str | None = None
     username: str | None = None
     password_file: Path | None = None
     tls: bool = False
@@ -44,10 +46,15 @@ class MqttConfig:
         """Whether the connection is encrypted: by the system's certificate authorities, where no others are given."""
         return self.tls or self.ca_file is not None or self.cert_file is not None
 
+    def topic_of(self, node: str) -> str:
+        """What every topic of a node begins with: the one that is given, else one with the node's name."""
+        return f"{DEFAULT_TOPIC}/{node}" if self.topic is None else self.topic
+
     def __post_init__(self) -> None:
         if not 0 < self.port < 65536:
             raise ValueError(f"port must be from 1 to 65535, not {self.port}")
-        if not self.topic or set(self.topic) & set("+#") or self.topic.startswith("/"):
+        topic = DEFAULT_TOPIC if self.topic is None else self.topic
+        if not topic or set(topic) & set("+#") or topic.startswith("/"):
             raise ValueError(f"topic must be one that can be published to, such as node/12, not {self.topic!r}")
         if (self.password_file is None) != (self.username is None):
             raise ValueError("username and password_file belong together; give both, or neither")

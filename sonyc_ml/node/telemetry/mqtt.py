@@ -1,56 +1,43 @@
 """State, lag and scores to an MQTT broker; no embedding, and no sound, leaves the node this way.
 
-The worker's thread only puts events into a queue of bounded length. A thread of its own takes them out while the broker
-is there, asks the journal how things are, and hands it all to paho, whose thread talks to the network::
+The worker's thread only takes notes. A thread of its own reads in the journal what happened, while the broker is there,
+and hands it to paho, whose thread talks to the network. What the broker has not acknowledged is sent again, after an
+outage or a restart, so that an outage takes no memory::
 
-    worker ─ events ─▶ queue (the oldest go when it is full) ── publisher ──▶ paho (a few unacknowledged) ──▶ broker
+    journal's events ─▶ messages of a few events ── publisher ──▶ paho (a few unacknowledged) ──▶ broker
+    worker ─ outputs just made, windows of live sound ─▶ notes ──┘
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import logging
 import math
-import os
-import re
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Self
 
 from sonyc_ml.base.human import count, iso
 from sonyc_ml.base.process import is_clock_synchronised
 from sonyc_ml.errors import StoreError
-from sonyc_ml.node.events import (
-    NodeEvent,
-    OutputPublished,
-    PeriodMeasured,
-    RecordingEnded,
-    RecordingPostponed,
-    WindowHeard,
-    periods_of,
-)
-from sonyc_ml.node.facts import Facts
+from sonyc_ml.node.events import NodeEvent, OutputPublished, RecordingEnded, WindowHeard
 from sonyc_ml.node.journal.journal import Journal
-from sonyc_ml.node.telemetry.config import MqttConfig
+from sonyc_ml.node.telemetry.config import DEFAULT_TOPIC, MqttConfig
 
 if TYPE_CHECKING:
     from sonyc_ml.node.telemetry.broker import Broker
+    from sonyc_ml.node.telemetry.messages import Message
+    from sonyc_ml.node.telemetry.unsent import Unsent
 
 logger = logging.getLogger(__name__)
 
 MAX_IN_FLIGHT = 10  # sent and not acknowledged; paho queues nothing below 20, so the order and the bound are ours
-MAX_DETAIL = 1000  # characters: an extractor's complaint may be of any length
 LOOK_S = 5.0  # how soon a change of the state is published
 DRAIN_S, STOP_S = 3.0, 5.0  # what is waiting goes out at the end, but a daemon that is to stop stops
 OFFLINE = {"state": "offline"}
-Message: TypeAlias = OutputPublished | PeriodMeasured | RecordingEnded | WindowHeard
-TOPICS = {OutputPublished: "recording", PeriodMeasured: "levels", RecordingEnded: "ended", WindowHeard: "window"}
-SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 class MqttPublisher:
@@ -61,6 +48,8 @@ class MqttPublisher:
     settings : MqttConfig
     state_folder : Path
         Where the journal lies.
+    node : str
+        Its name.
 
     Raises
     ------
@@ -68,111 +57,155 @@ class MqttPublisher:
         paho-mqtt is missing, or the broker, the password or the certificates cannot be meant.
     """
 
-    def __init__(self, settings: MqttConfig, state_folder: Path) -> None:
-        self._settings, self._state_folder = settings, state_folder
-        self._topic = settings.topic
-        self._waiting: deque[Message] = deque(maxlen=settings.max_waiting)
+    def __init__(self, settings: MqttConfig, state_folder: Path, node: str) -> None:
+        self._settings, self._state_folder, self._node = settings, state_folder, node
+        self._topic = settings.topic_of(node)
+        self._windows: deque[WindowHeard] = deque(maxlen=settings.max_waiting)
         self._counts: Counter[str] = Counter()
-        self._n_dropped = 0
         self._lock, self._wake = threading.Lock(), threading.Event()
-        self._stopping = False
+        self._stopping = self._has_moved = False
         self._fields: dict[str, Any] = {}
         self._published: dict[str, Any] | None = None
         self._next_look_s = self._next_state_s = -math.inf
-        self._broker = None if settings.host is None else self._make_broker(settings)
-        self._thread = threading.Thread(target=self._run, args=(self._broker,), name="mqtt", daemon=True)
+        if settings.host is not None:
+            self._unsent, self._broker = self._make_parts(settings)
+
+    def _make_parts(self, settings: MqttConfig) -> tuple[Unsent, Broker]:
+        from sonyc_ml.node.telemetry.broker import Broker  # noqa: PLC0415  and ssl: 8 ms that most nodes do without
+        from sonyc_ml.node.telemetry.messages import encoded  # noqa: PLC0415
+        from sonyc_ml.node.telemetry.unsent import Unsent  # noqa: PLC0415
+
+        will = (f"{self._topic}/state", encoded(OFFLINE))
+        return Unsent(self._state_folder, self._node), Broker(settings, will, self._there, self._wake.set)
 
     @property
-    def waiting(self) -> tuple[Message, ...]:
-        """The events that wait for the broker, the oldest first."""
-        with self._lock:
-            return tuple(self._waiting)
+    def is_on(self) -> bool:
+        """Whether there is a broker to talk to."""
+        return self._settings.host is not None
 
     @property
-    def n_dropped(self) -> int:
-        """How many events were dropped because too many waited."""
-        return self._n_dropped
+    def n_held(self) -> int:
+        """How many recordings' outputs are held in memory for the broker."""
+        return self._unsent.n_held
+
+    @property
+    def n_lost(self) -> int:
+        """How many events the journal dropped before the broker was there."""
+        return self._unsent.n_lost
 
     @property
     def n_in_flight(self) -> int:
         """How many messages the broker has not acknowledged."""
-        return self._broker.n_in_flight if self._broker else 0
-
-    def _make_broker(self, settings: MqttConfig) -> Broker:
-        from sonyc_ml.node.telemetry.broker import Broker  # noqa: PLC0415  and ssl: 8 ms that most nodes do without
-
-        return Broker(settings, (f"{self._topic}/state", encoded(OFFLINE)), self._there, self._wake.set)
+        return self._broker.n_in_flight
 
     def on_event(self, event: NodeEvent) -> None:
         """Take note of an event; returns at once, whatever the broker does."""
-        if self._broker is None or isinstance(event, RecordingPostponed):
+        if not self.is_on:
             return
-        if isinstance(event, RecordingEnded) and len(event.detail) > MAX_DETAIL:
-            event = dataclasses.replace(event, detail=event.detail[:MAX_DETAIL] + "…")
-        with self._lock:
-            if isinstance(event, RecordingEnded):
+        if isinstance(event, OutputPublished):
+            self._unsent.note(event)  # the journal has it as soon as the recording has ended
+        elif isinstance(event, RecordingEnded):
+            with self._lock:
                 self._counts[event.state] += 1
-                if event.state == "done":
-                    return  # its outputs are published
-            for one in (event, *(periods_of(event) if isinstance(event, OutputPublished) else ())):
-                self._n_dropped += len(self._waiting) == self._waiting.maxlen
-                self._waiting.append(one)
-        self._wake.set()
+            self._unsent.expect()
+            self._wake.set()
+        elif isinstance(event, WindowHeard):
+            self._windows.append(event)
+            self._wake.set()
 
     def __enter__(self) -> Self:
-        if self._broker is not None:
+        if self.is_on:
+            self._has_moved = self._ran_without_a_name()
+            self._unsent.begin()
+            self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
             self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._broker is not None:
+        if self.is_on:
             self._stopping = True
             self._wake.set()
             self._thread.join(STOP_S)  # a name server that does not answer holds paho for longer
 
+    def _ran_without_a_name(self) -> bool:
+        """Whether a version ran here whose topics had no name of a node, and they have one now."""
+        facts = None if self._settings.topic is not None else self._ask(Journal.facts)
+        return facts is not None and facts.daemon is not None and not facts.daemon.node
+
     # Below, on the publisher's thread
 
-    def _run(self, broker: Broker) -> None:
-        broker.open()
+    def _run(self) -> None:
+        self._broker.open()
         while not self._stopping:
             self._wake.wait(max(0.0, self._next_look_s - time.monotonic()))
             self._wake.clear()
             try:
                 if time.monotonic() >= self._next_look_s:
-                    self._look(broker)
-                self._send(broker)
+                    self._look()
+                self._send()
+                self._unsent.keep()
             except Exception:
                 # A mistake of ours costs a message, not the node's connection.
                 logger.exception("something could not be published over MQTT")
-        self._finish(broker)
+        self._finish()
 
     def _there(self) -> None:
         """The broker is there, from paho's thread: it has published the last will, that nobody is here."""
         self._published, self._next_look_s = None, -math.inf
         self._wake.set()
 
-    def _send(self, broker: Broker) -> None:
-        """Hand over what is waiting, as far as the broker keeps up."""
+    def _send(self) -> bool:
+        """Hand over what is waiting, as far as the broker keeps up; whether that was all."""
+        broker, unsent = self._broker, self._unsent
+        unsent.acknowledge(broker.acknowledged())
         while broker.is_connected and broker.n_in_flight < MAX_IN_FLIGHT:
-            with self._lock:
-                if not self._waiting:
-                    return
-                event = self._waiting.popleft()
-            broker.publish(f"{self._topic}/{TOPICS[type(event)]}", encoded(message(event)))
+            message = self._window() or unsent.next()
+            if message is None:
+                return True
+            unsent.handed_over(message, broker.publish(f"{self._topic}/{message.kind}", message.payload))
+        return False
 
-    def _look(self, broker: Broker) -> None:
+    def _window(self) -> Message | None:
+        """A window of live sound, which is of use at once or not at all: the journal does not have it."""
+        from sonyc_ml.node.telemetry.messages import WINDOW, Message, encoded, said_of_window  # noqa: PLC0415
+
+        with suppress(IndexError):
+            event = self._windows.popleft()
+            name = f"{self._node}-{event.source}-{event.bundle}-{event.start_time}"
+            return Message(WINDOW, encoded({"id": name, "node": self._node, **said_of_window(event)}))
+        return None
+
+    def _look(self) -> None:
         """Publish the state where it has changed, and now and then."""
+        from sonyc_ml.node.telemetry.messages import state_fields  # noqa: PLC0415
+
         every_s = self._settings.every_s
         now_s = time.monotonic()
         self._next_look_s = now_s + min(LOOK_S, every_s)
-        if not broker.is_connected or broker.n_in_flight > MAX_IN_FLIGHT:
+        if not self._broker.is_connected or self._broker.n_in_flight > MAX_IN_FLIGHT:
             return
+        self._say_where_it_moved()
         facts = self._ask(Journal.facts)
         if facts is not None:
             self._fields = state_fields(facts)
         if self._fields != self._published or now_s >= self._next_state_s:
             self._published, self._next_state_s = self._fields, now_s + every_s
-            broker.publish(f"{self._topic}/state", encoded(self._state()), retain=True)
+            self._say(self._state())
+
+    def _say(self, state: dict[str, Any], topic: str = "") -> None:
+        """Publish a state, which the broker keeps."""
+        from sonyc_ml.node.telemetry.messages import encoded  # noqa: PLC0415
+
+        self._broker.publish(f"{topic or self._topic}/state", encoded(state), retain=True)
+
+    def _say_where_it_moved(self) -> None:
+        """Replace, once, the state that brokers keep of a version whose topics had no name of a node."""
+        if self._has_moved:
+            self._has_moved = False
+            self._say({**OFFLINE, "moved_to": self._topic}, DEFAULT_TOPIC)
+            logger.warning(
+                "MQTT topics begin with %s now, and not with %s; see docs/operations.md", self._topic, DEFAULT_TOPIC
+            )
 
     def _state(self) -> dict[str, Any]:
         backlog = self._ask(Journal.backlog)
@@ -183,16 +216,16 @@ class MqttPublisher:
             n_pending = sum(n for _, _, n, _, _ in backlog)
         with self._lock:
             counts = {state: self._counts[state] for state in ("done", "quarantined", "shed")}
-            dropped, waiting = self._n_dropped, len(self._waiting)
         return {
             "state": "online",
+            "node": self._node,
             "at": iso(time.time()),
             **self._fields,
             "backlog": n_pending,
             "lag_s": lag_s,
             "counts": counts,
-            "waiting": waiting,
-            "dropped": dropped,
+            "waiting": self._unsent.n_waiting(),
+            "dropped": self._unsent.n_lost,
             "clock_synchronised": is_clock_synchronised(),
         }
 
@@ -204,85 +237,18 @@ class MqttPublisher:
         except StoreError:
             return None
 
-    def _finish(self, broker: Broker) -> None:
-        """Say goodbye; what is waiting goes out where the broker takes it soon."""
-        end_s = time.monotonic() + DRAIN_S
-        while broker.is_connected and (self._waiting or broker.n_in_flight) and time.monotonic() < end_s:
+    def _finish(self) -> None:
+        """Say goodbye; what is waiting goes out where the broker takes it soon, and else at the next start."""
+        broker, end_s = self._broker, time.monotonic() + DRAIN_S
+        while broker.is_connected and time.monotonic() < end_s:
             self._wake.clear()
-            self._send(broker)
-            if self._waiting or broker.n_in_flight:
-                self._wake.wait(max(0.0, end_s - time.monotonic()))
-        if undelivered := len(self._waiting) + broker.n_in_flight:
-            logger.warning("%s did not reach the MQTT broker", count(undelivered, "message"))
+            if self._send() and not broker.n_in_flight:
+                break
+            self._wake.wait(max(0.0, end_s - time.monotonic()))
+        self._unsent.acknowledge(broker.acknowledged())
+        self._unsent.keep(at_once=True)
+        if left := self._unsent.n_waiting() + broker.n_in_flight:
+            logger.warning("%s did not reach the MQTT broker; sent at the next start", count(left, "message"))
         if broker.is_connected:
-            broker.publish(f"{self._topic}/state", encoded({**OFFLINE, "stopped": iso(time.time())}), retain=True)
+            self._say({**OFFLINE, "stopped": iso(time.time())})
         broker.close()
-
-
-def message(event: Message) -> dict[str, Any]:
-    """What is published of a recording, or of a period of it."""
-    if isinstance(event, PeriodMeasured):
-        return {"recording": event.recording, "start_time": event.start_time or None, **event.fields}
-    if isinstance(event, WindowHeard):
-        return {
-            "source": event.source,
-            "bundle": event.bundle,
-            "start_time": event.start_time,
-            "window_s": event.window_s,
-            "scores": {label: _rounded(score) for label, score in event.scores.items()},
-        }
-    if isinstance(event, RecordingEnded):
-        return {
-            "recording": event.recording,
-            "state": event.state,
-            "reason": event.reason,
-            "detail": event.detail,
-            "duration_s": event.duration_s,
-        }
-    said: dict[str, Any] = {
-        "recording": event.recording,
-        "bundle": event.bundle,
-        "start_time": event.start_time,
-        "duration_s": event.duration_s,
-        "hop_size_s": event.hop_size_s,
-        "n_windows": event.n_windows,
-        "scores": {label: _rounded(score) for label, score in event.scores.items()},
-        "highest": [
-            {"label": one.label, "class": one.class_number, "start_s": one.start_s, "score": _rounded(one.score)}
-            for one in event.highest
-        ],
-    }
-    if event.detections is not None:
-        said["n_detections"] = event.n_detections
-        said["detections"] = [
-            {"label": one.label, "start_s": one.start_s, "end_s": one.end_s, "score": _rounded(one.score_max)}
-            for one in event.detections
-        ]
-    return said
-
-
-def _rounded(score: float) -> float | None:
-    return round(score, 4) if math.isfinite(score) else None
-
-
-def state_fields(facts: Facts) -> dict[str, Any]:
-    """What is published of the state as soon as it changes; nothing where the facts are those of another process."""
-    daemon = facts.daemon
-    if daemon is None or not facts.is_of(os.getpid()):
-        return {}
-    return {
-        "since": daemon.since,
-        "version": daemon.version,
-        "folder": facts.folder_word or None,
-        "quiet": facts.is_quiet,
-        "silent": facts.is_silent,
-        "trouble": facts.trouble.detail if facts.trouble else None,
-        "bundles": [{"name": one.name, "version": one.version, "sha256": one.sha256} for one in daemon.bundles],
-    }
-
-
-def encoded(values: dict[str, Any]) -> bytes:
-    r"""JSON in UTF-8; the bytes of a name that is not UTF-8 are spelt out, as in ``caf\udce9.wav``."""
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False)
-    # As the journal spells them. A lone surrogate in an escape of JSON's own is refused by many who read JSON.
-    return SURROGATES.sub(lambda found: f"\\\\u{ord(found[0]):04x}", text).encode()

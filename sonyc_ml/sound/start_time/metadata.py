@@ -1,4 +1,4 @@
-"""What a recording's metadata say of when its sound begins: AudioMoth's comment, GUANO, and Broadcast Wave's.
+"""What a recording's metadata say of when its sound begins, and where: AudioMoth's comment, GUANO, Broadcast Wave's.
 
 GUANO is text in a chunk of its own, ``guan``, before or behind the sound, a line per field, as in
 ``Timestamp: 2024-05-01T06:30:00+02:00``. Only a bounded part of a file is looked at, whatever it says of itself.
@@ -19,6 +19,10 @@ MAX_CHUNKS = 200  # a recorder writes a handful
 MAX_LENGTH = 1 << 16  # bytes: of GUANO text
 
 TIMESTAMP = re.compile(rb"^[ \t]*Timestamp[ \t]*:[ \t]*([^\r\n\0]{1,64})", re.IGNORECASE | re.MULTILINE)
+POSITION = re.compile(
+    rb"^[ \t]*Loc Position[ \t]*:[ \t]*([-+.\d]{1,20})[ \t,]+([-+.\d]{1,20})", re.IGNORECASE | re.MULTILINE
+)
+ELEVATION = re.compile(rb"^[ \t]*Loc Elevation[ \t]*:[ \t]*([-+.\d]{1,20})", re.IGNORECASE | re.MULTILINE)
 PRINTABLE = re.compile(rb"[ -~]{4}.*", re.DOTALL)
 
 
@@ -37,15 +41,46 @@ def read_timestamp(descriptor: int, size: int) -> str:
     str
         Empty where nothing is said, the metadata are damaged, or they cannot be read.
     """
+    match = TIMESTAMP.search(_read_guano(descriptor, size))
+    return match[1].decode("utf-8", "replace").strip() if match else ""
+
+
+def read_position(descriptor: int, size: int) -> tuple[float, float, float | None] | None:
+    """Where a file's GUANO metadata say that its sound was recorded (``Loc Position``, ``Loc Elevation``).
+
+    Parameters
+    ----------
+    descriptor, size
+        Those of :func:`read_timestamp`.
+
+    Returns
+    -------
+    tuple of float or None
+        Latitude and longitude in degrees (WGS 84), and metres above the sea, None where that is not said. None where
+        nothing is said, or no place on the earth: 0 and 0 too, which receivers write that do not know.
+    """
+    text = _read_guano(descriptor, size)
+    position, elevation = POSITION.search(text), ELEVATION.search(text)
+    try:
+        latitude, longitude = (float(part) for part in position.groups()) if position else (0.0, 0.0)
+        elevation_m = float(elevation[1]) if elevation else None
+    except ValueError:
+        return None
+    if not (abs(latitude) <= 90 and abs(longitude) <= 180) or latitude == longitude == 0:
+        return None
+    return latitude, longitude, elevation_m
+
+
+def _read_guano(descriptor: int, size: int) -> bytes:
+    """The GUANO text of a file; empty where there is none, or it cannot be read."""
     try:
         container = container_of(descriptor)
         for chunk in _chunks(descriptor, size, container) if container else ():
             if chunk.name == b"guan":
-                match = TIMESTAMP.search(os.pread(descriptor, min(chunk.length, MAX_LENGTH), chunk.position))
-                return match[1].decode("utf-8", "replace").strip() if match else ""
+                return os.pread(descriptor, min(chunk.length, MAX_LENGTH), chunk.position)
     except (RecordingError, OSError):
-        return ""
-    return ""
+        pass
+    return b""
 
 
 def _chunks(descriptor: int, size: int, container: Container) -> Iterator[Chunk]:
