@@ -104,11 +104,13 @@ def resolve_paths(tables: dict[str, Any], folder: Path) -> None:
 
 
 def name_model(tables: dict[str, Any]) -> None:
-    """The default bundle where none is named; none where levels alone are asked for."""
+    """The default bundle where none is named; none where levels are asked for and nothing is said of a model.
+
+    An empty ``[model]`` asks for the default bundle: to switch levels on must not switch a network off.
+    """
     levels = tables.get("levels")
     if levels and isinstance(levels, dict):
         levels.setdefault("enabled", True)  # whatever is set there asks for them, a default too
-    model = tables.get("model", {})
-    if isinstance(model, dict):
-        is_measured = isinstance(levels, dict) and levels.get("enabled")
-        tables["model"] = [] if is_measured and not model else {"path": default_bundle(), **model}
+    is_measured = isinstance(levels, dict) and levels.get("enabled")
+    model = tables.get("model", [] if is_measured else {})
+    tables["model"] = {"path": default_bundle(), **model} if isinstance(model, dict) else model

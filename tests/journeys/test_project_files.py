@@ -18,6 +18,8 @@ SCHEMAS = {
     ".github/ISSUE_TEMPLATE/wish.yml": "vendor.github-issue-forms",
     ".github/ISSUE_TEMPLATE/config.yml": "vendor.github-issue-config",
     "CITATION.cff": "vendor.citation-file-format",
+    "deploy/compose.yaml": "vendor.compose-spec",
+    "deploy/compose.microphone.yaml": "vendor.compose-spec",
 }
 
 

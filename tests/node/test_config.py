@@ -343,3 +343,15 @@ def test_the_shipped_file_shows_every_key_and_default(tmp_path: Path) -> None:
                 continue  # what is the machine's own is shown by an example
             if not _is_required(field) and _default(field) not in (None, {}):
                 assert shown[name][field.name] == _default(field), f"{name}.{field.name} has another default"
+
+
+@pytest.mark.parametrize(
+    ("text", "n_models"),
+    [("[levels]\nperiod_s = 1.0", 0), ("[levels]\nperiod_s = 1.0\n[model]", 1), ("", 1), ("[model]", 1)],
+)
+def test_levels_switch_no_network_off(tmp_path: Path, text: str, n_models: int) -> None:
+    """Levels alone are measured where there is no [model]; without a path it is the default bundle."""
+    path = tmp_path / "sonyc-ml.toml"
+    path.write_text(f'[spool]\nfolder = "a"\n[output]\nfolder = "b"\n{text}\n')
+    flags: dict[str, dict[str, object]] = {"model": {}, "detections": {}}  # as of a command without flags
+    assert len(load_config(path, flags).model) == n_models

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -247,6 +248,14 @@ def test_scores_and_state_arrive(tmp_path: Path, shared_broker: Mosquitto) -> No
     assert recording["node"] == ended["node"] == state["node"] == host_name()
     assert len({recording["id"], ended["id"]}) == 2
     assert all(one["id"].startswith(f"{host_name()}-") for one in (recording, ended))
+    for shown, real in zip(shown_messages(), (state, recording, ended, stopped), strict=True):
+        assert set(real) <= set(shown) <= set(real) | {"n_detections", "detections"}  # these where there are rules
+
+
+def shown_messages() -> list[Payload]:
+    """Those of docs/operations.md."""
+    (text,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/operations.md").read_text(), re.DOTALL)
+    return [json.loads(message) for message in re.split(r"\n(?=\{)", text.strip())]
 
 
 def test_a_daemon_that_dies_is_offline(tmp_path: Path, shared_broker: Mosquitto) -> None:

@@ -137,6 +137,14 @@ def _live(config: Config) -> list[Check]:
     return of_live(config)
 
 
+def _uploads(config: Config) -> list[Check]:
+    if config.upload is None or config.upload.to is None:
+        return []
+    from sonyc_ml.node.doctor.upload import of_upload  # noqa: PLC0415
+
+    return of_upload(config)
+
+
 def _of_node(config: Config) -> list[Check]:
     outputs = folders.output_folders(config)
     return [
@@ -153,6 +161,7 @@ def _of_node(config: Config) -> list[Check]:
         ("daemon", partial(node.daemon, config)),
         ("service", node.service),
         *([("metrics", partial(node.metrics, config))] if config.metrics != MetricsConfig() else []),
+        *_uploads(config),
         ("nice", partial(node.nice, config)),
         ("time zone", partial(node.time_zone, config)),
     ]

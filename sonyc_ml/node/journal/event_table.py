@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sonyc_ml.node.journal.view import OutputSummary
 
-STATES_OF = ("folder", "input", "trouble")  # facts whose changes are events
+STATES_OF = ("folder", "input", "trouble", "upload")  # facts whose changes are events
 MOST = 20_000  # events that are kept, and up to 512 more
 NOW_S = "(julianday('now') - 2440587.5) * 86400"
 INSERT = "INSERT INTO events (at_s, kind, name, reason, detail, start_s, end_s, value) VALUES"
