@@ -61,7 +61,7 @@ def test_every_question_is_answered(
                 if target:
                     Path(target).write_text(capsys.readouterr().out)
         said.append(capsys.readouterr().out)
-    assert len(programs) == 10
+    assert len(programs) == 9
     text = "\n".join(said)
     assert all(text.count(node) >= 4 for node in NODES)
     assert re.search(r"^1\.0000  pole_1  2026-11-21T10:59:\S+  20261121T105900Z\.wav", text, re.MULTILINE)
