@@ -148,6 +148,7 @@ def _uploads(config: Config) -> list[Check]:
 def _of_node(config: Config) -> list[Check]:
     outputs = folders.output_folders(config)
     return [
+        ("node", partial(node.name, config)),
         ("user", partial(node.user, config)),
         *([] if config.has_own_spool else [("spool", partial(folders.spool, config))]),
         *(_live(config) if config.listen is not None else ()),
