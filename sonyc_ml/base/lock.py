@@ -11,11 +11,12 @@ from pathlib import Path
 from sonyc_ml.errors import ConfigError, StoreError
 
 STATE_FOLDER = ".sonyc-ml"  # beside the outputs: where journal, ledger and locks lie unless another is named
-DAEMON, BATCH, SEPARATION = "daemon", "batch", "separation"
+DAEMON, BATCH, SEPARATION, UPLOAD = "daemon", "batch", "separation", "upload"
 FILE_NAME = f"{DAEMON}.lock"
 DOES = {
     DAEMON: "keeps the journal",
     BATCH: "embeds into the folder whose state is",
+    UPLOAD: "uploads what is on record",
     SEPARATION: "writes tracks into the folder whose state is",
 }
 PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
@@ -29,7 +30,7 @@ class Lock:
     ----------
     folder : Path
         Where the journal or the ledger lies.
-    kind : {"daemon", "batch", "separation"}
+    kind : {"daemon", "batch", "separation", "upload"}
         Of process: there may be one of each.
 
     Raises

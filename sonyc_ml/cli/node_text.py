@@ -37,6 +37,8 @@ def status_text(answer: Answer) -> str:
     if last:
         rows.append(("last output", f"of {last['recording']}, {last['at']}, {span(last['age_s'])} ago"))
     rows += _bundle_rows(answer["bundles"], answer["reload"])
+    if answer["upload"]:
+        rows.append(("upload", answer["upload"]["text"]))
     for name, disk in answer["disk"].items():
         if disk:
             rows.append((f"disk, {name}", _disk(disk)))

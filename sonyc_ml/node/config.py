@@ -194,6 +194,7 @@ class Config:
     serve: ServeConfig = field(default_factory=ServeConfig)
     detections: Detections = field(default_factory=Detections)
     levels: LevelsTable = field(default_factory=LevelsTable)
+    upload: Any = None  # sonyc_ml.node.upload.config.UploadConfig, which only those import who upload
     node: Node = field(default_factory=Node)
     listen: Any = None  # sonyc_ml.node.intake.config.ListenConfig, which a node without live sound does not import
 
@@ -263,6 +264,10 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
             tables[name] = overridden(name, tables.get(name, {}), values)
     name_model(tables)
     try:
+        if "upload" in tables:
+            from sonyc_ml.node.upload.config import use_upload  # noqa: PLC0415  most nodes keep their outputs
+
+            use_upload(tables, path.parent if path is not None else None)
         if "listen" in tables:
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder
 

@@ -50,8 +50,8 @@ function _shtab_sonyc_ml_using
   test "$_shtab_sonyc_ml_cmdpath" = "$argv"
 end
 
-set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload events metrics doctor calibrate levels labels compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle info' plot serve features 'features export'
-set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --extensions --feature --files-from --flat --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --normalise --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target-sr --textfile --threshold --time-zone --timeout --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --win-length --win-pad --window --windows --workers
+set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload upload outbox events metrics doctor calibrate levels labels compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle info' plot serve features 'features export'
+set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --exec --extensions --feature --files-from --flat --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-answer-bytes --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --normalise --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target-sr --textfile --threshold --time-zone --timeout --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --win-length --win-pad --window --windows --workers
 
 complete -c sonyc-ml -e
 complete -c sonyc-ml -f
@@ -293,6 +293,21 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using reload' -l output -xka "(__fish_c
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using reload' -l state -xka "(__fish_complete_directories)" -d 'where the journal lies'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using reload' -l json -d 'for programs'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using reload' -l timeout -x -d 'how long to wait for it (default 60)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a upload -d 'Send what the daemon writes to a store, each thing once.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using upload' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using upload' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s TOML file'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using upload' -l once -d 'do once what there is to do, and end'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using upload' -l now -d 'with --once: pack what is there, before its day or hour is over'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using upload' -l verbose -d 'log one line per object'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a outbox -d 'List what has not left the node, for a program that sends it.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s TOML file'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l packed -d 'pack the outputs of days that are over, as [upload] says, and list parts'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l limit -x -d 'at most so many, 0 for all (default 0)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l json -d 'for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l mark -d 'take the names on the standard input as acknowledged'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -l exec -x -d 'run a command that sends them, then mark'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using outbox' -s 0 -d 'names end with a zero, not with a line'"'"'s end'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a events -d 'Show what happened to recordings, once or as it happens.'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using events' -s h -l help -d 'show this help message and exit'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using events' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s TOML file'
@@ -498,6 +513,7 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l socket -x -d 'a Unix so
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l workers -x -d 'threads with networks of their own (default: processors; with a configuration, what it says, or 1)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l waiting -x -d 'requests that may wait (default 32)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l max-bytes -x -d 'of a request (default 64 MiB)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l max-answer-bytes -x -d 'of an answer'"'"'s arrays (default 64 MiB)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l max-duration -x -d 'of the sound in a request (default 600)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l patience -x -d 'that a client has to send the headers of a request, and then its body (default 30)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using serve' -l cache-bytes -x -d 'of outputs kept in memory, so that the same sound is not computed again (default 16 MiB; 0: none)'

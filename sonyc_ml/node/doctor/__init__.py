@@ -137,9 +137,18 @@ def _live(config: Config) -> list[Check]:
     return of_live(config)
 
 
+def _uploads(config: Config) -> list[Check]:
+    if config.upload is None or config.upload.to is None:
+        return []
+    from sonyc_ml.node.doctor.upload import of_upload  # noqa: PLC0415
+
+    return of_upload(config)
+
+
 def _of_node(config: Config) -> list[Check]:
     outputs = folders.output_folders(config)
     return [
+        ("node", partial(node.name, config)),
         ("user", partial(node.user, config)),
         *([] if config.has_own_spool else [("spool", partial(folders.spool, config))]),
         *(_live(config) if config.listen is not None else ()),
@@ -153,6 +162,7 @@ def _of_node(config: Config) -> list[Check]:
         ("daemon", partial(node.daemon, config)),
         ("service", node.service),
         *([("metrics", partial(node.metrics, config))] if config.metrics != MetricsConfig() else []),
+        *_uploads(config),
         ("nice", partial(node.nice, config)),
         ("time zone", partial(node.time_zone, config)),
     ]

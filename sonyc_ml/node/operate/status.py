@@ -61,6 +61,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "last_output": _last_output(journal, now_s),
         "bundles": [_bundle(bundle) for bundle in daemon.bundles],
         "reload": _plain(facts.reload),
+        "upload": _upload(daemon, now_s),
         "disk": {"output": _disk(daemon.output), "spool": _disk(daemon.folder)},
         "journal": {"path": str(journal.path.absolute()), "bytes": _journal_bytes(journal.path)},
         "clock_synchronised": is_clock_synchronised(),
@@ -145,6 +146,8 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
         words.append(f"the oldest of the backlog has waited for {span(lag_s)}")
     if is_up and reload and not reload["ok"] and reload["at"] >= since:
         words.append(f"the last reload failed, the old bundle runs on: {reload['detail']}")
+    if answer["upload"]:
+        words += answer["upload"]["attention"]
     for name, disk in answer["disk"].items():
         if disk and disk["free_share"] is not None and disk["free_share"] < MIN_FREE:
             words.append(f"the disk of {disk['folder']} ({name}) is nearly full: {size(disk['free_bytes'])} are free")
@@ -186,6 +189,15 @@ def _last_output(journal: Journal, now_s: float) -> Answer | None:
 
 def _plain(facts: Any) -> Answer | None:
     return None if facts is None else dataclasses.asdict(facts)
+
+
+def _upload(daemon: DaemonFacts, now_s: float) -> Answer | None:
+    """How uploading is; None where nothing is uploaded."""
+    if not daemon.upload:
+        return None
+    from sonyc_ml.node.upload.status import upload_status  # noqa: PLC0415  most nodes do not upload
+
+    return upload_status(Path(daemon.upload), now_s)
 
 
 def _folder(daemon: DaemonFacts, folder: FolderFacts | None) -> Answer:

@@ -102,6 +102,7 @@ class Collector:
             *asked,
             *_of_node(facts.daemon or DaemonFacts()),
             *_of_disks(facts.daemon or DaemonFacts()),
+            *_of_upload(facts.daemon or DaemonFacts(), self._clock()),
             *(_of_facts(facts) if facts.is_of(pid) else ()),
             *(_of_process(counts, facts) if counts is not None and counts.process.get("pid") == pid else ()),
         ]
@@ -176,6 +177,14 @@ def _of_disks(daemon: DaemonFacts) -> list[Family]:
         _by("sonyc_ml_disk_size_bytes", "gauge", "Size of the disk of a folder.", "folder", total),
         _one("sonyc_ml_clock_synchronised", "gauge", "1 if a time server sets the clock.", is_clock_synchronised()),
     ]
+
+
+def _of_upload(daemon: DaemonFacts, now_s: float) -> list[Family]:
+    if not daemon.upload:
+        return []
+    from sonyc_ml.node.upload.status import upload_families  # noqa: PLC0415  most nodes do not upload
+
+    return upload_families(Path(daemon.upload), now_s)
 
 
 def _of_process(counts: EventCounts, facts: Facts) -> list[Family]:
