@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install or upgrade sonyc-ml as a service: deploy/install.sh [--serve] [--from WHEEL] [--offline FOLDER] [--extras LIST]
+# Install or upgrade sonyc-ml as a service: deploy/install.sh [--serve] [--upload] [--pull] [--from WHEEL] [--offline FOLDER] [--extras LIST]
 # The versions and hashes of what is installed stand in deploy/locks, one file for each processor and Python.
 # docs/node.md says what is installed where. Every function does one step; main, at the end, calls them in order.
 set -euo pipefail
@@ -8,7 +8,9 @@ export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 
 readonly HOME_FOLDER=/opt/sonyc-ml VERSIONS=/opt/sonyc-ml/versions CURRENT=/opt/sonyc-ml/current
 readonly CONFIG=/etc/sonyc-ml/sonyc-ml.toml CANDIDATE=/etc/sonyc-ml/.candidate.toml
-readonly SERVE_UNIT=sonyc-ml-serve.service METRICS_UNITS=(sonyc-ml-metrics.service sonyc-ml-metrics.timer)
+readonly SERVE_UNIT=sonyc-ml-serve.service UPLOAD_UNIT=sonyc-ml-upload.service CREDENTIALS=/etc/sonyc-ml/upload
+readonly METRICS_UNITS=(sonyc-ml-metrics.service sonyc-ml-metrics.timer)
+readonly PULL_TIMER=sonyc-ml-pull.timer PULL_UNITS=(sonyc-ml-pull.service sonyc-ml-pull.timer)
 readonly UNIT=sonyc-ml.service UNIT_FOLDER=/usr/local/lib/systemd/system
 readonly SERVICE_USER=sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
 readonly PYTHON=/usr/bin/python3 NEEDED_MB=500 STEADY_S=3 N_LINES=25
@@ -19,18 +21,22 @@ readonly BUILD_PACKAGES=(gcc pkg-config libsystemd-dev python3-dev)
 readonly ARMHF_PACKAGES=(python3-numpy python3-cffi python3-systemd libsndfile1 libatomic1)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-from='' offline='' extras='' serve='' rollback='' fetched='' work='' being_built='' started=''
+from='' offline='' extras='' serve='' upload='' pull='' rollback='' fetched='' work='' being_built='' started=''
 
 usage() {
     cat <<'TEXT'
-usage: deploy/install.sh [--serve] [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
-       deploy/install.sh --fetch FOLDER [--serve] [--extras LIST]
+usage: deploy/install.sh [--serve] [--upload] [--pull] [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
+       deploy/install.sh --fetch FOLDER [--serve] [--upload] [--pull] [--extras LIST]
 
 Install sonyc-ml as a service, or upgrade it. The new version is built beside the old one and checked; then the service
 switches to it. If the service does not become active, it switches back. Run this as root, from a check-out.
 
   --serve           install and start the page too: sonyc-ml-serve.service, on 127.0.0.1:8080; the same as the extra
                     serve, so upgrades keep it
+  --upload          install the process that uploads too: sonyc-ml-upload.service, by [upload] in the configuration; the
+                    same as the extra upload
+  --pull            look for new bundles every few hours: sonyc-ml-pull.timer, by source in [model] of the configuration,
+                    with the packages that read the stores; upgrades keep it
   --from WHEEL      install this wheel instead of the check-out
   --offline FOLDER  take every package from this folder, and sonyc-ml too unless --from is given; no network
   --fetch FOLDER    install nothing: fill this folder for --offline, on a machine with the same processor and Python as
@@ -72,6 +78,8 @@ parse() {
                 ;;
             --rollback) rollback=yes && shift ;;
             --serve) serve=yes && shift ;;
+            --upload) upload=yes && shift ;;
+            --pull) pull=yes && shift ;;
             -h | --help) usage && exit 0 ;;
             *) usage >&2 && exit 1 ;;
         esac
@@ -237,7 +245,7 @@ fetch() { # FOLDER
     rm -f "$1"/sonyc_ml-*.whl
     say "filling $1"
     make_build_tools
-    locked base "$extras" >"$work/requirements.txt"
+    locked base "$extras" "${pull:+upload}" >"$work/requirements.txt"
     run_pip "$work/build/bin/python" download --require-hashes --no-deps --only-binary=:all: --dest "$1" -r "$work/requirements.txt"
     if ! is_armhf; then
         locked source >"$work/requirements.txt"
@@ -255,10 +263,10 @@ name_of_version() {
     digest=$({
         cd "$here"
         sha256sum <"$from"
-        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy}.md
+        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy,rollout}.md
         cat "$(lock_file)" 2>/dev/null || true
         "$PYTHON" -VV
-        echo "$extras"
+        echo "$extras${pull:+ pull}"
     } | sha256sum)
     echo "${version%%-*}-${digest:0:8}"
 }
@@ -270,7 +278,7 @@ build() { # FOLDER
     mkdir -p "$VERSIONS"
     if is_armhf; then "$PYTHON" -m venv --system-site-packages "$1"; else "$PYTHON" -m venv "$1"; fi
     if [ -e "$(lock_file)" ]; then
-        install_packages_of "$1/bin/python" base "$extras"
+        install_packages_of "$1/bin/python" base "$extras" "${pull:+upload}"
         is_armhf || install_systemd_python "$1/bin/python"
         run_pip "$1/bin/python" install --no-deps --no-index "$from"
     else
@@ -286,7 +294,7 @@ install_newest() { # FOLDER
     say "there is no $(lock_file): the newest versions are installed, and their hashes are not compared"
     local options
     mapfile -t options < <(from_folder)
-    run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}]"
+    run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}${pull:+,upload}]"
 }
 
 put_beside() { # FOLDER
@@ -295,7 +303,7 @@ put_beside() { # FOLDER
     install -m 644 "$here"/deploy/*.{conf,service,timer} "$1/deploy"
     install -m 755 "$here"/deploy/*.sh "$1/deploy"
     install -m 644 "$here"/deploy/drop-ins/*.conf "$1/deploy/drop-ins"
-    install -m 644 "$here"/docs/{node,alerts,proxy}.md "$1/docs"
+    install -m 644 "$here"/docs/{node,alerts,proxy,rollout}.md "$1/docs"
     ln -s deploy/drop-ins "$1/drop-ins"
     echo "$extras" >"$1/deploy/extras"
     make_config "$1"
@@ -306,6 +314,7 @@ make_config() { # FOLDER
     sed -e "s|^folder = \"recordings\"|folder = \"$SPOOL\"|" \
         -e "s|^path = \"../models/|path = \"$CURRENT/bundle/|" \
         -e "s|^folder = \"embeddings\"|folder = \"$STATE/embeddings\"|" \
+        -e "s|^# folder = \"upload\"|# folder = \"$STATE-upload\"|" \
         "$here/deploy/sonyc-ml.toml" >"$1/deploy/sonyc-ml.toml"
     [ "$(grep -cE "^(folder|path) = \"($SPOOL|$CURRENT/bundle/.*|$STATE/embeddings)\"" "$1/deploy/sonyc-ml.toml")" = 3 ] ||
         complain "deploy/sonyc-ml.toml does not name its three folders as expected"
@@ -320,6 +329,7 @@ prepare_system() { # FOLDER: its user, its folders, its configuration; all of it
     systemd-tmpfiles --create sonyc-ml.conf
     install -d -m 750 -o "$SERVICE_USER" -g "$SERVICE_USER" "$STATE"
     install -d /etc/sonyc-ml
+    ! has_extra "$1" upload || install -d -m 700 "$CREDENTIALS"
     [ -e "$CONFIG" ] || install -m 644 "$1/deploy/sonyc-ml.toml" "$CONFIG"
 }
 
@@ -398,21 +408,46 @@ activate() { # FOLDER
     systemctl --quiet enable "$UNIT"
 }
 
-has_serve() { # FOLDER
-    [[ " $(tr ',' ' ' <"$1/deploy/extras") " == *" serve "* ]]
+has_extra() { # FOLDER EXTRA
+    [[ " $(tr ',' ' ' <"$1/deploy/extras") " == *" $2 "* ]]
+}
+
+has_serve() { has_extra "$1" serve; }
+
+# EXTRA UNIT: the unit is there where the extra is.
+place_unit_of_extra() { # FOLDER EXTRA UNIT
+    if has_extra "$1" "$2"; then
+        install -D -m 644 "$1/deploy/$3" "$UNIT_FOLDER/$3"
+    elif [ -e "$UNIT_FOLDER/$3" ]; then
+        systemctl --quiet disable --now "$3" || true
+        rm -f "$UNIT_FOLDER/$3"
+    fi
 }
 
 # Units beside the daemon's. A version of before has none of them, or other ones.
 place_other_units() { # FOLDER
     local unit
-    for unit in "${METRICS_UNITS[@]}"; do
+    for unit in "${METRICS_UNITS[@]}" "${PULL_UNITS[@]}"; do
         if [ -e "$1/deploy/$unit" ]; then install -D -m 644 "$1/deploy/$unit" "$UNIT_FOLDER/$unit"; fi
     done
-    if has_serve "$1"; then
-        install -D -m 644 "$1/deploy/$SERVE_UNIT" "$UNIT_FOLDER/$SERVE_UNIT"
-    elif [ -e "$UNIT_FOLDER/$SERVE_UNIT" ]; then
-        systemctl --quiet disable --now "$SERVE_UNIT" || true
-        rm -f "$UNIT_FOLDER/$SERVE_UNIT"
+    place_unit_of_extra "$1" serve "$SERVE_UNIT"
+    place_unit_of_extra "$1" upload "$UPLOAD_UNIT"
+}
+
+# It uploads as soon as the configuration says where to.
+start_upload() { # FOLDER
+    has_extra "$1" upload || return 0
+    systemctl reset-failed "$UPLOAD_UNIT" 2>/dev/null || true
+    systemctl --quiet enable "$UPLOAD_UNIT"
+    if grep -q '^\[upload\]' "$CONFIG" && grep -q '^to = ' "$CONFIG"; then
+        if systemctl restart "$UPLOAD_UNIT" && sleep 1 && systemctl --quiet is-active "$UPLOAD_UNIT"; then
+            say "$UPLOAD_UNIT is active"
+            return
+        fi
+        echo "install.sh: $UPLOAD_UNIT does not become active; the daemon runs. See: journalctl --unit=$UPLOAD_UNIT" >&2
+        log_to_journal 4 "$UPLOAD_UNIT does not become active"
+    else
+        say "say in [upload] of $CONFIG where outputs go, put credentials into $CREDENTIALS, then: systemctl start $UPLOAD_UNIT"
     fi
 }
 
@@ -427,6 +462,13 @@ start_serve() { # FOLDER
     fi
     echo "install.sh: $SERVE_UNIT does not become active; the daemon runs. See: journalctl --unit=$SERVE_UNIT" >&2
     log_to_journal 4 "$SERVE_UNIT does not become active"
+}
+
+# What it fetches is for the daemon, which runs by now.
+start_pull() {
+    [ -n "$pull" ] || return 0
+    systemctl --quiet enable --now "$PULL_TIMER" || echo "install.sh: $PULL_TIMER cannot be started" >&2
+    grep -q '^source = ' "$CONFIG" || say "$PULL_TIMER runs, and finds no source in [model] of $CONFIG yet: docs/rollout.md"
 }
 
 becomes_active() { systemctl restart "$UNIT" && stays_active; }
@@ -447,6 +489,8 @@ switch() { # FOLDER
     if becomes_active; then
         [ -z "$before" ] || [ "$before" = "$1" ] || point "$HOME_FOLDER/previous" "versions/$(basename "$before")"
         start_serve "$1"
+        start_upload "$1"
+        start_pull
         return
     fi
     fall_back "$1" "$before"
@@ -464,6 +508,7 @@ fall_back() { # FOLDER BEFORE
     activate "$2"
     becomes_active || complain "the service becomes active neither with $(basename "$1") nor, again, with $(basename "$2")"
     start_serve "$2"
+    start_upload "$2"
     rm -rf "$1"
     complain "the service did not become active with $(basename "$1"); $(basename "$2") runs again. Last lines: $lines"
 }
@@ -491,14 +536,16 @@ is_in_use() { # FOLDER
         { ! has_serve "$1" || systemctl --quiet is-active "$SERVE_UNIT"; }
 }
 
-add_serve() {
+add_wanted() {
     [ -z "$serve" ] || [[ " ${extras//,/ } " == *" serve "* ]] || extras=${extras:+$extras,}serve
+    [ -z "$upload" ] || [[ " ${extras//,/ } " == *" upload "* ]] || extras=${extras:+$extras,}upload
 }
 
 choose_extras() {
+    [ -n "$pull" ] || ! systemctl --quiet is-enabled "$PULL_TIMER" 2>/dev/null || pull=yes
     if [ -z "$extras" ] && [ -e "$CURRENT/deploy/extras" ]; then extras=$(cat "$CURRENT/deploy/extras"); fi
     [ "$extras" != none ] || extras=''
-    add_serve
+    add_wanted
 }
 
 # shellcheck disable=SC2317 # the trap calls it
@@ -513,7 +560,7 @@ main() {
     trap clean_up EXIT
     if [ -n "$fetched" ]; then
         check_python
-        add_serve
+        add_wanted
         check_extras
         fetch "$fetched"
         return

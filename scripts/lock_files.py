@@ -34,6 +34,7 @@ EXTRAS = (
     "remote",
     "serve",
     "soxr",
+    "upload",
 )  # what a node may have beside the service's own
 FROM_SOURCE = "systemd-python"  # the only one without wheels; its setup.py needs setuptools, which is not in every venv
 OLDEST_GLIBC, NEWEST_GLIBC = 17, 36  # of Debian 12

@@ -23,7 +23,7 @@ from scripts.fault_suite import (
     safety_cost,
     system_calls,
 )
-from scripts.fault_suite.beside import page_kills
+from scripts.fault_suite.beside import page_kills, upload_kills, upload_outage
 from scripts.fault_suite.live import live_disk, live_kills, live_segments, live_slow
 from scripts.fault_suite.rig import Options, Row
 from sonyc_ml.authoring import export as exporter
@@ -48,6 +48,8 @@ ROWS: dict[str, Callable[[Options], list[Row]]] = {
     "slow": live_slow.run,
     "disk": live_disk.run,
     "page": page_kills.run,
+    "upload": upload_kills.run,
+    "outage": upload_outage.run,
 }
 
 

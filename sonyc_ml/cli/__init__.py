@@ -33,6 +33,8 @@ COMMANDS = {
         "forget": "remove recordings that were given up from the journal",
         "reload": "make the daemon load its bundles again, and wait for the result",
     },
+    "upload": {"upload": "send what the daemon writes to a store, each thing once"},
+    "outbox": {"outbox": "list what has not left the node, for a program that sends it"},
     "events": {"events": "show what happened to recordings, once or as it happens"},
     "metrics": {"metrics": "show the node's metrics, or write them for node-exporter"},
     "doctor": {"doctor": "check this machine from end to end, and say how to repair it"},

@@ -67,6 +67,8 @@ class DaemonFacts:
     bundles : tuple of BundleFacts
     sources : tuple of str
         Live sources that should always send sound.
+    upload : str
+        Where the process that uploads keeps its state; empty where nothing is uploaded.
     node : str
         What the node is called, and where it stands; see :meth:`sonyc_ml.sound.node.Node.record`.
     """
@@ -83,12 +85,16 @@ class DaemonFacts:
     retention: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
+    upload: str = ""
     node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFacts:
-    """How the spool folder is, and since when; see :class:`sonyc_ml.node.spool.spool.FolderState`."""
+    """How the spool folder is, and since when; see :class:`sonyc_ml.node.spool.spool.FolderState`.
+
+    Uploading is in such a state too: ``ok``, ``waiting``, ``failing`` or ``stopped``.
+    """
 
     word: str = ""
     detail: str = ""
@@ -150,6 +156,8 @@ class Facts:
         None while everything can be written.
     reload : ReloadFacts or None
         None where there was none yet.
+    upload : FolderFacts or None
+        How uploading is; None where nothing is uploaded.
     stopped : str
         When a daemon ended in order last; empty where none did.
     """
@@ -163,6 +171,7 @@ class Facts:
     start_times: str = ""
     trouble: TroubleFacts | None = field(default=None, metadata={"of": TroubleFacts})
     reload: ReloadFacts | None = field(default=None, metadata={"of": ReloadFacts})
+    upload: FolderFacts | None = field(default=None, metadata={"of": FolderFacts})
     stopped: str = ""
 
     @classmethod

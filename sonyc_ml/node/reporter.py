@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from sonyc_ml.base.human import iso, span
 from sonyc_ml.errors import StoreError
@@ -204,9 +205,24 @@ class Reporter:
         done = self._counted - before
         self._rate = done["embedded"] * 60 / self._summary_s
         self._publish_start_times()
+        self._look_at_upload()
         self._send_status()
         if done:
             logger.info("in %s: %s", span(self._summary_s), summary(done), extra={"LAG_S": round(self._lag_s)})
+
+    def _look_at_upload(self) -> None:
+        """Keep how uploading is, which another process does; that one logs its troubles itself."""
+        if not self._daemon.upload:
+            return
+        from sonyc_ml.node.upload.facts import FAILING, STOPPED, read_facts  # noqa: PLC0415
+
+        said = read_facts(Path(self._daemon.upload))
+        word, detail = (said.word, said.detail) if said else (STOPPED, "")
+        if self._facts.upload is not None and self._facts.upload.word == word:
+            return
+        if word == STOPPED:
+            logger.warning("sonyc-ml upload does not run, and outputs stay here")
+        self._change(upload=FolderFacts(word, detail if word == FAILING else "", self._now()))
 
     def on_event(self, event: NodeEvent) -> None:
         """Take note of what was done last."""

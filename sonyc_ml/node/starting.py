@@ -32,7 +32,17 @@ def facts_of(config: Config) -> DaemonFacts:
         retention=config.retention.policy,
         node=config.node.record(),
         sources=tuple(one.name for one in config.listen.source if one.command or one.stdin) if config.listen else (),
+        upload=_upload_folder(config),
     )
+
+
+def _upload_folder(config: Config) -> str:
+    """Where the process that uploads keeps its state; empty where nothing is uploaded."""
+    if config.upload is None or config.upload.to is None:
+        return ""
+    from sonyc_ml.node.upload.facts import upload_folder  # noqa: PLC0415
+
+    return str(upload_folder(config).absolute())
 
 
 def proof_of(config: Config) -> Callable[[Identity], str]:

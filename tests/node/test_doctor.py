@@ -718,11 +718,31 @@ def test_examine_everything(config: Config, tmp_path: Path, tiny_bundle: Path) -
     findings = doctor.examine(write_config(tmp_path, tiny_bundle))
     assert [finding.check for finding in findings] == [
         *("configuration", "python", "libraries", "runtime", "processor", "bundle", "kernels", "golden", "speed"),
-        *("user", "spool", "inotify", "retention", "output", "state", "disk", "file systems", "journal", "daemon"),
+        *(
+            "node",
+            "user",
+            "spool",
+            "inotify",
+            "retention",
+            "output",
+            "state",
+            "disk",
+            "file systems",
+            "journal",
+            "daemon",
+        ),
         *("service", "nice", "time zone", "clock", "memory", "power", "temperature", "governor"),
     ]
     assert all(finding.verdict in doctor.VERDICTS for finding in findings)
     assert all(bool(finding.remedy) == (finding.verdict in (WARN, BAD)) for finding in findings)
+
+
+def test_the_name_of_a_node(tmp_path: Path, tiny_bundle: Path) -> None:
+    """A name that many hosts have is warned of; another one is shown with its place."""
+    many = make_config(tmp_path, tiny_bundle, node={"name": "raspberrypi"})
+    assert_ill(doctor_node.name(many), WARN, "as many hosts are", "[node] name")
+    own = make_config(tmp_path, tiny_bundle, node={"name": "street-12", "latitude": 48.1, "longitude": 11.5})
+    assert_well(doctor_node.name(own), "street-12, at 48.1, 11.5")
 
 
 def test_two_bundles(config: Config, tmp_path: Path, own_bundle: Path) -> None:

@@ -137,9 +137,24 @@ def _live(config: Config) -> list[Check]:
     return of_live(config)
 
 
+def _rollout(config: Config, model: ModelConfig) -> Finding:
+    from sonyc_ml.node.doctor.rollout import rollout  # noqa: PLC0415
+
+    return rollout(config.state_folder, model)
+
+
+def _uploads(config: Config) -> list[Check]:
+    if config.upload is None or config.upload.to is None:
+        return []
+    from sonyc_ml.node.doctor.upload import of_upload  # noqa: PLC0415
+
+    return of_upload(config)
+
+
 def _of_node(config: Config) -> list[Check]:
     outputs = folders.output_folders(config)
     return [
+        ("node", partial(node.name, config)),
         ("user", partial(node.user, config)),
         *([] if config.has_own_spool else [("spool", partial(folders.spool, config))]),
         *(_live(config) if config.listen is not None else ()),
@@ -151,8 +166,10 @@ def _of_node(config: Config) -> list[Check]:
         ("file systems", partial(folders.file_systems, config)),
         ("journal", partial(node.journal, config)),
         ("daemon", partial(node.daemon, config)),
+        *[("rollout", partial(_rollout, config, model)) for model in config.model if model.source],
         ("service", node.service),
         *([("metrics", partial(node.metrics, config))] if config.metrics != MetricsConfig() else []),
+        *_uploads(config),
         ("nice", partial(node.nice, config)),
         ("time zone", partial(node.time_zone, config)),
     ]

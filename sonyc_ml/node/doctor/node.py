@@ -24,6 +24,7 @@ from sonyc_ml.node.telemetry.textfile import HOW_SERVED, left_to_serve
 
 MIN_QUEUED_EVENTS = 4096  # a recording makes about four
 ENOUGH = {"max_user_watches": 524_288, "max_user_instances": 1024}  # for what else this user runs, too
+OF_MANY = frozenset({"raspberrypi", "localhost", "debian", "ubuntu", "dietpi", "armbian", "node"})  # hosts' first names
 N_OBSERVERS = 2  # inotify instances of a daemon, each with a watch for every folder
 MAX_FOLDERS = 100_000  # that are counted
 UNIT = "sonyc-ml.service"
@@ -188,6 +189,16 @@ def nice(config: Config, proc: Path = Path("/proc")) -> Finding:
         text = f"{name_of()} may not take {wanted} (process.nice)"
         return Finding("nice", WARN, text, "set process.nice = 0, and Nice= in the unit: sudo systemctl edit sonyc-ml")
     return Finding("nice", OK, f"{wanted} (process.nice)")
+
+
+def name(config: Config) -> Finding:
+    """What the node is called, and whether another one may be called so too."""
+    node = config.node
+    place = "" if node.latitude is None else f", at {node.latitude}, {node.longitude}"
+    if node.name in OF_MANY:
+        text = f"{node.name}, as many hosts are: nodes of one name are one node in an archive and to a broker"
+        return Finding("node", WARN, text, 'give it a name of its own: [node] name = "street-12" in the configuration')
+    return Finding("node", OK, f"{node.name}{place}")
 
 
 def time_zone(config: Config) -> Finding:

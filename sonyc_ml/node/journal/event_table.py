@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sonyc_ml.node.journal.view import OutputSummary
 
-STATES_OF = ("folder", "input", "trouble")  # facts whose changes are events
+STATES_OF = ("folder", "input", "trouble", "upload")  # facts whose changes are events
 MOST = 20_000  # events that are kept, and up to 512 more
 NOW_S = "(julianday('now') - 2440587.5) * 86400"
 INSERT = "INSERT INTO events (at_s, kind, name, reason, detail, start_s, end_s, value) VALUES"
@@ -96,8 +96,8 @@ def log_done(connection: sqlite3.Connection, name: bytes, now_s: float, output: 
 def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Log what is new among the daemon's facts; for the transaction that keeps them.
 
-    That is its start, another name or place, bundles that it did not run before, and that the folder, the input or the
-    disk is otherwise.
+    That is its start and stop, another name or place, bundles that it did not run before, and that the folder, the
+    input or the disk is otherwise. One that was killed says nothing of it: its next start has no stop before it.
     """
     daemons = [facts.get("daemon") or {} for facts in (before, now)]
     rows = _of_daemon(*daemons) if "daemon" in now else []
@@ -108,12 +108,20 @@ def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str,
         was, state = (_state(kind, facts.get(kind)) for facts in (before, now))
         if kind in now and was != state:
             rows.append((kind, state, (now[kind] or {}).get("detail", "")))
+    if now.get("stopped") and "daemon" not in now:  # else it is of a daemon before, kept in a journal that is new
+        rows.append(("stopped", "", str((before.get("daemon") or {}).get("version", ""))))
     values = [(now_s, *(text.encode(errors="backslashreplace").decode() for text in row)) for row in rows]
     connection.executemany(f"{INSERT} (?, ?, x'', ?, ?, NULL, NULL, NULL)", values)
 
 
+def log_rollout(connection: sqlite3.Connection, now_s: float, bundle: str, word: str, detail: str) -> None:
+    """Log how a look at the store of a bundle came out, or that one was rolled back."""
+    name = bundle.encode(errors="backslashreplace")
+    connection.execute(f"{INSERT} (?, 'rollout', ?, ?, ?, NULL, NULL, NULL)", (now_s, name, word, detail))
+
+
 def _of_daemon(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    if before.get("since") != now.get("since"):
+    if any(before.get(key) != now.get(key) for key in ("since", "pid")):
         return [("started", "", str(now.get("version", "")))]
     known = [bundle.get("sha256") for bundle in before.get("bundles", ())]
     new = [bundle for bundle in now.get("bundles", ()) if bundle.get("sha256") not in known]

@@ -19,10 +19,9 @@ MAX_CHUNKS = 200  # a recorder writes a handful
 MAX_LENGTH = 1 << 16  # bytes: of GUANO text
 
 TIMESTAMP = re.compile(rb"^[ \t]*Timestamp[ \t]*:[ \t]*([^\r\n\0]{1,64})", re.IGNORECASE | re.MULTILINE)
-POSITION = re.compile(
-    rb"^[ \t]*Loc Position[ \t]*:[ \t]*([-+.\d]{1,20})[ \t,]+([-+.\d]{1,20})", re.IGNORECASE | re.MULTILINE
-)
-ELEVATION = re.compile(rb"^[ \t]*Loc Elevation[ \t]*:[ \t]*([-+.\d]{1,20})", re.IGNORECASE | re.MULTILINE)
+NUMBER = rb"[ \t,]*([-+.\d]{1,20})"
+POSITION = rb"^[ \t]*Loc Position[ \t]*:" + NUMBER + rb"[ \t,]" + NUMBER  # compiled where they are looked for
+ELEVATION = rb"^[ \t]*Loc Elevation[ \t]*:" + NUMBER
 PRINTABLE = re.compile(rb"[ -~]{4}.*", re.DOTALL)
 
 
@@ -60,7 +59,7 @@ def read_position(descriptor: int, size: int) -> tuple[float, float, float | Non
         nothing is said, or no place on the earth: 0 and 0 too, which receivers write that do not know.
     """
     text = _read_guano(descriptor, size)
-    position, elevation = POSITION.search(text), ELEVATION.search(text)
+    position, elevation = (re.search(field, text, re.IGNORECASE | re.MULTILINE) for field in (POSITION, ELEVATION))
     try:
         latitude, longitude = (float(part) for part in position.groups()) if position else (0.0, 0.0)
         elevation_m = float(elevation[1]) if elevation else None

@@ -1,0 +1,1 @@
+"""Outputs leave the node: stored and forwarded, each once, whole, and pruned after proof alone."""
