@@ -23,10 +23,9 @@ import soundfile
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
+from scripts.plot_pictures import ESC10, ROOT, heard_at, sign
 from scripts.simulate_recorder import SAMPLE_RATE, street
 
-ROOT = Path(__file__).resolve().parents[1]
-ESC10 = ROOT.parent / "shared" / "data" / "esc10"
 TABLES = f"""
 [spool]
 folder = "recordings"
@@ -44,19 +43,6 @@ predict = false
 """
 EVERY, HOURS, GAP = timedelta(minutes=6), 48, (26.0, 27.3)  # hours ago: the recorder was away
 LOUD = range(6, 20)  # hours of the day
-# When a sound is heard mostly: a day on which every class is heard at every hour shows nothing.
-USUAL = {
-    "dog_bark": (7, 20),
-    "rain": (9, 13),
-    "sea_waves": (0, 24),
-    "baby_cry": (5, 8),
-    "clock_tick": (0, 5),
-    "person_sneeze": (6, 9),
-    "helicopter": (12, 16),
-    "chainsaw": (14, 18),
-    "rooster": (4, 7),
-    "fire_crackling": (19, 24),
-}
 N_COLOURS = 128  # of a picture: half the bytes, and nobody sees it
 
 
@@ -114,12 +100,6 @@ def record(folder: Path) -> int:
     return n_recordings
 
 
-def heard_at(hour: int, clips: list[Path]) -> list[Path]:
-    """Those clips whose class is heard at an hour."""
-    usual = {name: range(*hours) for name, hours in USUAL.items()}
-    return [clip for clip in clips if hour in usual[clip.parent.name.partition("-")[2]]]
-
-
 def sound(clips: list[Path], rng: random.Random) -> Any:
     """Ten seconds: two clips, one after another; or a synthetic street."""
     if not clips:
@@ -167,7 +147,8 @@ def draw(browser: Browser, address: str, shot: Shot, folder: Path) -> None:
         page.locator("[data-soon]").wait_for(state="detached", timeout=120_000)  # the doctor is asked
         image = Image.open(io.BytesIO(page.screenshot()))
     path = folder / f"{shot.name}.png"
-    image.convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
+    image.convert("RGB").quantize(N_COLOURS, dither=Image.Dither.NONE).save(path)
+    sign(path)
     print(f"{path}: {path.stat().st_size:,} bytes")
 
 

@@ -1,8 +1,9 @@
 """What a head's score means: per class, a slope and an offset for its logit, from clips that its network never heard.
 
 Platt, J. "Probabilistic outputs for support vector machines", *Advances in Large Margin Classifiers*, 1999: a logistic
-regression with one input. It is fitted on windows of held-out clips, nine in ten of other classes, and on as many
-windows of sounds of no class. So of windows with a score of 0.5 in such a mixture, half are of the class.
+regression with one input. It is fitted on windows of held-out clips, and on sounds of no class that weigh as much as
+all clips together. A class is rarer on a street than in a data set: its own windows weigh `SHARE` of the whole.
+So of windows with a score of 0.5 where a class is heard that often, half are of the class.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 Floats = npt.NDArray[np.float32]
 Booleans = npt.NDArray[np.bool_]
 
+SHARE = 0.002  # of a street's windows have a given class: seven seconds per hour
 WEAK = 1e-3  # of the regression's prior: only so that separable classes get a finite slope
 BIN_EDGES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1])
 
@@ -92,10 +94,17 @@ def joined(folds: Sequence[Held]) -> Held:
     return Held(*(np.concatenate([getattr(fold, name) for fold in folds]) for name in names))
 
 
-def fitted(windows: Held) -> Calibration:
-    """Fit each class's slope and offset."""
-    pairs = [_platt(windows, number) for number in range(windows.logits.shape[1])]
+def fitted(windows: Held, share: float = SHARE) -> Calibration:
+    """Fit each class's slope and offset, for a place where the class is heard in `share` of the windows."""
+    pairs = [_platt(windows, number, share) for number in range(windows.logits.shape[1])]
     return Calibration(*(np.array(column, np.float32) for column in zip(*pairs, strict=True)))
+
+
+def rare(heard: Booleans, weights: Floats, share: float = SHARE) -> Floats:
+    """Weigh windows `(n_windows,)` such that those of a class are `share` of the whole, whose sum stays."""
+    own, others = weights[heard].sum(), weights[~heard].sum()
+    factors = np.where(heard, share / max(own, 1e-9), (1 - share) / others)
+    return np.asarray(weights * factors * weights.sum(), np.float32)
 
 
 def reliability(scores: Floats, heard: Booleans, weights: Floats) -> Reliability:
@@ -110,8 +119,10 @@ def reliability(scores: Floats, heard: Booleans, weights: Floats) -> Reliability
     return Reliability(score.astype(np.float32), share.astype(np.float32), error)
 
 
-def _platt(windows: Held, number: int) -> tuple[float, float]:
+def _platt(windows: Held, number: int, share: float) -> tuple[float, float]:
     certain = windows.certain[:, number]
+    heard = windows.heard[certain, number]
     regression = LogisticRegression(C=1 / WEAK, max_iter=1000)
-    regression.fit(windows.logits[certain, number, None], windows.heard[certain, number], windows.weights[certain])
+    weights = rare(heard, windows.weights[certain], share)
+    regression.fit(windows.logits[certain, number, None], heard, weights)
     return float(regression.coef_[0, 0]), float(regression.intercept_[0])

@@ -92,6 +92,29 @@ def path_of(output: Path, fold: int) -> Path:
     return output / f"tested-{fold}.npz"
 
 
+def path_of_all(output: Path) -> Path:
+    """Where the network of all folds is kept, before its calibration."""
+    return output / "trained-on-all.npz"
+
+
+def train_on_all(folder: Path, output: Path) -> None:
+    """Train on all folds' material in `folder`, and keep network and head."""
+    files = train(folder, listening.load(folder / "clips.npz"), without_fold=None)
+    kernel, bias = files.head.get_weights()
+    embedder = np.frombuffer(files.embedder, np.uint8)
+    unfinished = path_of_all(output).with_suffix(".unfinished.npz")
+    np.savez(unfinished, embedder=embedder, kernel=kernel, bias=bias)
+    unfinished.replace(path_of_all(output))
+
+
+def read_trained(path: Path) -> tuple[bytes, keras.Model]:
+    """Read what :func:`train_on_all` kept: the int8 embedder, and the head, which is not calibrated yet."""
+    with np.load(path) as kept:
+        head = network.build_head(len(kept["bias"]))
+        head.set_weights([kept["kernel"], kept["bias"]])
+        return kept["embedder"].tobytes(), head
+
+
 def evaluate_fold(fold: int, folder: Path, output: Path) -> None:
     """Train on the other folds' material in `folder`, test on this one, and keep the result."""
     windowed = listening.load(folder / "clips.npz")

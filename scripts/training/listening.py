@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,14 +66,13 @@ def listen(clips: Sequence[Clip]) -> Windowed:
     )
 
 
-def listen_to_nothing(n_windows: int, rng: np.random.Generator) -> Floats:
-    """Compute the features of sounds of no class, `(n_windows, 64, 51)`, at levels between silence and full scale."""
-    extractor, parts = LogMel(), []
+def seconds_of_nothing(n_windows: int = N_NEGATIVES, seed: int = NEGATIVES_SEED) -> Iterator[Floats]:
+    """Yield sounds of no class in blocks `(n, 8000)` of single seconds, at levels between silence and full scale."""
+    extractor, rng = LogMel(), np.random.default_rng(seed)
     for start in range(0, n_windows, 500):
         rows = negatives.negatives(min(500, n_windows - start), augment.WINDOW_LENGTH, rng)
         levels = 10 ** (rng.uniform(-40, 0, (len(rows), 1)) / 20)
-        parts.append(augment.features_of((rows * levels).astype(np.float32), extractor))
-    return np.concatenate(parts)
+        yield augment.seconds_of((rows * levels).astype(np.float32), extractor)
 
 
 def negatives_path(folder: Path) -> Path:
@@ -83,7 +82,9 @@ def negatives_path(folder: Path) -> Path:
 
 def save_negatives(folder: Path) -> None:
     """Make them: as many for every fold, from a seed that no training has."""
-    np.save(negatives_path(folder), listen_to_nothing(N_NEGATIVES, np.random.default_rng(NEGATIVES_SEED)))
+    extractor = LogMel()
+    blocks = (extractor(block.reshape(-1), extractor.sample_rate, 1.0) for block in seconds_of_nothing())
+    np.save(negatives_path(folder), np.concatenate(list(blocks)))
 
 
 def save(windowed: Windowed, path: Path) -> None:

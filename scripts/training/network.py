@@ -31,7 +31,7 @@ N_DIMS = 256
 N_CHANNELS = (24, 48, 112, 192)
 CENTRE_DB, SPREAD_DB = -30.0, 25.0  # roughly those of log-mel levels; constants, not measured on the data
 
-N_EPOCHS = 4
+N_EPOCHS = 3
 BATCH_SIZE = 128
 LEARNING_RATE, N_WARM_UP_STEPS = 2e-3, 200
 LABEL_WEIGHT = 1.0  # of the classes' loss against the teacher's
@@ -85,7 +85,7 @@ def build_embedder() -> keras.Model:
     x = features = keras.Input(INPUT_SHAPE)
     x = layers.Rescaling(1 / SPREAD_DB, -CENTRE_DB / SPREAD_DB)(x)
     first, second, third, fourth = N_CHANNELS
-    x = _convolved(x, first, size=5, stride=2)
+    x = _convolved(x, first, size=3, stride=2)
     for n_channels in (second, third):
         x = _convolved(x, n_channels, size=3, stride=2)
         x = _convolved(x, n_channels, size=3, stride=1)

@@ -83,9 +83,10 @@ def reliabilities(folds: Sequence[Judged]) -> list[calibrate.Reliability]:
     windows = [held(fold.tested) for fold in folds]
     together = calibrate.joined(windows)
     scores = np.concatenate([fold.calibration.scores(one.logits) for fold, one in zip(folds, windows, strict=True)])
+    columns = ((number, certain, together.heard[certain, number]) for number, certain in enumerate(together.certain.T))
     return [
-        calibrate.reliability(scores[certain, number], together.heard[certain, number], together.weights[certain])
-        for number, certain in enumerate(together.certain.T)
+        calibrate.reliability(scores[certain, number], heard, calibrate.rare(heard, together.weights[certain]))
+        for number, certain, heard in columns
     ]
 
 
@@ -115,7 +116,7 @@ def alarm_table(folds: Sequence[Judged], labels: Sequence[str]) -> str:
         others = len(fold.tested.labels) - np.bincount(fold.tested.labels, minlength=n_classes)
         hours_of_others += others * CLIP_LENGTH_S / 3600
     counted = (on_street, on_nothing, clips / hours_of_others)
-    names = ("an hour of a street", "an hour of sounds of no class", "an hour of clips of other classes")
+    names = (false_alarms.STREET, false_alarms.NOTHING, false_alarms.CLIPS)
     return false_alarms.table(
         {name: dict(zip(labels, column.tolist(), strict=True)) for name, column in zip(names, counted, strict=True)}
     )

@@ -8,9 +8,9 @@
 4. It is quantised to int8 (``quantise``), and the head's scores are calibrated with held-out clips (``calibrate``).
 
 ``evaluate`` does 3 and 4 five times, each time without one fold, and tests on that fold (``evaluate``, ``probe``,
-``summary``, ``picture``); what is finished is kept and not done again. ``ship`` does them once with all folds, takes
-the calibration from the five tests, and writes the files that are shipped. ``false-alarms`` counts those of a finished
-bundle on an hour of synthetic street (``false_alarms``).
+``summary``, ``picture``); what is finished is kept and not done again. ``ship`` trains once on all folds, takes the
+calibration from the tests that are finished, and writes the files that are shipped. ``false-alarms`` counts those of a
+finished bundle on an hour of synthetic street and of sounds of no class (``false_alarms``).
 """
 
 from __future__ import annotations
@@ -23,9 +23,12 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scripts.training import clips, listening, material, window_cost
+
+if TYPE_CHECKING:
+    from scripts.training.evaluate import Tested
 
 Result = TypeVar("Result")
 
@@ -48,20 +51,18 @@ def _evaluate(parsed: argparse.Namespace) -> None:
     wanted = [parsed.fold] if parsed.fold else list(_folds())
     missing = [fold for fold in wanted if not evaluate.path_of(parsed.output, fold).exists()]
     _in_processes(evaluate.evaluate_fold, [(fold, folder, parsed.output) for fold in missing], parsed.jobs)
-    done = [fold for fold in _folds() if evaluate.path_of(parsed.output, fold).exists()]
-    if len(done) < clips.N_FOLDS:
-        _say(f"tested so far: {', '.join(map(str, done))}; the calibration needs all {clips.N_FOLDS} folds")
-    else:
-        _summarise(parsed)
+    tested = _tested(parsed.output)
+    if len(tested) > 1:  # a fold's scores are calibrated with the others
+        _summarise(parsed, tested)
     if parsed.compare:
         accuracies = evaluate.probe_of(parsed.compare, folder)
         print(f"probe of {parsed.compare.name}:", *(f"{accuracy:.1f}" for accuracy in accuracies))
 
 
-def _summarise(parsed: argparse.Namespace) -> None:
+def _summarise(parsed: argparse.Namespace, tested: Sequence[Tested]) -> None:
     from scripts.training import picture, summary
 
-    labels, folds = clips.read_labels(parsed.esc10), summary.judged(_tested(parsed.output))
+    labels, folds = clips.read_labels(parsed.esc10), summary.judged(tested)
     curves = summary.reliabilities(folds)
     tables = (
         summary.accuracy_table(folds),
@@ -75,9 +76,16 @@ def _summarise(parsed: argparse.Namespace) -> None:
 
 
 def _ship(parsed: argparse.Namespace) -> None:
-    _tested(parsed.output)  # a missing test is told before the work, not after it
-    folder = _prepared(parsed)
-    (files,) = _in_processes(_shipped, [(folder, parsed.output)], parsed.jobs)
+    from scripts.training import evaluate
+
+    if not evaluate.path_of_all(parsed.output).exists():
+        _in_processes(evaluate.train_on_all, [(_prepared(parsed), parsed.output)], parsed.jobs)
+    tested = _tested(parsed.output)
+    if not tested:
+        sys.exit(
+            f"scripts/train: {parsed.output} has no test to calibrate with; run `scripts/train evaluate`, then again"
+        )
+    files = _shipped(parsed.output, tested)
     for name, content in zip((EMBEDDER, HEAD), files, strict=True):
         (parsed.output / name).write_bytes(content)
         print(f"{name}: {len(content)} bytes")
@@ -86,32 +94,30 @@ def _ship(parsed: argparse.Namespace) -> None:
         print(window_cost.compared(parsed.output / EMBEDDER, parsed.compare))
 
 
-def _shipped(folder: Path, output: Path) -> tuple[bytes, bytes]:
-    """The embedder of all folds, and its head with the calibration of the five tests."""
+def _shipped(output: Path, tested: Sequence[Tested]) -> tuple[bytes, bytes]:
+    """The embedder of all folds, and its head with the calibration of the tests."""
     from scripts.training import calibrate, evaluate, network, quantise, summary
 
-    files = evaluate.train(folder, listening.load(folder / "clips.npz"), without_fold=None)
-    calibration = calibrate.fitted(calibrate.joined([summary.held(one) for one in _tested(output)]))
-    head = network.calibrated(files.head, calibration.slopes, calibration.offsets)
-    return files.embedder, quantise.to_float(head)
+    embedder, head = evaluate.read_trained(evaluate.path_of_all(output))
+    calibration = calibrate.fitted(calibrate.joined([summary.held(one) for one in tested]))
+    return embedder, quantise.to_float(network.calibrated(head, calibration.slopes, calibration.offsets))
 
 
 def _false_alarms(parsed: argparse.Namespace) -> None:
     from scripts.training import false_alarms
 
-    print(false_alarms.table({"an hour of a street": false_alarms.on_the_street(parsed.model)}))
+    print(false_alarms.table(false_alarms.counted(parsed.model, parsed.esc10)))
 
 
-def _tested(output: Path) -> list[Any]:
-    """What the five tests found."""
+def _tested(output: Path) -> list[Tested]:
+    """What the tests found that are finished; says which are not."""
     from scripts.training import evaluate
 
-    missing = [str(fold) for fold in _folds() if not evaluate.path_of(output, fold).exists()]
+    paths = {fold: evaluate.path_of(output, fold) for fold in _folds()}
+    missing = [str(fold) for fold, path in paths.items() if not path.exists()]
     if missing:
-        sys.exit(
-            f"scripts/train: {output} has no test of fold {', '.join(missing)}; run `scripts/train evaluate` first"
-        )
-    return [evaluate.read(evaluate.path_of(output, fold)) for fold in _folds()]
+        _say(f"no test of fold {', '.join(missing)} yet")
+    return [evaluate.read(path) for path in paths.values() if path.exists()]
 
 
 def _prepared(parsed: argparse.Namespace) -> Path:
@@ -153,15 +159,16 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     evaluate = commands.add_parser("evaluate", help="train and test on the five folds")
     evaluate.add_argument("--fold", type=int, choices=_folds(), metavar="K", help="only the test of this fold, 1 to 5")
-    ship = commands.add_parser("ship", help="train on all folds, calibrate with the five tests, and export")
+    ship = commands.add_parser("ship", help="train on all folds, calibrate with the tests, and export")
     for command in (evaluate, ship):
         command.add_argument("--esc10", type=Path, required=True, metavar="FOLDER", help="ESC-10, as it is published")
         command.add_argument("--teacher", type=Path, required=True, metavar="FILE", help="yamnet.tflite")
         command.add_argument("--output", type=Path, required=True, metavar="FOLDER", help="for results and material")
         command.add_argument("--compare", type=Path, metavar="FILE", help="a network to measure beside it")
         command.add_argument("--jobs", type=int, default=os.cpu_count(), metavar="N", help="processes, 4 GB each")
-    alarms = commands.add_parser("false-alarms", help="count a bundle's false alarms on an hour of synthetic street")
+    alarms = commands.add_parser("false-alarms", help="count a bundle's false alarms on an hour of synthetic sound")
     alarms.add_argument("--model", type=Path, required=True, metavar="FILE", help="the bundle's .tflite file")
+    alarms.add_argument("--esc10", type=Path, metavar="FOLDER", help="also on its clips of other classes")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""What a window costs: a network's time on one thread, side by side with another's."""
+"""What a window costs: a network's processor time on one thread, side by side with another's."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Cost:
     Attributes
     ----------
     own_ms, other_ms : float
-        A window's time through either network.
+        A window's processor time through either network.
     ratio : float
         Median of the rounds' ratios, which other work on the machine disturbs less than the times.
     """
@@ -51,7 +51,7 @@ def _levels(shape: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
 
 
 def _round_ms(network: Interpreter) -> float:
-    started = time.perf_counter()
+    started = time.thread_time()
     for _ in range(N_WINDOWS_A_ROUND):
         network.invoke()
-    return 1000 * (time.perf_counter() - started) / N_WINDOWS_A_ROUND
+    return 1000 * (time.thread_time() - started) / N_WINDOWS_A_ROUND

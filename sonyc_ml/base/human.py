@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
 SPANS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
@@ -24,10 +24,10 @@ def iso(time_s: float) -> str:
     return date_of(time_s).isoformat(timespec="seconds")
 
 
-def seconds_of(time: str) -> float:
-    """A time in ISO 8601 to seconds since 1970; UTC where it has no zone."""
+def seconds_of(time: str, zone: tzinfo = UTC) -> float:
+    """A time in ISO 8601 to seconds since 1970; of this zone where it names none."""
     parsed = datetime.fromisoformat(time)
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp()
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=zone)).timestamp()
 
 
 def span(seconds: float) -> str:
@@ -75,7 +75,7 @@ def shell_word(text: str) -> str:
     return f"$'{''.join(escaped)}'"
 
 
-def moment(text: str, now_s: float) -> float:
+def moment(text: str, now_s: float, zone: tzinfo = UTC) -> float:
     """A point in time as a user types it, in seconds since 1970: ``24h`` ago, ``7d`` ago, ``2026-11-21T12:00+01:00``.
 
     Raises
@@ -87,7 +87,7 @@ def moment(text: str, now_s: float) -> float:
     if ago and ago[2] in SECONDS:
         return max(0.0, now_s - float(ago[1]) * SECONDS[ago[2]])
     try:
-        time_s = seconds_of(text.strip())
+        time_s = seconds_of(text.strip(), zone)
         datetime.fromtimestamp(time_s, UTC)  # a zone may take it beyond the last year there is
         return time_s  # noqa: TRY300
     except (ValueError, OverflowError) as error:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def is_clock_synchronised(path: Path = SYNCHRONISED_PATH, adjtimex: Callable[[An
     """
     if path.exists():
         return True
-    adjtimex = adjtimex or getattr(ctypes.CDLL(None), "adjtimex", None)
+    adjtimex = adjtimex or getattr(_c_library(), "adjtimex", None)
     if adjtimex is None:
         return None
     # struct timex: the modes, 0 to change nothing, in the first place, and the status behind four more numbers of the
@@ -71,6 +72,12 @@ def is_clock_synchronised(path: Path = SYNCHRONISED_PATH, adjtimex: Callable[[An
         return None
     status = ctypes.c_int.from_buffer(timex, 5 * ctypes.sizeof(ctypes.c_long)).value
     return state != TIME_ERROR and not status & STA_UNSYNC
+
+
+@cache
+def _c_library() -> ctypes.CDLL:
+    """What this process is linked with; each is a class of its own, and the clock is asked for every recording."""
+    return ctypes.CDLL(None)
 
 
 def ignore_known_warnings() -> None:

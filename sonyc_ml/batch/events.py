@@ -75,6 +75,24 @@ class RecordingEmbedded:
 
 
 @dataclass(frozen=True, slots=True)
+class RecordingProgress:
+    """A recording is being embedded, for a second or longer.
+
+    Attributes
+    ----------
+    recording : str
+        What its output will call it.
+    done_s, duration_s : float
+        How much of it was read, and how long it is (in seconds).
+    """
+
+    kind: ClassVar[str] = "progress"
+    recording: str
+    done_s: float
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class RecordingKept:
     """A recording's output is there already, made of just this recording in just this way."""
 
@@ -208,5 +226,7 @@ class SeparationEnded:
 
 
 Outcome: TypeAlias = RecordingEmbedded | RecordingFailed
-BatchEvent: TypeAlias = BatchBegun | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded
+BatchEvent: TypeAlias = (
+    BatchBegun | RecordingProgress | RecordingEmbedded | RecordingKept | RecordingFailed | BatchEnded
+)
 SeparationEvent: TypeAlias = BatchBegun | RecordingSeparated | RecordingKept | RecordingFailed | SeparationEnded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -14,12 +14,14 @@ from sonyc_ml.batch.events import Outcome, RecordingEmbedded, RecordingFailed
 from sonyc_ml.batch.places.place import Place
 from sonyc_ml.batch.remote import fetch
 from sonyc_ml.batch.sources import Source
+from sonyc_ml.batch.within import Position, Tell
 from sonyc_ml.errors import BundleError, RecordingError, UnavailableRecordingError, UserMistakes, word_for
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.outputs import parquet
 from sonyc_ml.outputs.files import write_output
 from sonyc_ml.outputs.output import Output
+from sonyc_ml.sound.files import open_recording
 from sonyc_ml.sound.start_time import PATTERNS, StartTimes
 
 
@@ -113,8 +115,10 @@ class Task:
     name: str = ""
 
 
-def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] | None = None) -> Outcome:
+def carry_out(task: Task, job: Job, model: Model, tell: Tell | None = None) -> Outcome:
     """Embed one recording and write its output; whatever is wrong with the recording costs only itself.
+
+    What hears how far it is, if anything does, gets what a :class:`sonyc_ml.batch.within.Position` tells.
 
     Raises
     ------
@@ -124,7 +128,7 @@ def carry_out(task: Task, job: Job, model: Model, progress: Callable[[], None] |
     start_s = time.perf_counter()
     source = task.source
     try:
-        output = _embed(task, job, model, progress)
+        output = _embed(task, job, model, tell)
         if task.name:  # only now: its time must not be read from this name
             output = replace(output, provenance=replace(output.provenance, recording=task.name))
     except (RecordingError, UnavailableRecordingError, BundleError) as error:
@@ -169,19 +173,19 @@ def write_as_named(output: Output, path: Path) -> None:
         write_output(output, path)
 
 
-def _embed(task: Task, job: Job, model: Model, progress: Callable[[], None] | None) -> Output:
+def _embed(task: Task, job: Job, model: Model, tell: Tell | None) -> Output:
     local = task.local
     if local is None and task.source.remote_state is not None:
         local = fetch(task.source.path, Path(tempfile.gettempdir()), task.source.remote_state[1])
     try:
-        return model.embed_file(
-            local or task.source.path,
-            name=task.source.name,
-            salvage=job.salvage,
-            start_times=_start_times(job.start_patterns, job.time_zone),
-            progress=progress,
-            scratch=task.place.scratch(task.output),
-        )
+        with open_recording(local or task.source.path, model.channel, salvage=job.salvage) as recording:
+            return model.embed(
+                recording,
+                name=task.source.name,
+                start_times=_start_times(job.start_patterns, job.time_zone),
+                progress=Position(recording, task.number, tell) if tell else None,
+                scratch=task.place.scratch(task.output),
+            )
     finally:
         if local is not None:
             local.unlink(missing_ok=True)

@@ -41,7 +41,7 @@ from sonyc_ml.batch.places.place import Place, move_files
 from sonyc_ml.batch.places.store import StoreFolder
 from sonyc_ml.batch.remote import fetch, fetched_ahead
 from sonyc_ml.batch.sources import Source, Sources
-from sonyc_ml.batch.workers import Alone, Processes, Workers
+from sonyc_ml.batch.workers import Alone, Processes, Report, Workers
 from sonyc_ml.errors import ConfigError, RecordingError, UnavailableRecordingError, word_for
 from sonyc_ml.model import Model
 from sonyc_ml.outputs.reading import output_of_another_format
@@ -94,8 +94,15 @@ class Batch:
             raise ValueError(f"output_format must be {', '.join(FORMATS)}, not {self.output_format!r}")
 
 
-def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
+def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[BatchEvent]:
     """Embed what is not embedded yet.
+
+    Parameters
+    ----------
+    batch : Batch
+    report : callable, optional
+        Gets a RecordingProgress for each recording that is being embedded, at most once a second, between the events
+        that are yielded. The workers of a Dask cluster report none.
 
     Yields
     ------
@@ -112,13 +119,7 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
     ClusterError
         The scheduler cannot be reached, or was lost.
     """
-    n_recordings = batch.sources.count()
-    if not n_recordings:
-        others = in_words(batch.sources.skipped)
-        raise ConfigError(
-            f"there are no recordings in {batch.sources}"
-            + (f", only kinds that are not read: {others}" if others else "")
-        )
+    n_recordings = _counted(batch.sources)
     batch.job.start_times()  # refuses what is no pattern or time zone
     model = batch.job.load_model()
     with ExitStack() as house:
@@ -130,12 +131,22 @@ def embed_recordings(batch: Batch) -> Generator[BatchEvent]:
         ledger = house.enter_context(closing(Ledger(place.state_folder / f"batch-{batch.output_format}.sqlite")))
         house.callback(_write_failures, ledger, place)
         destination = _make_destination(batch, place, model, ledger)
-        workers = house.enter_context(closing(_make_workers(batch, model)))
+        workers = house.enter_context(closing(_make_workers(batch, model, report)))
         yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
         for event in _Run(batch, ledger, destination, workers).events():
             if lease is not None:
                 lease.renew()
             yield event
+
+
+def _counted(sources: Sources) -> int:
+    n_recordings = sources.count()
+    if not n_recordings:
+        others = in_words(sources.skipped)
+        raise ConfigError(
+            f"there are no recordings in {sources}" + (f", only kinds that are not read: {others}" if others else "")
+        )
+    return n_recordings
 
 
 class _Run:
@@ -283,10 +294,12 @@ def _waiting(batch: Batch, place: Place) -> Place:
     return here
 
 
-def _make_workers(batch: Batch, model: Model) -> Workers:
+def _make_workers(batch: Batch, model: Model, report: Report | None) -> Workers:
     if batch.scheduler:
         return Cluster(batch.scheduler, batch.job.for_workers(model))
-    return Processes(batch.job.for_workers(model), batch.workers) if batch.workers > 1 else Alone(batch.job, model)
+    if batch.workers > 1:
+        return Processes(batch.job.for_workers(model), batch.workers, report)
+    return Alone(batch.job, model, report)
 
 
 def _write_failures(ledger: Ledger, place: Place) -> None:

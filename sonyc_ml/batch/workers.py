@@ -8,21 +8,25 @@ import os
 import pickle
 import queue
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import Any, Protocol
+from multiprocessing.connection import Connection
+from typing import Any, Protocol, TypeAlias
 
 from sonyc_ml.base import process
-from sonyc_ml.batch.events import Outcome, RecordingFailed
+from sonyc_ml.batch.events import Outcome, RecordingFailed, RecordingProgress
 from sonyc_ml.batch.job import Job, Task, carry_out
+from sonyc_ml.batch.within import PROGRESS_S, Tell, Within, tell_through
 from sonyc_ml.model import Model
 
 N_AHEAD = 2  # tasks per worker: one that is embedded, one that waits for it
 PATIENCE_S = 1.0  # how long recordings that are begun may take to end when the batch is stopped
 PR_SET_PDEATHSIG = 1  # of Linux's <sys/prctl.h>
+
+Report: TypeAlias = Callable[[RecordingProgress], None]
 
 
 class Workers(Protocol):
@@ -62,12 +66,14 @@ class Alone:
     job : Job
     model : Model
         Of the job.
+    report : callable, optional
+        Gets a RecordingProgress now and then while a long recording is embedded.
     """
 
     n_workers = 1
 
-    def __init__(self, job: Job, model: Model) -> None:
-        self._job, self._model = job, model
+    def __init__(self, job: Job, model: Model, report: Report | None = None) -> None:
+        self._job, self._model, self._report = job, model, report
         self._tasks: list[Task] = []
 
     @property
@@ -86,8 +92,13 @@ class Alone:
 
     def finished(self) -> Sequence[tuple[Task, Outcome]]:
         """See :class:`Workers`."""
-        task = self._tasks.pop()
-        return [(task, carry_out(task, self._job, self._model))]
+        task, report = self._tasks.pop(), self._report
+
+        def tell(_number: int, done_s: float, duration_s: float) -> None:
+            if report is not None:
+                report(progress_of(task, done_s, duration_s))
+
+        return [(task, carry_out(task, self._job, self._model, tell if report else None))]
 
     def close(self) -> None:
         """See :class:`Workers`."""
@@ -101,12 +112,15 @@ class Processes:
     job : Job
         Its bundle is good: this process has loaded it.
     n_workers : int > 1
+    report : callable, optional
+        Gets a RecordingProgress now and then while a long recording is embedded.
     """
 
-    def __init__(self, job: Job, n_workers: int) -> None:
+    def __init__(self, job: Job, n_workers: int, report: Report | None = None) -> None:
         self.n_workers = n_workers
         self._packed = pickle.dumps(job)
-        self._pool = _make_pool(n_workers)
+        self._within, self._report = Within() if report else None, report
+        self._pool = self._make_pool(n_workers)
         self._running: dict[Future[Outcome], Task] = {}
 
     @property
@@ -131,7 +145,7 @@ class Processes:
 
     def finished(self) -> Sequence[tuple[Task, Outcome]]:
         """See :class:`Workers`."""
-        done = wait(self._running, return_when=FIRST_COMPLETED).done
+        done = self._wait()
         if any(isinstance(future.exception(), BrokenProcessPool) for future in done):
             return self._begin_anew()
         return [(self._running.pop(future), future.result()) for future in done]
@@ -146,6 +160,23 @@ class Processes:
                 worker.kill()
         if manager is not None:  # it ends when they have
             manager.join()
+        if self._within is not None:
+            self._within.close()
+
+    def _wait(self) -> set[Future[Outcome]]:
+        """Wait until at least one task is through, and report what is told of the others meanwhile."""
+        while not (done := wait(self._running, PROGRESS_S if self._report else None, FIRST_COMPLETED).done):
+            if self._within is not None and self._report is not None:
+                tasks = {task.number: task for task in self._running.values()}
+                for number, position in self._within.latest(tasks).items():
+                    self._report(progress_of(tasks[number], *position))
+        return done
+
+    def _make_pool(self, n_workers: int) -> ProcessPoolExecutor:
+        # Not forked: threads of numpy and of the runtime would be lost on the way.
+        context = multiprocessing.get_context("spawn")
+        known = os.getpid(), self._within.writer if self._within else None
+        return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=known)
 
     def _begin_anew(self) -> list[tuple[Task, Outcome]]:
         """A process has died, and the others with it: do what was begun one by one, to find out of what."""
@@ -156,11 +187,11 @@ class Processes:
         for future, task in running.items():
             is_done = not future.cancelled() and future.exception() is None
             ended.append((task, future.result() if is_done else self._try_alone(task)))
-        self._pool = _make_pool(self.n_workers)
+        self._pool = self._make_pool(self.n_workers)
         return ended
 
     def _try_alone(self, task: Task) -> Outcome:
-        pool = _make_pool(1)
+        pool = self._make_pool(1)
         try:
             return pool.submit(carry_out_packed, task, self._packed).result()
         except BrokenProcessPool:
@@ -170,10 +201,9 @@ class Processes:
             _end(pool)
 
 
-def _make_pool(n_workers: int) -> ProcessPoolExecutor:
-    # Not forked: threads of numpy and of the runtime would be lost on the way.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(n_workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),))
+def progress_of(task: Task, done_s: float, duration_s: float) -> RecordingProgress:
+    """How far the recording of a task is."""
+    return RecordingProgress(task.name or task.source.name, round(done_s, 3), round(duration_s, 3))
 
 
 def read_ahead(task: Task) -> None:
@@ -217,7 +247,10 @@ def _not_interrupted() -> Iterator[None]:
 # In the processes
 
 
-def _begin(parent: int) -> None:
+_told: Tell | None = None  # hears how far this process is
+
+
+def _begin(parent: int, writer: Connection | None) -> None:
     """End when the batch does, and leave what is said to its group, such as Ctrl-C, to it."""
     os.setpgid(0, 0)
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -227,6 +260,9 @@ def _begin(parent: int) -> None:
     if os.getppid() != parent:  # it has ended already
         os._exit(1)
     process.keep_freed_memory()
+    if writer is not None:
+        global _told  # noqa: PLW0603  what a process of a pool is given, it can keep nowhere else
+        _told = tell_through(writer)
 
 
 def carry_out_packed(task: Task, packed: bytes) -> Outcome:
@@ -237,7 +273,7 @@ def carry_out_packed(task: Task, packed: bytes) -> Outcome:
     except queue.Empty:
         model = job.load_model(golden="never")  # who gave the task has proved it
     try:
-        return carry_out(task, job, model)
+        return carry_out(task, job, model, _told)
     finally:
         spare.put(model)
 

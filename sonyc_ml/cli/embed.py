@@ -114,7 +114,8 @@ def _run(parsed: argparse.Namespace) -> int:
     from sonyc_ml.batch.run import embed_recordings  # noqa: PLC0415  imports numpy
     from sonyc_ml.cli.progress import Progress  # noqa: PLC0415
 
-    return show_events(Progress(parsed), embed_recordings(batch))
+    progress = Progress(parsed)
+    return show_events(progress, embed_recordings(batch, progress.show))
 
 
 def show_events(progress: Any, events: Any) -> int:

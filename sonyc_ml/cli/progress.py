@@ -20,6 +20,7 @@ from sonyc_ml.batch.events import (
     RecordingEmbedded,
     RecordingFailed,
     RecordingKept,
+    RecordingProgress,
     RecordingSeparated,
     SeparationEnded,
     SeparationEvent,
@@ -54,6 +55,7 @@ class Progress:
         self._folder = parsed.output
         self._total = self._n_done = self._n_kept = self.n_failed = 0
         self._sound_s = 0.0
+        self._begun: dict[str, RecordingProgress] = {}  # recordings that take long
         self._start_s = self._next_s = time.monotonic()
         self._bar: Any = None
 
@@ -109,6 +111,10 @@ class Progress:
             self._next_s = self._start_s + LINE_S
             if sys.stderr.isatty() and not self._quiet:
                 self._bar = _new_bar(self._total)
+        if isinstance(event, RecordingProgress):
+            self._begun[event.recording] = event
+        elif isinstance(event, RecordingEmbedded | RecordingFailed):
+            self._begun.pop(event.recording, None)
         self._n_done += isinstance(event, RecordingEmbedded | RecordingSeparated)
         self._n_kept += isinstance(event, RecordingKept)
         self.n_failed += isinstance(event, RecordingFailed)
@@ -141,9 +147,12 @@ class Progress:
 
     def _extras(self, now: float) -> list[str]:
         parts = [f"{self.n_failed:,} failed"] if self.n_failed else []
-        if self._n_done:
-            speed = self._sound_s / max(now - self._start_s, 1e-9)
-            parts += [f"{speed:,.0f} x real time", f"{span(self._sound_s)} of sound"]
+        begun_s = sum(event.done_s for event in self._begun.values())
+        if self._n_done or begun_s:
+            sound_s = self._sound_s + begun_s
+            parts += [f"{sound_s / max(now - self._start_s, 1e-9):,.0f} x real time", f"{span(sound_s)} of sound"]
+        if begun_s:
+            parts.append(f"{span(begun_s)} of {span(sum(event.duration_s for event in self._begun.values()))} begun")
         return parts
 
     def _left(self) -> int:

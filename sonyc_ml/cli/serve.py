@@ -64,6 +64,9 @@ def _add_work(work: Any) -> None:
     work.add_argument("--waiting", type=int, default=32, metavar="N", help="requests that may wait (default 32)")
     work.add_argument("--max-bytes", type=int, default=64 << 20, metavar="N", help="of a request (default 64 MiB)")
     work.add_argument(
+        "--max-answer-bytes", type=int, default=64 << 20, metavar="N", help="of an answer's arrays (default 64 MiB)"
+    )
+    work.add_argument(
         "--max-duration", type=float, default=600.0, metavar="SECONDS", help="of the sound in a request (default 600)"
     )
     work.add_argument(
@@ -106,6 +109,7 @@ def _run(parsed: argparse.Namespace) -> int:
             "n_workers": parsed.workers or (said.workers if said else usual_workers()),
             "n_waiting": parsed.waiting,
             "max_request_bytes": parsed.max_bytes,
+            "max_answer_bytes": parsed.max_answer_bytes,
             "max_duration_s": parsed.max_duration,
             "body_s": parsed.patience,
             "cache_bytes": max(parsed.cache_bytes, 0),

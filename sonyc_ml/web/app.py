@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from sonyc_ml.web.failing import Failing
 from sonyc_ml.web.metrics import CONTENT_TYPE, Measured, ServeMetrics
 from sonyc_ml.web.security import Guarded
 from sonyc_ml.web.settings import EVERYWHERE, ServeSettings
@@ -46,10 +47,8 @@ def make_app(
     metrics : ServeMetrics
     service : Service, optional
         Answers programs; nobody does where not given.
-    frame : Frame, optional
-        Of the node's page; there is none where not given.
-    events : NodeEvents, optional
-        Of the node.
+    frame, events : Frame, NodeEvents, optional
+        Of the node's page, and of the node; there are none where not given.
     """
 
     async def expose(_: Request) -> Response:
@@ -72,6 +71,7 @@ def make_app(
             Middleware(Measured, metrics=metrics),
             Middleware(Guarded),
             Middleware(TrustedHostMiddleware, allowed_hosts=hosts),
+            Middleware(Failing),
         ],
         exception_handlers=_refusals(service, frame),
         lifespan=lifespan,

@@ -31,6 +31,8 @@ class ServeSettings:
         Requests that may wait for a worker; more are sent away.
     max_request_bytes, max_duration_s, max_windows, max_instances
         The most that one request may hold: bytes; sound in all its instances (in seconds), and its windows; instances.
+    max_answer_bytes : int > 0
+        The most that the arrays of one answer may take, as they are written in it.
     body_s : float > 0
         How long a client may take to send the headers of a request, and then its body (in seconds).
     cache_bytes : int >= 0
@@ -48,6 +50,7 @@ class ServeSettings:
     max_duration_s: float = 600.0
     max_windows: int = 100_000
     max_instances: int = 64
+    max_answer_bytes: int = 64 << 20
     body_s: float = 30.0
     cache_bytes: int = 16 << 20
 

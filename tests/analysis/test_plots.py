@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,7 +22,9 @@ import matplotlib.image
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.text import Text
+from PIL import Image
 
+from scripts.plot_pictures import MADE_OF
 from sonyc_ml import cli
 from sonyc_ml.analysis.plots import day as plot_day
 from sonyc_ml.analysis.plots import recording as plot_recording
@@ -453,9 +455,11 @@ def test_a_node_never_imports_matplotlib() -> None:
     assert result.stdout == "set()\n"
 
 
-def test_pictures_for_the_documentation_are_small() -> None:
-    """Those in docs/pictures.md are PNGs of less than 200 kB."""
-    for name in ("picture-recording.png", "picture-day.png"):
-        content = (ROOT / "docs" / name).read_bytes()
-        assert len(content) < 200_000
-        assert matplotlib.image.imread(io.BytesIO(content)).shape[1] > 700
+@pytest.mark.parametrize("path", sorted((ROOT / "docs").glob("p*-*.png")), ids=lambda path: path.name)
+def test_pictures_for_the_documentation_are_small_and_current(path: Path) -> None:
+    """Each has less than 200 kB, and the bundle in models/ made it: see scripts/pictures and scripts/page-pictures."""
+    assert path.stat().st_size < 200_000
+    with Image.open(path) as picture:
+        assert picture.width >= 390
+        made_of = picture.info[MADE_OF]
+    assert made_of == hashlib.sha256(DEFAULT_BUNDLE.with_suffix(".json").read_bytes()).hexdigest()

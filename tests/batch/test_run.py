@@ -15,10 +15,18 @@ import numpy as np
 import pytest
 
 from sonyc_ml.base.lock import BATCH, Lock
-from sonyc_ml.batch.events import BatchBegun, BatchEnded, RecordingEmbedded, RecordingFailed, RecordingKept
+from sonyc_ml.batch.events import (
+    BatchBegun,
+    BatchEnded,
+    RecordingEmbedded,
+    RecordingFailed,
+    RecordingKept,
+    RecordingProgress,
+)
 from sonyc_ml.batch.job import Job
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
+from sonyc_ml.batch.within import Within, tell_through
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
 from sonyc_ml.outputs.files import output_path, write_output
 from sonyc_ml.outputs.reading import Embeddings, iter_outputs, read_embeddings
@@ -363,6 +371,40 @@ def test_a_recording_that_vanishes_is_told(batch: Batch, tmp_path: Path) -> None
     assert failed.source == listed[1]
     assert failed.detail.endswith("gone.wav: No such file or directory")
     assert len(named(events, RecordingEmbedded)) == 1
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_progress_within_a_long_recording_is_reported(workers: int, batch: Batch, tmp_path: Path) -> None:
+    """While a recording takes long, it is said how far it is, at most once a second; short ones are not spoken of."""
+    write_recording(tmp_path / "long" / "night.wav", seconds=240)
+    write_recording(tmp_path / "long" / "short.wav", seconds=1)
+    job = replace(batch.job, parameters={"hop_size": 0.012})
+    told: list[tuple[float, RecordingProgress]] = []
+    long = replace(batch, sources=Sources([str(tmp_path / "long")]), job=job, workers=workers)
+    ended = list(embed_recordings(long, lambda event: told.append((time.monotonic(), event))))[-1]
+    assert isinstance(ended, BatchEnded)
+    assert ended.n_embedded == 2
+    positions = [event.done_s for _, event in told]
+    assert 1 <= len(told) <= ended.elapsed_s + 1
+    assert {(event.recording, event.duration_s) for _, event in told} == {("night.wav", 240.0)}
+    assert positions == sorted(positions)
+    assert 0 < positions[0] <= positions[-1] <= 240
+
+
+def test_progress_that_nobody_reads_holds_up_nobody() -> None:
+    """A pipe takes what it has room for; what was said last of each task is what counts."""
+    within = Within()
+    tell = tell_through(within.writer)
+    for done_s in range(10_000):
+        tell(done_s % 2, float(done_s), 1e5)
+    latest = within.latest([0, 7])
+    assert set(latest) == {0}
+    assert 1000 < latest[0][0] < 10_000
+    assert within.latest([0, 1]) == {}
+    tell(1, 3.5, 9.0)
+    assert within.latest([0, 1]) == {1: (3.5, 9.0)}
+    within.close()
+    tell(1, 4.5, 9.0)  # nobody is there any more
 
 
 def test_workers_end_with_the_batch(batch: Batch, tmp_path: Path) -> None:

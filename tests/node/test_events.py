@@ -111,7 +111,9 @@ def test_facts_that_change(journal: Journal) -> None:
     journal.write_facts(replace(facts, daemon=other, folder=FolderFacts("missing", "it is not there")))
     journal.write_facts(replace(facts, daemon=other, folder=FolderFacts("missing", "it is still not there")))
     journal.write_facts(replace(facts, daemon=other, trouble=TroubleFacts("now", "the disk is full")))
-    journal.write_facts(replace(facts, daemon=other))
+    facts = replace(facts, daemon=other, stopped="2026-11-28T00:01:00+00:00")
+    journal.write_facts(facts)
+    journal.write_facts(replace(facts, daemon=replace(daemon, pid=7)))  # at once: its second is the same
     told = [event.to_plain() for event in read_events(journal, 0)[1:]]
     assert [(one["event"], one.get("version") or one.get("state")) for one in told] == [
         ("started", "1.0"),
@@ -120,6 +122,8 @@ def test_facts_that_change(journal: Journal) -> None:
         ("folder", "ok"),
         ("trouble", "bad"),
         ("trouble", "ok"),
+        ("stopped", "1.0"),
+        ("started", "1.0"),
     ]
 
 
@@ -210,7 +214,17 @@ def test_the_page_names_every_event() -> None:
     documented = {name for row in rows for name in re.findall(r"\w+", row)} - {"event"}
     written = set(re.findall(r"'(\w+)', (?:new|x|CAST)|THEN '(\w+)' ELSE new\.state", EVENTS))
     assert {name for pair in written for name in pair if name} | {"quarantined", "shed", *PLAIN} <= documented
-    assert documented - {"moved", "deleted", "gone", "overwritten", "detection", "level", "started", "bundle"} <= {
+    assert documented - {
+        "moved",
+        "deleted",
+        "gone",
+        "overwritten",
+        "detection",
+        "level",
+        "started",
+        "stopped",
+        "bundle",
+    } <= {
         *PLAIN,
         *(name for pair in written for name in pair),
         "quarantined",

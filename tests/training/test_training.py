@@ -30,7 +30,7 @@ def overconfident(n_windows: int) -> calibrate.Held:
 def test_calibrated_scores_are_chances() -> None:
     """Slope and offset are found again, and of windows in a bin as many are of the class as the score says."""
     windows = overconfident(20_000)
-    calibration = calibrate.fitted(windows)
+    calibration = calibrate.fitted(windows, share=float(windows.heard.mean()))
     np.testing.assert_allclose(calibration.slopes, SLOPE, rtol=0.1)
     np.testing.assert_allclose(calibration.offsets, OFFSET, rtol=0.1)
     as_it_was = calibrate.Calibration(np.ones(2, np.float32), np.zeros(2, np.float32))
@@ -41,6 +41,20 @@ def test_calibrated_scores_are_chances() -> None:
     assert after.error < 0.02
     assert before.error > 0.1
     np.testing.assert_allclose(after.share, after.score, rtol=0, atol=0.06)
+
+
+def test_scores_are_those_of_a_place_where_the_class_is_rare() -> None:
+    """A hundredth of the odds before is a hundredth of the odds behind: the offset is lower by its logarithm."""
+    windows = overconfident(20_000)
+    often = float(windows.heard.mean())
+    seldom = 0.01 * often / (1 - often + 0.01 * often)
+    usual, rare = (calibrate.fitted(windows, share) for share in (often, seldom))
+    np.testing.assert_allclose(rare.slopes, usual.slopes, rtol=0.1)
+    np.testing.assert_allclose(rare.offsets - usual.offsets, np.log(0.01), rtol=0.15)
+    weights = calibrate.rare(windows.heard[:, 0], windows.weights, seldom)
+    np.testing.assert_allclose(
+        [weights.sum(), weights[windows.heard[:, 0]].sum()], [20_000, seldom * 20_000], rtol=1e-3
+    )
 
 
 def test_quiet_windows_of_a_clip_are_left_out() -> None:

@@ -206,6 +206,35 @@ def test_slow_connections(service: Served) -> None:
     assert sum(b"did not come within 3 s" in answer for answer in answers.values()) > N_SLOW * 0.9
 
 
+def test_readers_that_do_not_read(service: Served) -> None:
+    """Whoever asks for more and more, and takes none of it, is hung up on; who reads slowly, but reads, has it all."""
+    ask = b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    body, n_slow, n_received = service.ask("GET", "/openapi.json").body, 100, 0
+    with closing(deaf := reader(service, 4096)), suppress(ConnectionError, TimeoutError):
+        for _ in range(1000):
+            deaf.sendall(ask)
+        service.said(r"a reader was hung up on: it took fewer than 3000 bytes of an answer in 3 s")
+        while part := deaf.recv(MEGABYTE):
+            n_received += len(part)
+    assert n_received < 500 * len(body)
+    with closing(slow := reader(service, 65_536)):
+        slow.sendall(n_slow * ask)
+        received = b""
+        while received.count(body[-20:]) < n_slow:
+            received += slow.recv(32_768)
+            time.sleep(0.03)
+    assert received.count(body) == n_slow
+
+
+def reader(service: Served, size: int) -> socket.socket:
+    """A connection of somebody with so much room for answers (in bytes)."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+    connection.settimeout(20)
+    connection.connect(("127.0.0.1", service.connection().port))
+    return connection
+
+
 @needs("schemathesis")
 def test_whatever_the_interface_allows(service: Served, tmp_path: Path) -> None:
     """Schemathesis asks what the OpenAPI document allows and what it does not: no 500, and answers as it says."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from sonyc_ml.web.failing import Failing
 from tests.conftest import needs
 from tests.support.serving import Served, served
 
@@ -22,7 +24,7 @@ pytestmark = [needs("starlette"), needs("uvicorn"), needs("prometheus_client")]
 @pytest.fixture(scope="module")
 def service(tiny_bundle: Path) -> Iterator[Served]:
     """A service that takes little."""
-    limits = ("--max-bytes", 200_000, "--max-duration", 20)
+    limits = ("--max-bytes", 200_000, "--max-duration", 20, "--max-answer-bytes", 20_000)
     with served("--model", tiny_bundle, "--port", 0, "--workers", 1, *limits) as running:
         yield running
 
@@ -146,3 +148,67 @@ def test_a_length_that_is_a_lie(service: Served) -> None:
     answer = connection.getresponse()
     assert (answer.status, "larger than 200000 bytes" in json.loads(answer.read())["error"]) == (413, True)
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "accept", "status"),
+    [
+        ({}, "", 422),
+        ({"outputs": ["timestamps"]}, "", 200),
+        ({"encoding": "b64"}, "", 200),
+        ({}, "application/x-npz", 200),
+        ({"encoding": "b64", "hop_size": 0.02}, "", 422),
+    ],
+)
+def test_an_answer_that_would_be_too_long(
+    service: Served, parameters: dict[str, Any], accept: str, status: int
+) -> None:
+    """It is refused before it is computed, and so says how it would be shorter."""
+    body = {"instances": [good(19)], "parameters": parameters}
+    reply = service.ask("POST", "/predict", body, **({"Accept": accept} if accept else {}))
+    assert reply.status == status, reply.body[:300]
+    if status == 422:
+        assert "the answer would take up to" in reply.json()["error"]
+        assert "a longer hop_size, arrays as bytes" in reply.json()["error"]
+
+
+@pytest.mark.parametrize(("binary", "status"), [(False, 422), (True, 200)])
+def test_tensors_that_would_be_too_long(service: Served, binary: bool, status: int) -> None:
+    """Of the Open Inference Protocol too: as text they take three times the room."""
+    body = {
+        "inputs": [{"name": "audio", "datatype": "BYTES", "shape": [1], "data": [good(19)["b64"]]}],
+        "parameters": {"binary_data_output": binary},
+    }
+    assert service.ask("POST", "/v2/models/tiny/infer", body).status == status
+
+
+def test_a_mistake_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody expected is answered in the form of every refusal, and the log has where it happened."""
+
+    async def mistaken(scope: Any, receive: Any, send: Any) -> None:
+        del receive
+        if scope["path"] == "/half":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise KeyError("a secret")
+
+    sent: list[dict[str, Any]] = []
+
+    async def ask(path: str) -> None:
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        async def receive() -> Any:
+            raise AssertionError
+
+        await Failing(mistaken)({"type": "http", "method": "POST", "path": path}, receive, send)
+
+    asyncio.run(ask("/predict"))
+    assert sent[0]["status"] == 500
+    said = json.loads(sent[1]["body"])
+    assert said["code"] == "KeyError"
+    assert "made a mistake" in said["error"]
+    assert "secret" not in said["error"]
+    assert "POST /predict failed: KeyError" in caplog.text
+    assert "a secret" in caplog.text
+    with pytest.raises(KeyError):  # an answer that has begun ends without its end
+        asyncio.run(ask("/half"))

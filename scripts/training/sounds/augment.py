@@ -63,10 +63,15 @@ def make_windows(clips: Sequence[Clip], n_windows: int, n_classes: int, rng: np.
 
 def features_of(samples: Floats, extractor: LogMel) -> Floats:
     """Return the features `(n_windows, 64, 51)` of the middle second of every window."""
+    seconds = seconds_of(samples, extractor)
+    return extractor(seconds.reshape(-1), extractor.sample_rate, extractor.window_size_s)
+
+
+def seconds_of(samples: Floats, extractor: LogMel) -> Floats:
+    """Return the middle second of every window, `(n_windows, 8000)`, as the extractor resamples it."""
     resampled = np.concatenate(list(_at_8_khz(samples, extractor))).reshape(len(samples), -1)
     margin = round(MARGIN_S * extractor.sample_rate)
-    middle = np.ascontiguousarray(resampled[:, margin : margin + extractor.window_length])
-    return extractor(middle.reshape(-1), extractor.sample_rate, extractor.window_size_s)
+    return np.ascontiguousarray(resampled[:, margin : margin + extractor.window_length])
 
 
 def middle_of(samples: Floats, length: int) -> Floats:

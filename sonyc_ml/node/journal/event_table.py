@@ -96,8 +96,8 @@ def log_done(connection: sqlite3.Connection, name: bytes, now_s: float, output: 
 def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Log what is new among the daemon's facts; for the transaction that keeps them.
 
-    That is its start, another name or place, bundles that it did not run before, and that the folder, the input or the
-    disk is otherwise.
+    That is its start and stop, another name or place, bundles that it did not run before, and that the folder, the
+    input or the disk is otherwise. One that was killed says nothing of it: its next start has no stop before it.
     """
     daemons = [facts.get("daemon") or {} for facts in (before, now)]
     rows = _of_daemon(*daemons) if "daemon" in now else []
@@ -108,12 +108,14 @@ def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str,
         was, state = (_state(kind, facts.get(kind)) for facts in (before, now))
         if kind in now and was != state:
             rows.append((kind, state, (now[kind] or {}).get("detail", "")))
+    if now.get("stopped") and "daemon" not in now:  # else it is of a daemon before, kept in a journal that is new
+        rows.append(("stopped", "", str((before.get("daemon") or {}).get("version", ""))))
     values = [(now_s, *(text.encode(errors="backslashreplace").decode() for text in row)) for row in rows]
     connection.executemany(f"{INSERT} (?, ?, x'', ?, ?, NULL, NULL, NULL)", values)
 
 
 def _of_daemon(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    if before.get("since") != now.get("since"):
+    if any(before.get(key) != now.get(key) for key in ("since", "pid")):
         return [("started", "", str(now.get("version", "")))]
     known = [bundle.get("sha256") for bundle in before.get("bundles", ())]
     new = [bundle for bundle in now.get("bundles", ()) if bundle.get("sha256") not in known]

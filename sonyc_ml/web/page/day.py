@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from starlette.responses import Response
 
-from sonyc_ml.base.human import date_of
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.node.journal.between import first_and_last, stamp_of
+from sonyc_ml.web.clock import local, midnight_s
 from sonyc_ml.web.page import links
 from sonyc_ml.web.page.pictured import Pictured
 from sonyc_ml.web.page.visit import PageError, Query, Visit
 from sonyc_ml.web.pictures.jobs import PAGE, DayJob
 
-MINUTE_S, DAY_S = 60, 86400
+MINUTE_S = 60
 FIRST, LAST = date(1900, 1, 1), date(2261, 12, 31)  # of what the journal can hold
 
 
 @dataclass(frozen=True, slots=True)
 class Days:
-    """A span of days in UTC, the last one too."""
+    """A span of days of the node's place, the last one too; a day there may have 23 or 25 hours."""
 
     first: date
     last: date
@@ -52,12 +52,12 @@ class Days:
     @property
     def start_s(self) -> float:
         """When it begins (in seconds since 1970)."""
-        return datetime(self.first.year, self.first.month, self.first.day, tzinfo=UTC).timestamp()
+        return midnight_s(self.first)
 
     @property
     def end_s(self) -> float:
         """When it ends (in seconds since 1970)."""
-        return self.start_s + self.n_days * DAY_S
+        return midnight_s(self.last + timedelta(days=1))
 
     def moved(self, by: int) -> Days:
         """The span of as many days before or behind it."""
@@ -89,7 +89,7 @@ def _day(name: str, text: str) -> date | None:
 def _newest(visit: Visit) -> date:
     """The day of the newest recording; today where there is none, or one is of a clock that runs ahead."""
     known = visit.ask(first_and_last)
-    return date_of(min(known[1], visit.now_s) if known else visit.now_s).date()
+    return local(min(known[1], visit.now_s) if known else visit.now_s).date()
 
 
 class Day(Pictured):

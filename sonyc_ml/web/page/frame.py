@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from sonyc_ml import __version__
+from sonyc_ml.web.clock import shown_in
 from sonyc_ml.web.page import links
 from sonyc_ml.web.page.node import Node
 from sonyc_ml.web.page.texts import add_filters
@@ -68,6 +69,7 @@ class Frame:
             "version": __version__,
             "failures": failures,
             "host": socket.gethostname(),
+            "zone": node.config.node.time_zone or "UTC",
             "up": "",
         }
 
@@ -118,7 +120,10 @@ class Frame:
 
     def _answered(self, request: Request, respond: Callable[[Visit], Response]) -> Response:
         try:
-            with Visit(self.node, Query(request.scope["query_string"]), request.headers) as visit:
+            with (
+                shown_in(self.node.config.node.time_zone),
+                Visit(self.node, Query(request.scope["query_string"]), request.headers) as visit,
+            ):
                 return respond(visit)
         except PageError as error:
             return self.refusal(error.status, str(error))

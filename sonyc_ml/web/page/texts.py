@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 
 from sonyc_ml.base import human
 from sonyc_ml.outputs.names import split_label
+from sonyc_ml.web.clock import spelt
 
 BREAK = re.compile(r"([/_])")
 FITS = 30  # characters that a column has room for
@@ -37,10 +38,9 @@ def safe(value: Any) -> Any:
 
 
 def time_text(moment: float | str) -> Markup:
-    """A time for people and programs: ``2026-11-29 05:12:33 UTC``; of seconds since 1970, or in ISO 8601."""
+    """A time for people and programs: see :func:`spelt`; of seconds since 1970, or in ISO 8601."""
     iso = moment if isinstance(moment, str) else human.iso(moment)
-    shown = human.iso(human.seconds_of(iso)).replace("T", " ").replace("+00:00", " UTC")
-    return Markup('<time datetime="{}">{}</time>').format(iso, shown)
+    return Markup('<time datetime="{}">{}</time>').format(iso, spelt(human.seconds_of(iso)))
 
 
 def label(text: str) -> Markup:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from sonyc_ml.base.human import moment, shown
 from sonyc_ml.errors import SonycMLError
 from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.web.clock import zone
 from sonyc_ml.web.page.node import Node
 
 T = TypeVar("T")
@@ -87,7 +88,7 @@ class Query:
             It is none.
         """
         try:
-            return moment(self.text(name, default), now_s)
+            return moment(self.text(name, default), now_s, zone())
         except ValueError as error:
             raise PageError(400, f"{name}: {error}") from error
 

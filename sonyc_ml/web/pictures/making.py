@@ -9,6 +9,7 @@ from pathlib import Path
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, load_config
 from sonyc_ml.node.journal.journal import Journal
+from sonyc_ml.web.clock import shown_in
 from sonyc_ml.web.pictures.jobs import DayJob, Job, LikeJob
 from sonyc_ml.web.pictures.summaries import Summaries
 
@@ -40,6 +41,10 @@ class Maker:
         SonycMLError, ValueError, OSError
             It cannot be made; says why.
         """
+        with shown_in(self.config.node.time_zone):
+            return self._made(job)
+
+    def _made(self, job: Job) -> dict[str, bytes]:
         if isinstance(job, DayJob):
             from sonyc_ml.web.pictures.day.making import make_day  # noqa: PLC0415
 

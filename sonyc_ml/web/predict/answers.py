@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,14 +17,26 @@ from sonyc_ml.outputs.parquet import arrow_modules, output_tables
 from sonyc_ml.web.predict.requests import KINDS, Parameters
 
 JSON, NPZ, ARROW = "application/json", "application/x-npz", "application/vnd.apache.arrow.stream"
+BYTES_OF_NUMBER = {"list": 24, "b64": 6}  # float32 as the text of a double at its longest, with its comma; in base64
+BYTES_OF_FLOAT = 4
+NUMBERS_AT_ONCE = 4096  # numbers that are Python's at the same time: an array takes an eighth of its list
+COMPACT = (",", ":")
 
 
 def predictions(outputs: Sequence[Output], parameters: Parameters) -> bytes:
     """Return the body of an answer in JSON: ``{"predictions": [...]}``, one for each instance, in order."""
     wanted = parameters.outputs or KINDS
-    return json.dumps(
-        {"predictions": [_plain(output, wanted, parameters.encoding) for output in outputs]}, separators=(",", ":")
-    ).encode()
+    found = (_object(_texts(output, wanted, parameters.encoding)) for output in outputs)
+    return f'{{"predictions":[{",".join(found)}]}}'.encode()
+
+
+def bytes_of_window(widths: Mapping[str, int], parameters: Parameters, accepted: str) -> int:
+    """How much of an answer one window takes at most, whose outputs have so many columns each."""
+    if ARROW in accepted or NPZ in accepted:
+        return BYTES_OF_FLOAT * (2 + sum(widths.values()))
+    wanted = parameters.outputs or KINDS
+    n_numbers = 1 + sum(width for kind, width in widths.items() if _is_wanted(kind, wanted))
+    return BYTES_OF_NUMBER[parameters.encoding] * n_numbers
 
 
 def npz(output: Output) -> bytes:
@@ -53,8 +65,8 @@ def arrow_stream(outputs: Sequence[Output]) -> bytes:
         return file.getvalue()
 
 
-def encoded(array: npt.NDArray[Any], encoding: str) -> Any:
-    """Return an array as JSON holds it.
+def encoded(array: npt.NDArray[Any], encoding: str) -> str:
+    """Return an array as JSON.
 
     Parameters
     ----------
@@ -64,20 +76,33 @@ def encoded(array: npt.NDArray[Any], encoding: str) -> Any:
         bytes in base64, at a twentieth of the time.
     """
     if encoding == "list":
-        return array.tolist()
+        return f"[{','.join(_rows(array))}]"
     array = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return {"b64": base64.b64encode(array.tobytes()).decode(), "dtype": array.dtype.str, "shape": list(array.shape)}
+    text = base64.b64encode(array.tobytes()).decode()
+    return json.dumps({"b64": text, "dtype": array.dtype.str, "shape": list(array.shape)}, separators=COMPACT)
 
 
-def _plain(output: Output, wanted: Sequence[str], encoding: str) -> dict[str, Any]:
+def _rows(array: npt.NDArray[Any]) -> Iterator[str]:
+    """The rows of an array as JSON, several in a text."""
+    step = max(1, NUMBERS_AT_ONCE // max(1, array[:1].size))
+    for start in range(0, len(array), step):
+        yield json.dumps(array[start : start + step].tolist(), separators=COMPACT)[1:-1]
+
+
+def _is_wanted(name: str, wanted: Sequence[str]) -> bool:
+    return name in wanted or (name.startswith("top_") and "scores" in wanted)
+
+
+def _texts(output: Output, wanted: Sequence[str], encoding: str) -> dict[str, str]:
+    """What is said of an output, each as JSON."""
     arrays: Mapping[str, npt.NDArray[Any]] = {"timestamps": output.timestamps, **output.by_kind()}
-    plain = {
-        name: encoded(array, encoding)
-        for name, array in arrays.items()
-        if name in wanted or (name.startswith("top_") and "scores" in wanted)
-    }
+    texts = {name: encoded(array, encoding) for name, array in arrays.items() if _is_wanted(name, wanted)}
     if "labels" in wanted and output.labels:
-        plain["labels"] = list(output.labels)
+        texts["labels"] = json.dumps(list(output.labels), separators=COMPACT)
     if "detections" in wanted and output.detections is not None:
-        plain["detections"] = [asdict(one) for one in output.detections]
-    return plain
+        texts["detections"] = json.dumps([asdict(one) for one in output.detections], separators=COMPACT)
+    return texts
+
+
+def _object(texts: Mapping[str, str]) -> str:
+    return f"{{{','.join(f'{json.dumps(key)}:{text}' for key, text in texts.items())}}}"

@@ -19,6 +19,7 @@ from sonyc_ml.base.records import dataclass
 from sonyc_ml.model import Model
 from sonyc_ml.model.serving.conversation import describe
 from sonyc_ml.outputs.output import Output
+from sonyc_ml.web.predict.answers import BYTES_OF_NUMBER, COMPACT, encoded
 from sonyc_ml.web.predict.requests import (
     Parameters,
     Request,
@@ -34,6 +35,7 @@ JSON_LENGTH = "Inference-Header-Content-Length"  # of a body with bytes behind i
 AUDIO, SAMPLE_RATE = "audio", "sample_rate"
 DATATYPES = {"FP32": "<f4", "FP64": "<f8", "INT32": "<i4", "INT64": "<i8", "UINT32": "<u4"}
 NAMES = {np.dtype(dtype): name for name, dtype in DATATYPES.items()}
+BYTES_OF_TEXT, BYTES_OF_DOUBLE = BYTES_OF_NUMBER["list"], 8
 PREFIX_LENGTH = 4  # of each element of a BYTES tensor: its own length
 
 SERVER = {"name": "sonyc-ml", "version": __version__, "extensions": ["binary_tensor_data"]}
@@ -114,6 +116,13 @@ def read_inference(content: bytes, json_length: str | None) -> Inference:
     return Inference(request=request, id=str(body.get("id", "")), binary=binary, all_binary=all_binary)
 
 
+def bytes_of_window(widths: Mapping[str, int], inference: Inference) -> int:
+    """How much of an answer one window takes at most, whose outputs have so many columns each."""
+    names = inference.binary or ("timestamps", *widths)
+    sizes = [BYTES_OF_DOUBLE if inference.binary.get(name, inference.all_binary) else BYTES_OF_TEXT for name in names]
+    return sum(size * widths.get(name, 1) for name, size in zip(names, sizes, strict=True))
+
+
 def answer(output: Output, inference: Inference, model: Model) -> tuple[bytes, int]:
     """Return the body of the answer, and how long its JSON is."""
     arrays = {"timestamps": output.timestamps, **output.by_kind()}
@@ -128,14 +137,14 @@ def answer(output: Output, inference: Inference, model: Model) -> tuple[bytes, i
             content = array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             tensor["parameters"] = {"binary_data_size": len(content)}
             payload.append(content)
+            said.append(json.dumps(tensor, separators=COMPACT))
         else:
-            tensor["data"] = array.ravel().tolist()
-        said.append(tensor)
+            said.append(f'{json.dumps(tensor, separators=COMPACT)[:-1]},"data":{encoded(array.ravel(), "list")}}}')
     manifest = model.bundle.manifest
     head: dict[str, Any] = {"model_name": model.bundle.name, "model_version": manifest.version if manifest else ""}
     if inference.id:
         head["id"] = inference.id
-    text = json.dumps({**head, "outputs": said}, separators=(",", ":")).encode()
+    text = f'{json.dumps(head, separators=COMPACT)[:-1]},"outputs":[{",".join(said)}]}}'.encode()
     return b"".join([text, *payload]), len(text)
 
 

@@ -167,14 +167,29 @@ def read_request(content: bytes, settings: ServeSettings) -> Request:
 
 
 def run(
-    request: Request, models: Mapping[str, Model], settings: ServeSettings, progress: Callable[[], None]
+    request: Request,
+    models: Mapping[str, Model],
+    settings: ServeSettings,
+    progress: Callable[[], None],
+    bytes_of_window: Callable[[Mapping[str, int]], int],
 ) -> list[Output]:
     """Embed the instances of a request, in order.
+
+    Parameters
+    ----------
+    request : Request
+    models : mapping of str to Model
+    settings : ServeSettings
+    progress : callable
+        Called as the work goes on.
+    bytes_of_window : callable
+        How much of the answer a window takes, of a model whose outputs have so many columns each.
 
     Raises
     ------
     RequestError
-        There is no such model, there is too much sound, or some instance is bad: names each.
+        There is no such model, there is too much sound or the answer would be too long, or some instance is bad: names
+        each.
     """
     model = model_named(request.parameters.model, models)
     hop_size, times = request.parameters.hop_size, RequestTimes()
@@ -193,7 +208,17 @@ def run(
         if n_windows > (most := settings.max_windows):
             text = f"{n_windows} windows are more than {most}: give a longer hop_size, or send it in parts"
             raise RequestError(422, text)
+        _refuse_long(n_windows * bytes_of_window(model.widths), settings.max_answer_bytes)
         return _on_each(recordings, embed)
+
+
+def _refuse_long(n_bytes: int, most: int) -> None:
+    if n_bytes > most:
+        raise RequestError(
+            422,
+            f"the answer would take up to {n_bytes} bytes, more than {most}: ask for fewer outputs, a longer hop_size, "
+            "arrays as bytes (encoding b64, npz or binary tensors), or send it in parts",
+        )
 
 
 def _n_windows(recording: Recording, model: Model, hop_size: float | None) -> int:

@@ -106,7 +106,8 @@ class Service:
         def work(body: bytes, models: Models, progress: Callable[[], None]) -> Response:
             model = _model_of(request, models)
             asked = inference.read_inference(body, json_length)
-            (output,) = self._run(asked.request, {model.bundle.name: model}, progress)
+            size = partial(inference.bytes_of_window, inference=asked)
+            (output,) = self._run(asked.request, {model.bundle.name: model}, progress, size)
             content, length = inference.answer(output, asked, model)
             if length == len(content):
                 return Response(content, media_type=answers.JSON)
@@ -127,13 +128,16 @@ class Service:
                 asked = request_of_file(body, read_parameters(_read_query(query)))
             else:
                 asked = read_request(body, settings)
-            return answered(self._run(asked, models, progress), asked, accepted)
+            size = partial(answers.bytes_of_window, parameters=asked.parameters, accepted=accepted)
+            return answered(self._run(asked, models, progress, size), asked, accepted)
 
         async with self._body(request) as body:
             return await self._done(partial(work, body), request)
 
-    def _run(self, request: Request, models: Models, progress: Callable[[], None]) -> list[Output]:
-        outputs = run(request, models, self._settings, progress)
+    def _run(
+        self, request: Request, models: Models, progress: Callable[[], None], size: Callable[[Mapping[str, int]], int]
+    ) -> list[Output]:
+        outputs = run(request, models, self._settings, progress, size)
         self._metrics.embedded(outputs)
         return outputs
 

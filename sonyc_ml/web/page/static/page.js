@@ -62,14 +62,14 @@ function replaceSections(fresh) {
 function tellState(isLive) {
   const loaded = document.getElementById("loaded");
   if (!loaded) return;
-  const time = new Date().toISOString().replace(/\.\d+Z/, "Z");
-  loaded.textContent = isLive ? `Live; as of ${time.replace("T", " ").replace("Z", " UTC")}.`
+  const zone = { timeZone: document.documentElement.dataset.zone, timeZoneName: "short" };
+  loaded.textContent = isLive ? `Live; as of ${new Date().toLocaleString("sv-SE", zone)}.`
     : "The node does not answer. What you see may be old.";
 }
 
 // News come as events (Server-Sent Events, docs/events.md); where there are none, the journal's stamp is asked for.
 const CHANGES = ["found", "begun", "published", "postponed", "quarantined", "shed", "retried", "moved", "deleted", "gone",
-  "overwritten", "gap", "started", "bundle", "journal", "missed"];
+  "overwritten", "gap", "started", "stopped", "bundle", "journal", "missed"];
 
 function listen() {
   const source = new EventSource("events");

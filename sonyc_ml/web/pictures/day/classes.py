@@ -8,8 +8,9 @@ import numpy as np
 
 from sonyc_ml.analysis.plots.classes import LIKELY, MOST_CLASSES, class_names, loudest, shortened
 from sonyc_ml.base.human import count
+from sonyc_ml.web.clock import short
 from sonyc_ml.web.pictures.drawing import svg
-from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend, moment, number, rows_left
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend, number, rows_left
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,15 +79,15 @@ def figure_of_scores(day: Day) -> list[Figure]:
 
 def _at(day: Day, values: Numbers) -> str:
     """When a class was most."""
-    return moment(float(day.edges_s[int(np.nanargmax(values))]))[:16]
+    return short(float(day.edges_s[int(np.nanargmax(values))]))[:16]
 
 
 def _rows(day: Day, values: dict[str, Numbers], n_made: Numbers, digits: int) -> list[Sequence[str]]:
     names = sorted(values)
     return [
         (
-            moment(float(day.edges_s[place])),
-            moment(float(day.edges_s[place + 1])),
+            short(float(day.edges_s[place])),
+            short(float(day.edges_s[place + 1])),
             f"{n_made[place]:.0f}",
             *(number(float(values[name][place]), digits) for name in names),
         )

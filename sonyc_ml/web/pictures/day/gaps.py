@@ -8,8 +8,9 @@ import numpy as np
 
 from sonyc_ml.analysis.plots.bins import longest_pause_s, merged
 from sonyc_ml.base.human import count, seconds_of, span
+from sonyc_ml.web.clock import short
 from sonyc_ml.web.pictures.drawing import svg
-from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, moment, rows_left
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, rows_left
 
 if TYPE_CHECKING:
     from sonyc_ml.web.pictures.day.making import Day
@@ -57,9 +58,7 @@ def _why(gap: dict[str, Any]) -> str:
 def gap_table(gaps: list[Gap]) -> Table:
     """Gaps, one in each row."""
     heading = ("from", "to", "length", "source", "why")
-    rows = [
-        (moment(gap.start_s), moment(gap.end_s), span(gap.end_s - gap.start_s), gap.source, gap.why) for gap in gaps
-    ]
+    rows = [(short(gap.start_s), short(gap.end_s), span(gap.end_s - gap.start_s), gap.source, gap.why) for gap in gaps]
     return Table(name="gaps", heading=heading, rows=list(rows))
 
 
@@ -107,7 +106,7 @@ def _table(day: Day) -> Table:
     for one in day.made:
         counts[one.state][day.bin_of(one.start_s)] += 1
     rows = [
-        (moment(float(edge_s)), *(str(counts[state][place]) for state in STATES))
+        (short(float(edge_s)), *(str(counts[state][place]) for state in STATES))
         for place, edge_s in enumerate(day.edges_s[:-1])
     ]
     return Table(name="recordings", heading=("from", *(words for _, words in STATES.values())), rows=list(rows))

@@ -10,8 +10,9 @@ import numpy as np
 
 from sonyc_ml.base.human import span
 from sonyc_ml.base.records import dataclass
+from sonyc_ml.web.clock import short
 from sonyc_ml.web.pictures.drawing import svg
-from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, moment, number, reference_in
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, key, legend, number, reference_in
 
 if TYPE_CHECKING:
     from sonyc_ml.analysis.plots.components import Numbers
@@ -126,7 +127,7 @@ def range_of(laeq: Numbers, lower: Numbers, upper: Numbers) -> tuple[float, floa
 
 def _table(day: Day, found: LevelBins) -> Table:
     rows = [
-        (moment(float(edge_s)), *(number(float(values[place])) for values in found.bins.values()))
+        (short(float(edge_s)), *(number(float(values[place])) for values in found.bins.values()))
         for place, edge_s in enumerate(day.edges_s[:-1])
     ]
     return Table(

@@ -10,10 +10,10 @@ import numpy as np
 
 from sonyc_ml.analysis.plots.classes import class_names, shortened
 from sonyc_ml.analysis.plots.components import Numbers, on_unit_sphere, principal_components
-from sonyc_ml.base.human import date_of
 from sonyc_ml.node.journal.between import Made
+from sonyc_ml.web.clock import local, short, zone
 from sonyc_ml.web.page.links import recording as recording_link
-from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend, moment
+from sonyc_ml.web.pictures.drawing.figures import Figure, Table, legend
 from sonyc_ml.web.pictures.drawing.svg import text
 from sonyc_ml.web.pictures.summaries import Summary, spread
 
@@ -52,9 +52,9 @@ def figure_of_map(read: Sequence[tuple[Made, Summary]]) -> list[Figure]:
     by_class = found[0][1].scores is not None
     names = _names(kinds, by_class=by_class)
     shares = [*components.shares, 0.0, 0.0][:2]
-    what = "likeliest class" if by_class else "time of day (UTC)"
+    what = "likeliest class" if by_class else f"time of day ({zone()})"
     rows = [
-        (one.identity.name, moment(one.start_s), f"{x:.4f}", f"{y:.4f}", kind)
+        (one.identity.name, short(one.start_s), f"{x:.4f}", f"{y:.4f}", kind)
         for (one, _, _), (x, y), kind in zip(found, points.tolist(), kinds, strict=True)
     ]
     heading = ("recording", "begins", "component 1", "component 2", what)
@@ -83,7 +83,7 @@ def figure_of_map(read: Sequence[tuple[Made, Summary]]) -> list[Figure]:
 def kind_of(one: Made, summary: Summary) -> str:
     """The likeliest class of a recording; a quarter of the day where there are no scores."""
     if summary.scores is None:
-        return QUARTERS[date_of(one.start_s).hour // 6]
+        return QUARTERS[local(one.start_s).hour // 6]
     return class_names(summary.labels, len(summary.scores))[int(summary.scores.argmax())]
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sonyc_ml.base.cells import to_cell
-from sonyc_ml.base.human import iso
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.web.pictures.drawing.svg import text
 
@@ -134,11 +133,6 @@ def legend(entries: Sequence[tuple[str, str]]) -> str:
 def key(css: str) -> str:
     """A square of a class's colour, for a legend."""
     return f'<g class="{css}"><rect x="1" y="2" width="14" height="12"/></g>'
-
-
-def moment(time_s: float) -> str:
-    """A time in a table: ``2026-11-21 07:40:00``."""
-    return iso(time_s)[:19].replace("T", " ")
 
 
 def number(value: float, digits: int = 1) -> str:

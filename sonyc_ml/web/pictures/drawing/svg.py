@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
 from html import escape
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from sonyc_ml.base.human import date_of, shown
+from sonyc_ml.base.human import shown
+from sonyc_ml.web.clock import local, midnight_s
 
 Shades: TypeAlias = npt.NDArray[np.intp]
 
@@ -27,6 +29,7 @@ STEPS_S = (
     *(DAY_S * n for n in (1, 2, 7, 14, 28, 91, 182, 364, 1820, 18200)),
 )
 MOST_TICKS = 9
+EPOCH = date(1970, 1, 1).toordinal()
 
 
 def text(value: str) -> str:
@@ -180,10 +183,9 @@ def scale(levels: Sequence[float], low: float, high: float, height: int, unit: s
 def day_axis(start_s: float, end_s: float, y: int) -> str:
     """Hours or dates below a plot, with lines above them; every other one only where there is room."""
     step_s = next((step_s for step_s in STEPS_S if (end_s - start_s) / step_s <= MOST_TICKS), STEPS_S[-1])
-    first = math.ceil(start_s / step_s - 1e-9) * step_s
-    moments = [first + n * step_s for n in range(math.floor((end_s - first) / step_s + 1e-9) + 1)]
+    moments = _days(start_s, end_s, round(step_s / DAY_S)) if step_s >= DAY_S else _hours(start_s, end_s, step_s)
     labels = [_hour(moment_s, step_s) for moment_s in moments]
-    if end_s - start_s <= DAY_S + 1 and labels and moments[-1] == end_s:
+    if end_s - start_s <= DAY_S + HOUR_S + 1 and labels and moments[-1] == end_s:
         labels[-1] = "24:00" if labels[-1] == "00:00" else labels[-1]
     return axis([((moment_s - start_s) / (end_s - start_s)) for moment_s in moments], labels, y)
 
@@ -214,6 +216,21 @@ def axis(shares: Sequence[float], labels: Sequence[str], y: int) -> str:
     return f'<g class="axis">{"".join(words)}</g>'
 
 
+def _hours(start_s: float, end_s: float, step_s: float) -> list[float]:
+    """Whole steps of the clock of the node's place."""
+    offset_s = (local(start_s).utcoffset() or timedelta(0)).total_seconds()
+    first = math.ceil((start_s + offset_s) / step_s - 1e-9) * step_s - offset_s
+    return [first + n * step_s for n in range(math.floor((end_s - first) / step_s + 1e-9) + 1)]
+
+
+def _days(start_s: float, end_s: float, step: int) -> list[float]:
+    """Midnights, so many days apart, which need not have 24 hours."""
+    first = local(start_s).date().toordinal() - EPOCH
+    numbers = range(-(-first // step) * step, local(end_s).date().toordinal() - EPOCH + 1, step)
+    found = [midnight_s(date.fromordinal(EPOCH + number)) for number in numbers]
+    return [moment_s for moment_s in found if start_s - 1e-6 <= moment_s <= end_s + 1e-6]
+
+
 def _hour(moment_s: float, step_s: float) -> str:
-    moment = date_of(moment_s)
+    moment = local(moment_s)
     return f"{moment:%Y-%m-%d}"[5:] if step_s >= DAY_S else f"{moment:%H:%M}"

@@ -11,9 +11,10 @@ import numpy as np
 from sonyc_ml.base.human import count, iso, span
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.journal.between import Made, find_between
+from sonyc_ml.web.clock import short
 from sonyc_ml.web.page.links import recording as recording_link
 from sonyc_ml.web.pictures.day.maps import kind_of
-from sonyc_ml.web.pictures.drawing.figures import Table, csv_parts, moment
+from sonyc_ml.web.pictures.drawing.figures import Table, csv_parts
 from sonyc_ml.web.pictures.jobs import PAGE, LikeJob
 from sonyc_ml.web.pictures.recordings.making import find_entry
 from sonyc_ml.web.pictures.summaries import Summary, spread
@@ -89,7 +90,7 @@ def _row(one: Made, summary: Summary, cosine: float) -> dict[str, Any]:
     return {
         "name": one.identity.name,
         "link": recording_link(one.identity),
-        "begins": moment(one.start_s),
+        "begins": short(one.start_s),
         "time": iso(one.start_s),
         "cosine": f"{cosine:.4f}",
         "kind": kind_of(one, summary) if summary.scores is not None else "",
