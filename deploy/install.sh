@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install or upgrade sonyc-ml as a service: deploy/install.sh [--serve] [--upload] [--from WHEEL] [--offline FOLDER] [--extras LIST]
+# Install or upgrade sonyc-ml as a service: deploy/install.sh [--serve] [--upload] [--pull] [--from WHEEL] [--offline FOLDER] [--extras LIST]
 # The versions and hashes of what is installed stand in deploy/locks, one file for each processor and Python.
 # docs/node.md says what is installed where. Every function does one step; main, at the end, calls them in order.
 set -euo pipefail
@@ -10,6 +10,7 @@ readonly HOME_FOLDER=/opt/sonyc-ml VERSIONS=/opt/sonyc-ml/versions CURRENT=/opt/
 readonly CONFIG=/etc/sonyc-ml/sonyc-ml.toml CANDIDATE=/etc/sonyc-ml/.candidate.toml
 readonly SERVE_UNIT=sonyc-ml-serve.service UPLOAD_UNIT=sonyc-ml-upload.service CREDENTIALS=/etc/sonyc-ml/upload
 readonly METRICS_UNITS=(sonyc-ml-metrics.service sonyc-ml-metrics.timer)
+readonly PULL_TIMER=sonyc-ml-pull.timer PULL_UNITS=(sonyc-ml-pull.service sonyc-ml-pull.timer)
 readonly UNIT=sonyc-ml.service UNIT_FOLDER=/usr/local/lib/systemd/system
 readonly SERVICE_USER=sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
 readonly PYTHON=/usr/bin/python3 NEEDED_MB=500 STEADY_S=3 N_LINES=25
@@ -20,12 +21,12 @@ readonly BUILD_PACKAGES=(gcc pkg-config libsystemd-dev python3-dev)
 readonly ARMHF_PACKAGES=(python3-numpy python3-cffi python3-systemd libsndfile1 libatomic1)
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-from='' offline='' extras='' serve='' upload='' rollback='' fetched='' work='' being_built='' started=''
+from='' offline='' extras='' serve='' upload='' pull='' rollback='' fetched='' work='' being_built='' started=''
 
 usage() {
     cat <<'TEXT'
-usage: deploy/install.sh [--serve] [--upload] [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
-       deploy/install.sh --fetch FOLDER [--serve] [--upload] [--extras LIST]
+usage: deploy/install.sh [--serve] [--upload] [--pull] [--from WHEEL] [--offline FOLDER] [--extras LIST] [--rollback]
+       deploy/install.sh --fetch FOLDER [--serve] [--upload] [--pull] [--extras LIST]
 
 Install sonyc-ml as a service, or upgrade it. The new version is built beside the old one and checked; then the service
 switches to it. If the service does not become active, it switches back. Run this as root, from a check-out.
@@ -34,6 +35,8 @@ switches to it. If the service does not become active, it switches back. Run thi
                     serve, so upgrades keep it
   --upload          install the process that uploads too: sonyc-ml-upload.service, by [upload] in the configuration; the
                     same as the extra upload
+  --pull            look for new bundles every few hours: sonyc-ml-pull.timer, by source in [model] of the configuration,
+                    with the packages that read the stores; upgrades keep it
   --from WHEEL      install this wheel instead of the check-out
   --offline FOLDER  take every package from this folder, and sonyc-ml too unless --from is given; no network
   --fetch FOLDER    install nothing: fill this folder for --offline, on a machine with the same processor and Python as
@@ -76,6 +79,7 @@ parse() {
             --rollback) rollback=yes && shift ;;
             --serve) serve=yes && shift ;;
             --upload) upload=yes && shift ;;
+            --pull) pull=yes && shift ;;
             -h | --help) usage && exit 0 ;;
             *) usage >&2 && exit 1 ;;
         esac
@@ -241,7 +245,7 @@ fetch() { # FOLDER
     rm -f "$1"/sonyc_ml-*.whl
     say "filling $1"
     make_build_tools
-    locked base "$extras" >"$work/requirements.txt"
+    locked base "$extras" "${pull:+upload}" >"$work/requirements.txt"
     run_pip "$work/build/bin/python" download --require-hashes --no-deps --only-binary=:all: --dest "$1" -r "$work/requirements.txt"
     if ! is_armhf; then
         locked source >"$work/requirements.txt"
@@ -259,10 +263,10 @@ name_of_version() {
     digest=$({
         cd "$here"
         sha256sum <"$from"
-        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy}.md
+        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy,rollout}.md
         cat "$(lock_file)" 2>/dev/null || true
         "$PYTHON" -VV
-        echo "$extras"
+        echo "$extras${pull:+ pull}"
     } | sha256sum)
     echo "${version%%-*}-${digest:0:8}"
 }
@@ -274,7 +278,7 @@ build() { # FOLDER
     mkdir -p "$VERSIONS"
     if is_armhf; then "$PYTHON" -m venv --system-site-packages "$1"; else "$PYTHON" -m venv "$1"; fi
     if [ -e "$(lock_file)" ]; then
-        install_packages_of "$1/bin/python" base "$extras"
+        install_packages_of "$1/bin/python" base "$extras" "${pull:+upload}"
         is_armhf || install_systemd_python "$1/bin/python"
         run_pip "$1/bin/python" install --no-deps --no-index "$from"
     else
@@ -290,7 +294,7 @@ install_newest() { # FOLDER
     say "there is no $(lock_file): the newest versions are installed, and their hashes are not compared"
     local options
     mapfile -t options < <(from_folder)
-    run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}]"
+    run_pip "$1/bin/python" install "${options[@]}" "${from}[systemd${extras:+,$extras}${pull:+,upload}]"
 }
 
 put_beside() { # FOLDER
@@ -299,7 +303,7 @@ put_beside() { # FOLDER
     install -m 644 "$here"/deploy/*.{conf,service,timer} "$1/deploy"
     install -m 755 "$here"/deploy/*.sh "$1/deploy"
     install -m 644 "$here"/deploy/drop-ins/*.conf "$1/deploy/drop-ins"
-    install -m 644 "$here"/docs/{node,alerts,proxy}.md "$1/docs"
+    install -m 644 "$here"/docs/{node,alerts,proxy,rollout}.md "$1/docs"
     ln -s deploy/drop-ins "$1/drop-ins"
     echo "$extras" >"$1/deploy/extras"
     make_config "$1"
@@ -423,7 +427,7 @@ place_unit_of_extra() { # FOLDER EXTRA UNIT
 # Units beside the daemon's. A version of before has none of them, or other ones.
 place_other_units() { # FOLDER
     local unit
-    for unit in "${METRICS_UNITS[@]}"; do
+    for unit in "${METRICS_UNITS[@]}" "${PULL_UNITS[@]}"; do
         if [ -e "$1/deploy/$unit" ]; then install -D -m 644 "$1/deploy/$unit" "$UNIT_FOLDER/$unit"; fi
     done
     place_unit_of_extra "$1" serve "$SERVE_UNIT"
@@ -460,6 +464,13 @@ start_serve() { # FOLDER
     log_to_journal 4 "$SERVE_UNIT does not become active"
 }
 
+# What it fetches is for the daemon, which runs by now.
+start_pull() {
+    [ -n "$pull" ] || return 0
+    systemctl --quiet enable --now "$PULL_TIMER" || echo "install.sh: $PULL_TIMER cannot be started" >&2
+    grep -q '^source = ' "$CONFIG" || say "$PULL_TIMER runs, and finds no source in [model] of $CONFIG yet: docs/rollout.md"
+}
+
 becomes_active() { systemctl restart "$UNIT" && stays_active; }
 
 stays_active() {
@@ -479,6 +490,7 @@ switch() { # FOLDER
         [ -z "$before" ] || [ "$before" = "$1" ] || point "$HOME_FOLDER/previous" "versions/$(basename "$before")"
         start_serve "$1"
         start_upload "$1"
+        start_pull
         return
     fi
     fall_back "$1" "$before"
@@ -530,6 +542,7 @@ add_wanted() {
 }
 
 choose_extras() {
+    [ -n "$pull" ] || ! systemctl --quiet is-enabled "$PULL_TIMER" 2>/dev/null || pull=yes
     if [ -z "$extras" ] && [ -e "$CURRENT/deploy/extras" ]; then extras=$(cat "$CURRENT/deploy/extras"); fi
     [ "$extras" != none ] || extras=''
     add_wanted

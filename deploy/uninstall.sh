@@ -4,7 +4,7 @@ set -euo pipefail
 export LC_ALL=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 readonly UNIT=sonyc-ml.service
-readonly UNITS=(sonyc-ml-upload.service sonyc-ml-serve.service sonyc-ml-metrics.timer sonyc-ml-metrics.service "$UNIT")
+readonly UNITS=(sonyc-ml-upload.service sonyc-ml-serve.service sonyc-ml-metrics.timer sonyc-ml-metrics.service sonyc-ml-pull.timer sonyc-ml-pull.service "$UNIT")
 readonly CONFIG=/etc/sonyc-ml STATE=/var/lib/sonyc-ml SPOOL=/var/spool/sonyc-ml
 
 usage() {
@@ -53,7 +53,7 @@ remove_program() {
 }
 
 remove_data() {
-    if [ -n "$purge" ]; then rm -rf "$CONFIG" "$STATE" "$STATE-upload" /etc/systemd/system/sonyc-ml{,-serve,-upload,-metrics}.service.d && systemctl daemon-reload; fi
+    if [ -n "$purge" ]; then rm -rf "$CONFIG" "$STATE" "$STATE-upload" /etc/systemd/system/sonyc-ml{,-serve,-upload,-metrics,-pull}.service.d && systemctl daemon-reload; fi
     if [ -n "$recordings" ]; then rm -rf "$SPOOL"; fi
 }
 
@@ -70,7 +70,7 @@ remove_user() {
 
 say_what_is_left() {
     local left=() path
-    for path in "$CONFIG" /etc/systemd/system/sonyc-ml{,-serve,-upload,-metrics}.service.d "$STATE" "$STATE-upload" "$SPOOL" /opt/sonyc-ml/bundles; do
+    for path in "$CONFIG" /etc/systemd/system/sonyc-ml{,-serve,-upload,-metrics,-pull}.service.d "$STATE" "$STATE-upload" "$SPOOL" /opt/sonyc-ml/bundles; do
         if [ -e "$path" ]; then left+=("$path"); fi
     done
     if [ ${#left[@]} = 0 ]; then echo "uninstall.sh: nothing is left"; else echo "uninstall.sh: left as it is: ${left[*]}"; fi

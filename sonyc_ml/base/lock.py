@@ -11,13 +11,14 @@ from pathlib import Path
 from sonyc_ml.errors import ConfigError, StoreError
 
 STATE_FOLDER = ".sonyc-ml"  # beside the outputs: where journal, ledger and locks lie unless another is named
-DAEMON, BATCH, SEPARATION, UPLOAD = "daemon", "batch", "separation", "upload"
+DAEMON, BATCH, SEPARATION, UPLOAD, PULL = "daemon", "batch", "separation", "upload", "pull"
 FILE_NAME = f"{DAEMON}.lock"
 DOES = {
     DAEMON: "keeps the journal",
     BATCH: "embeds into the folder whose state is",
     UPLOAD: "uploads what is on record",
     SEPARATION: "writes tracks into the folder whose state is",
+    PULL: "pulls bundles for the node whose state is",
 }
 PATIENCE_S = 0.5  # who asks whether it is held holds it for a moment
 PID_BYTES, NOTE_BYTES = 32, 992  # of the file: who holds it, and a note; there from the start, for a disk may fill up
@@ -30,7 +31,7 @@ class Lock:
     ----------
     folder : Path
         Where the journal or the ledger lies.
-    kind : {"daemon", "batch", "separation", "upload"}
+    kind : {"daemon", "batch", "separation", "upload", "pull"}
         Of process: there may be one of each.
 
     Raises

@@ -166,7 +166,8 @@ def read_bundle(
     trust_owners : collection of str
         Users whose files are taken beside root's and our own, by name or number: as in a laboratory's shared folder.
     accepted : collection of str
-        SHA-256 of code that may run beside what this machine remembers: of a pickle, or of a manifest with a class.
+        SHA-256 of code that may run beside what this machine remembers: of a pickle, or of a manifest with a class. A
+        signed manifest that is named may be older than one that ran before.
 
     Raises
     ------
@@ -181,7 +182,9 @@ def read_bundle(
     manifest_path = path.with_suffix(".json")
     if os.path.lexists(manifest_path):
         state = state or MachineState()
-        bundle = _read_described(path, manifest_path, trusted_keys, state, owner_ids(trust_owners))
+        bundle = _read_described(path, manifest_path, trusted_keys, owner_ids(trust_owners))
+        if trusted_keys is not None and bundle.sha256 not in accepted:
+            _refuse_older(bundle.manifest, state)
         return replace(
             bundle, accepted=_accepted(bundle, state, frozenset(accepted), is_signed=trusted_keys is not None)
         )
@@ -209,9 +212,7 @@ def _accepted(bundle: Bundle, state: MachineState, named: frozenset[str], *, is_
     return code & (state.accepted() | named)
 
 
-def _read_described(
-    path: Path, manifest_path: Path, trusted_keys: str | Path | None, state: MachineState, owners: frozenset[int]
-) -> Bundle:
+def _read_described(path: Path, manifest_path: Path, trusted_keys: str | Path | None, owners: frozenset[int]) -> Bundle:
     content = read_guarded(manifest_path, owners)
     if trusted_keys is not None:
         check_signature(content, manifest_path, Path(trusted_keys), owners)
@@ -223,8 +224,6 @@ def _read_described(
             f"{manifest_path} does not list {path.stem}.pkl among its files; if you trust it: "
             f"sonyc-ml bundle trust {quoted(path)}"
         )
-    if trusted_keys is not None:
-        _refuse_older(manifest, state)
     files = {name: _read_listed(path.with_name(name), digest, path, owners) for name, digest in manifest.files.items()}
     return Bundle(path.stem, path, manifest, files, hashlib.sha256(content).hexdigest())
 
@@ -241,9 +240,9 @@ def _read_listed(path: Path, digest: str, network: Path, owners: frozenset[int])
     return content
 
 
-def _refuse_older(manifest: Manifest, state: MachineState) -> None:
-    newest = state.newest_version(manifest.name)
-    if manifest.version_numbers < newest:
+def _refuse_older(manifest: Manifest | None, state: MachineState) -> None:
+    newest = state.newest_version(manifest.name) if manifest else ()
+    if manifest and manifest.version_numbers < newest:
         raise BundleIntegrityError(
             f"{manifest.name} {manifest.version} is older than {'.'.join(map(str, newest))}, which ran here before: "
             "an old version that was signed once is not trusted for ever; sign it again under a newer version"

@@ -205,23 +205,43 @@ def check_signature(manifest: bytes, source: Path, trusted_keys: Path, owners: f
             f"{source} is not signed, and only signed bundles are trusted here ({trusted_keys}): "
             "have it signed with `sonyc-ml bundle sign`"
         )
-    signature, keys = read_guarded(signature_path, owners), read_guarded(trusted_keys)
-    signers = "".join(f'{SIGNER} namespaces="{NAMESPACE}" {key}\n' for key in _parse_keys(keys, trusted_keys))
+    if not is_signed(manifest, read_guarded(signature_path, owners), trusted_keys):
+        raise BundleIntegrityError(
+            f"{signature_path} is no signature over {source.name} by a key of {trusted_keys}: "
+            "the manifest was changed after it was signed, or somebody else signed it"
+        )
+
+
+def is_signed(content: bytes, signature: bytes, trusted_keys: Path, namespace: str = NAMESPACE) -> bool:
+    """Whether one of the trusted keys has signed this content, for this purpose.
+
+    Parameters
+    ----------
+    content, signature : bytes
+    trusted_keys : Path
+        Public keys, as for :func:`check_signature`.
+    namespace : str
+        What the signature is for: one over a manifest is none over anything else.
+
+    Raises
+    ------
+    BundleError
+        The keys cannot be read or trusted, or there is no ssh-keygen.
+    """
+    keys = _parse_keys(read_guarded(trusted_keys), trusted_keys)
+    signers = "".join(f'{SIGNER} namespaces="{namespace}" {key}\n' for key in keys)
     signers_file, signature_file = _in_memory(signers.encode()), _in_memory(signature)
     try:
         result = _ssh_keygen(
             *("verify", "-f", f"/proc/self/fd/{signers_file}", "-I", SIGNER, "-s", f"/proc/self/fd/{signature_file}"),
-            content=manifest,
+            content=content,
+            namespace=namespace,
             descriptors=(signers_file, signature_file),
         )
     finally:
         os.close(signers_file)
         os.close(signature_file)
-    if result.returncode:
-        raise BundleIntegrityError(
-            f"{signature_path} is no signature over {source.name} by a key of {trusted_keys}: "
-            "the manifest was changed after it was signed, or somebody else signed it"
-        )
+    return result.returncode == 0
 
 
 def _parse_keys(content: bytes, source: Path) -> list[str]:
@@ -246,23 +266,34 @@ def make_signature(manifest: Path, key: Path) -> Path:
     """
     path = manifest.with_name(manifest.name + ".sig")
     try:
-        result = _ssh_keygen("sign", "-f", str(key), content=manifest.read_bytes())
-        if result.returncode:
-            reason = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-            raise BundleError(f"{manifest} cannot be signed with {key}: {reason[-1]}")
-        armoured = b"".join(result.stdout.splitlines()[1:-1])
-        if not base64.b64decode(armoured).startswith(SIGNED_BY_ED25519):
-            raise BundleError(f"{key} is not an Ed25519 key, and no other is trusted: ssh-keygen -t ed25519 makes one")
-        path.write_bytes(result.stdout)
+        path.write_bytes(signature_of(manifest.read_bytes(), key, str(manifest)))
     except OSError as error:
         raise BundleError(f"{error.filename or path}: {error.strerror}") from error
     return path
 
 
+def signature_of(content: bytes, key: Path, what: str, namespace: str = NAMESPACE) -> bytes:
+    """Sign content, which messages call `what`, with an OpenSSH private key.
+
+    Raises
+    ------
+    BundleError
+        ssh-keygen refused; says its reason.
+    """
+    result = _ssh_keygen("sign", "-f", str(key), content=content, namespace=namespace)
+    if result.returncode:
+        reason = result.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
+        raise BundleError(f"{what} cannot be signed with {key}: {reason[-1]}")
+    armoured = b"".join(result.stdout.splitlines()[1:-1])
+    if not base64.b64decode(armoured).startswith(SIGNED_BY_ED25519):
+        raise BundleError(f"{key} is not an Ed25519 key, and no other is trusted: ssh-keygen -t ed25519 makes one")
+    return result.stdout
+
+
 def _ssh_keygen(
-    action: str, *arguments: str, content: bytes, descriptors: tuple[int, ...] = ()
+    action: str, *arguments: str, content: bytes, namespace: str, descriptors: tuple[int, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
-    command = ["ssh-keygen", "-Y", action, "-n", NAMESPACE, *arguments]
+    command = ["ssh-keygen", "-Y", action, "-n", namespace, *arguments]
     try:
         return subprocess.run(  # noqa: S603
             command, input=content, capture_output=True, check=False, pass_fds=descriptors, timeout=30

@@ -9,6 +9,7 @@ from pathlib import Path
 from sonyc_ml.errors import BundleError, MissingBundleError
 
 DEFAULT = "quantized_default_int8.tflite"
+PULLED, CURRENT = "bundles", "current"  # in the folder of a node's state; of the bundle's versions, the one that runs
 ADDRESS = "hf:/"  # a Path has lost the second slash
 
 
@@ -48,6 +49,11 @@ def refuse_address(path: Path) -> Path:
             "elsewhere, and give the node the files"
         )
     return path
+
+
+def pulled_path(state_folder: Path, name: str) -> Path:
+    """The network of a bundle that a node pulls from a store, in the version that runs; it need not be there."""
+    return state_folder / PULLED / name / CURRENT / f"{name}.tflite"
 
 
 def resolve_bundle_path(path: str | Path) -> Path:

@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build
@@ -26,6 +26,8 @@ from sonyc_ml.bundles.sections import (
 )
 from sonyc_ml.bundles.waveform import CLASS, KIND, State, Waveform
 from sonyc_ml.errors import BundleError
+
+T = TypeVar("T")
 
 SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -141,7 +143,7 @@ class Manifest:
 
     def _check_files(self) -> None:
         for name, digest in self.files.items():
-            if not name or "/" in name or name.startswith(".") or not name.isprintable():
+            if not is_file_name(name):
                 raise ValueError(f"files.{name} must be a file in the manifest's own folder")
             if not SHA256.fullmatch(digest):
                 raise ValueError(f"files.{name} must be a SHA-256 in hexadecimal, not {digest!r}")
@@ -210,6 +212,11 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     BundleError
         Says which key, and what it takes.
     """
+    return parse_strictly(Manifest, content, source)
+
+
+def parse_strictly(cls: type[T], content: bytes, source: str) -> T:
+    """Read a dataclass of JSON that came from anywhere; a BundleError says which key is wrong, and what it takes."""
     try:
         table = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_without_doubles)
         json.dumps(table, ensure_ascii=False).encode()  # half a surrogate pair cannot be shown, or name a file
@@ -218,9 +225,14 @@ def parse_manifest(content: bytes, source: str) -> Manifest:
     if not isinstance(table, Mapping):
         raise BundleError(f"{source} must hold a JSON object")
     try:
-        return build(Manifest, table)
+        return build(cls, table)
     except ValueError as error:
         raise BundleError(f"{source}: {_printable(error)}") from error
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a text names a file in a folder, and nothing outside it or hidden in it."""
+    return bool(name) and "/" not in name and not name.startswith(".") and name.isprintable()
 
 
 def version_numbers(version: str) -> tuple[int, ...]:

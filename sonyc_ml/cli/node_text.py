@@ -37,6 +37,7 @@ def status_text(answer: Answer) -> str:
     if last:
         rows.append(("last output", f"of {last['recording']}, {last['at']}, {span(last['age_s'])} ago"))
     rows += _bundle_rows(answer["bundles"], answer["reload"])
+    rows += [("rollout", f"{one['detail']}; looked {one['looked']}") for one in answer["rollouts"]]
     if answer["upload"]:
         rows.append(("upload", answer["upload"]["text"]))
     for name, disk in answer["disk"].items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.base.strict import build, check_above_zero, check_choice, check_not_negative
-from sonyc_ml.bundles.location import refuse_address
+from sonyc_ml.bundles.location import PULLED, pulled_path, refuse_address
 from sonyc_ml.bundles.sections import Detections
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config_file import name_model, overridden, read_tables, resolve_paths
@@ -25,6 +26,9 @@ from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
     from sonyc_ml.sound.levels.settings import LevelSettings
+
+
+OWN = ("path", "source")  # keys of [model] that the model itself does not take
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +55,47 @@ class ModelConfig:
     backend: str | None = None
     reads: Path | None = None
     detections: Detections | None = None
+    source: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.source is not None:
+            from sonyc_ml.bundles.rollout.store import check_source  # noqa: PLC0415  most bundles stay as they are
+
+            check_source(self.source)
+            if self.trusted_keys is None:
+                raise ValueError("source needs trusted_keys: nothing is run that no key of yours has signed")
 
     def parameters(self) -> dict[str, Any]:
         """Keywords for :func:`sonyc_ml.model.loading.load_model`: those that are given."""
-        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name != "path"}
+        values = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self) if entry.name not in OWN}
         values["detections"] = self.detections.given() if self.detections else {}
+        if self.is_pulled:  # a signed rollout may go back to an older version, which is this one
+            values["accepted"] = (self.path.parent.resolve().name,)
         return {name: value for name, value in values.items() if value not in (None, {}, ())}
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether this is a version that came from the source, not the one that the node began with."""
+        return self.source is not None and self.path.parent.parent.parent.name == PULLED
+
+    def at(self, path: Path) -> ModelConfig:
+        """The same of another version of the bundle, by the path of its network."""
+        return dataclasses.replace(self, path=path)
+
+    def in_its_folder(self) -> ModelConfig:
+        """The same, with all files of one version, whatever the link to the one that runs names meanwhile."""
+        return self.at(self.path.parent.resolve() / self.path.name) if self.is_pulled else self
+
+    def pulled_in(self, state_folder: Path) -> ModelConfig:
+        """The same of the version that was pulled; as it is where none was.
+
+        Whose files these are does not matter: a trusted key has signed them.
+        """
+        path = pulled_path(state_folder, self.path.stem)
+        if not os.path.isdir(path.parent):  # noqa: PTH112  Path.is_dir raises where it may not look
+            return self
+        owners = (*self.trust_owners, str(path.parent.stat().st_uid))
+        return dataclasses.replace(self, path=path, trust_owners=owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,9 +311,16 @@ def load_config(path: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -
             from sonyc_ml.node.intake.config import use_listen  # noqa: PLC0415  most nodes have a recorder
 
             use_listen(tables, path.parent if path is not None else None)
-        return _with_detections(build(Config, tables))
+        config = _with_detections(build(Config, tables))
+        return config if "path" in overrides.get("model", {}) else _with_pulled(config)
     except ValueError as error:
         raise ConfigError(f"{path or 'the command line'}: {error}") from error
+
+
+def _with_pulled(config: Config) -> Config:
+    """The version of each bundle that was pulled last, in place of the one that the node begins with."""
+    models = [model.pulled_in(config.state_folder) if model.source else model for model in config.model]
+    return dataclasses.replace(config, model=tuple(models))
 
 
 def _with_detections(config: Config) -> Config:

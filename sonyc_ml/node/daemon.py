@@ -107,6 +107,7 @@ class Daemon:
         config = self._config
         be_modest(config)
         self._bundles = load_guarded(config.model, config.output, config.state_folder, config.level_settings())
+        house.callback(self._bundles.stopped)
         if config.listen is not None:
             config.spool.folder.mkdir(parents=True, exist_ok=True)
             from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.bundles.replaced import BundleFiles
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.errors import BundleError, ConfigError
 from sonyc_ml.model import Model
 from sonyc_ml.model.loading import load_model
 from sonyc_ml.node.config import ModelConfig, OutputConfig, output_folders
@@ -70,6 +71,7 @@ class RunningBundles:
         self._files = BundleFiles(_paths(models), timer)
         self._loaded = _load(models, output, levels)
         self._models = tuple(models)
+        self._passed_s = self._end_of_trial()
 
     def __iter__(self) -> Iterator[LoadedBundle]:
         return iter(self._loaded)
@@ -93,12 +95,49 @@ class RunningBundles:
         # Before they are loaded: what is replaced meanwhile is seen. Where it fails, the old ones are looked after.
         self._files.are_known()
         files = BundleFiles(_paths(models), self._timer)
-        self._loaded = _load(models, self._output, self._levels)
+        if any(model.is_pulled for model in models):
+            self._loaded = self._load_on_trial(models)
+        else:
+            self._loaded = _load(models, self._output, self._levels)
         self._models, self._files = tuple(models), files
+        self._passed_s = self._end_of_trial()
 
     def were_replaced(self) -> bool:
         """Whether files of a bundle were replaced on the disk, and are quiet again."""
+        if self._timer() >= self._passed_s:
+            from sonyc_ml.node.rollout.trial import passed  # noqa: PLC0415
+
+            passed(self._models)
+            self._passed_s = math.inf
         return self._files.were_replaced()
+
+    def stopped(self) -> None:
+        """The daemon ends by itself: what it ran has not killed it."""
+        if self._passed_s < math.inf:
+            from sonyc_ml.node.rollout.trial import ended  # noqa: PLC0415
+
+            ended(self._models)
+
+    def _end_of_trial(self) -> float:
+        """When what was pulled has run for long enough, by the timer; never where nothing is on trial."""
+        if not any(model.is_pulled for model in self._models):
+            return math.inf
+        from sonyc_ml.node.rollout.trial import trial_s  # noqa: PLC0415  most bundles were not pulled
+
+        return self._timer() + trial_s(self._models)
+
+    def _load_on_trial(self, models: Sequence[ModelConfig]) -> tuple[LoadedBundle, ...]:
+        """Load bundles that were pulled; where one cannot be used, the link names the version before again."""
+        from sonyc_ml.node.rollout.trial import leave_refused, on_trial  # noqa: PLC0415
+
+        self.stopped()  # what runs now gives way in order
+        try:
+            with on_trial(models):
+                return _load(models, self._output, self._levels)
+        except BundleError as error:
+            if leave_refused(models, error):
+                self._files.are_known()
+            raise
 
 
 def load_guarded(
@@ -113,6 +152,17 @@ def load_guarded(
     CrashError
         One of them kills the process that loads it.
     """
+    if any(model.is_pulled for model in models):
+        from sonyc_ml.node.rollout.trial import load_proved  # noqa: PLC0415  most bundles were not pulled
+
+        return load_proved(lambda some: _load_guarded(some, output, state_folder, levels), models)
+    return _load_guarded(models, output, state_folder, levels)
+
+
+def _load_guarded(
+    models: Sequence[ModelConfig], output: OutputConfig, state_folder: Path, levels: LevelSettings | None
+) -> RunningBundles:
+    """The same, whoever made the bundles."""
     with LoadingMark(state_folder) as mark:
         if mark.was_left:
             logger.warning("the last start was killed while it loaded its bundles; they are loaded in a child first")
@@ -139,8 +189,9 @@ def _load(
     for settings, folder in zip(models, output_folders(output, models), strict=True):
         if settings.path.is_dir():  # outputs and reloads go by the name of the network
             raise ConfigError(f"[model] {settings.path} is a folder: name the network in it, NAME.tflite")
+        one = settings.in_its_folder()
         try:
-            model = load_model(settings.path, keep=output.keep(), levels=levels, **settings.parameters())
+            model = load_model(one.path, keep=output.keep(), levels=levels, **one.parameters())
         except (ValueError, TypeError) as error:  # here, a mistake in the call is one in the configuration
             raise ConfigError(f"[model] {settings.path}: {error}") from error
         model.warm_up()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pkgutil
 import re
@@ -62,6 +63,7 @@ HELPS: tuple[list[str], ...] = (
     *([command] for command in ("labels", "compare", "serve")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
+    *(["bundle", action] for action in ("rollout", "pull", "rollback")),
 )
 
 
@@ -126,6 +128,16 @@ def test_bundle_commands_run(workplace: Path) -> None:
     scripts = blocks("bash", BUNDLES)
     assert len(scripts) == 2
     run_blocks(scripts, workplace)
+
+
+@needs("fsspec")
+def test_rollout_commands_run(workplace: Path) -> None:
+    """Every command of docs/rollout.md works as it stands, in its order."""
+    scripts = blocks("bash", DOCS / "rollout.md")
+    assert len(scripts) == 1
+    run_blocks(scripts, workplace)
+    rollout = json.loads((workplace / "store" / "NAME" / "rollout.json").read_text())
+    assert (rollout["sequence"], rollout["share"], rollout["nodes"]) == (2, 1.0, ["*"])
 
 
 @needs("ai_edge_quantizer")

@@ -597,7 +597,7 @@ def test_the_page_is_installed_beside_the_daemon(node: Node) -> None:
     node.wait_until_embedded(name)
     node.machine.wait_for(lambda: name in ask(node, f"{PAGE}/"), "recording on the page")
     assert figures(node)["sonyc_ml_daemon_up"] == 1
-    for unit in (SERVE, "sonyc-ml-metrics.service", "sonyc-ml-metrics.timer"):
+    for unit in (SERVE, *(f"sonyc-ml-{name}.{kind}" for name in ("metrics", "pull") for kind in ("service", "timer"))):
         node.machine.run("systemd-analyze", "verify", "--recursive-errors=yes", unit)
     for options in ((), ("--offline=true",)):
         node.machine.run("systemd-analyze", "security", *options, "--threshold=15", SERVE)

@@ -50,8 +50,8 @@ function _shtab_sonyc_ml_using
   test "$_shtab_sonyc_ml_cmdpath" = "$argv"
 end
 
-set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload upload outbox events metrics doctor calibrate levels labels compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle info' plot serve features 'features export'
-set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --exec --extensions --feature --files-from --flat --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-answer-bytes --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --normalise --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target-sr --textfile --threshold --time-zone --timeout --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --win-length --win-pad --window --windows --workers
+set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload upload outbox events metrics doctor calibrate levels labels compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle rollout' 'bundle pull' 'bundle rollback' 'bundle info' plot serve features 'features export'
+set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --exec --expires --extensions --feature --files-from --flat --fleet --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-answer-bytes --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --nodes --normalise --not-after --not-before --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --sequence --share --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target-sr --textfile --threshold --time-zone --timeout --to --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --why --win-length --win-pad --window --windows --workers
 
 complete -c sonyc-ml -e
 complete -c sonyc-ml -f
@@ -472,6 +472,34 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle verify' -l trusted-keys -x
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle verify' -l trust-owner -x -d 'take bundle files that belong to USER too, not only root'"'"'s and yours; may be given several times'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle verify' -l json -d 'for programs'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle verify; and test $_shtab_sonyc_ml_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d NAME.tflite
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle; and test $_shtab_sonyc_ml_npos -eq 0' -a rollout -d 'Put a bundle into a store, and sign which nodes take it.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l to -x -d 'of the bundle'"'"'s folder, as nodes have it in source'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'private key, as ssh-keygen makes it'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l trusted-keys -xka "(__fish_complete_path (commandline -ct))" -d 'public keys of which one has signed the rollout that is there (default: the key'"'"'s own, FILE.pub)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l nodes -xka "(__fish_complete_path (commandline -ct))" -d 'names of the nodes, or patterns as in '"'"'pole_*'"'"''
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l share -x -d 'the share of these nodes that take it, from 0 to 1'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l not-before -x -d 'nodes switch from this time on'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l not-after -x -d 'nodes that have not switched by then stay as they are'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l expires -x -d 'how long nodes act on it, if it is not renewed (default 30d)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l back -d 'nodes may go back to an older version by it'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l stop -d 'no more node takes it, and those that have it go back'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l sequence -x -d 'its number, if the one that is there is damaged'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l dry-run -d 'only say what would be signed, and which nodes take it'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l fleet -xka "(__fish_complete_path (commandline -ct))" -d 'names of the nodes that there are, one per line, or an archive of them: says which of them take it'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout' -l json -d 'for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollout; and test $_shtab_sonyc_ml_npos -eq 0' -ka "(__fish_complete_path (commandline -ct))" -d 'the bundle that is rolled out, signed'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle; and test $_shtab_sonyc_ml_npos -eq 0' -a pull -d 'Look for a new bundle in the store, and switch to it.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle pull' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle pull' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s configuration (default: this machine'"'"'s)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle pull' -l json -d 'for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle pull' -l again -d 'try what was refused here before'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle pull' -l timeout -x -d 'give up after so long (default 1800)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle; and test $_shtab_sonyc_ml_npos -eq 0' -a rollback -d 'Go back to the bundle before the one that runs.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollback' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollback' -l config -xka "(__fish_complete_path (commandline -ct))" -d 'the daemon'"'"'s configuration (default: this machine'"'"'s)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollback' -l json -d 'for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle rollback' -l why -x -d 'the reason, for whoever looks'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle; and test $_shtab_sonyc_ml_npos -eq 0' -a info -d 'Show the manifest as a card.'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle info' -s h -l help -d 'show this help message and exit'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using bundle info' -l json -d 'for programs'

@@ -13,7 +13,7 @@ from typing import Any
 
 from sonyc_ml.authoring.parameters import add_parameters, given_parameters
 from sonyc_ml.base.human import names_in, shown
-from sonyc_ml.cli.bundle import publish, quantise, waveform
+from sonyc_ml.cli.bundle import publish, quantise, rollout, waveform
 from sonyc_ml.cli.flags import (
     add_keep_flags,
     add_network_flags,
@@ -42,6 +42,8 @@ examples:
   sonyc-ml bundle publish models/NAME.tflite folder/ --hub-id OWNER/NAME
   sonyc-ml bundle sign models/NAME.tflite --key ~/.ssh/id_ed25519
   sonyc-ml bundle verify models/NAME.tflite --trusted-keys trusted_keys
+  sonyc-ml bundle rollout models/NAME.tflite --to s3://bucket/bundles/NAME --key ~/.ssh/id_ed25519 --share 0.1
+  sonyc-ml bundle pull --config sonyc-ml.toml
 
 A bundle is NAME.tflite with its manifest NAME.json, which holds the SHA-256 of every file, and a golden vector that
 proves the numbers on any machine. A pickle or class that was not made on this machine runs only after `bundle trust`
@@ -70,6 +72,7 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     verify.add_argument("--trusted-keys", type=Path, metavar="FILE", help="public keys, one per line")
     add_trust_owner(verify)
     verify.add_argument("--json", action="store_true", help="for programs")
+    rollout.add_commands(actions)
     info = _add(actions, "info", _info, "show the manifest as a card")
     info.add_argument("--json", action="store_true", help="for programs")
 

@@ -137,6 +137,12 @@ def _live(config: Config) -> list[Check]:
     return of_live(config)
 
 
+def _rollout(config: Config, model: ModelConfig) -> Finding:
+    from sonyc_ml.node.doctor.rollout import rollout  # noqa: PLC0415
+
+    return rollout(config.state_folder, model)
+
+
 def _uploads(config: Config) -> list[Check]:
     if config.upload is None or config.upload.to is None:
         return []
@@ -160,6 +166,7 @@ def _of_node(config: Config) -> list[Check]:
         ("file systems", partial(folders.file_systems, config)),
         ("journal", partial(node.journal, config)),
         ("daemon", partial(node.daemon, config)),
+        *[("rollout", partial(_rollout, config, model)) for model in config.model if model.source],
         ("service", node.service),
         *([("metrics", partial(node.metrics, config))] if config.metrics != MetricsConfig() else []),
         *_uploads(config),

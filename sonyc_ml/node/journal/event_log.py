@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SCHEMA = 1  # of the plain form
 MISSED = "missed"  # the reader's own: events that were not kept for so long
 OF_A_SOURCE = frozenset({"gap"})
-OF_NEITHER = frozenset({"journal", "started", "stopped", "node", "bundle", *STATES_OF, MISSED})
+OF_NEITHER = frozenset({"journal", "started", "stopped", "node", "bundle", "rollout", *STATES_OF, MISSED})
 COLUMNS = "id, at_s, kind, name, reason, detail, start_s, end_s, value"
 N_AT_ONCE = 500
 LOOK_S = 0.25  # between two looks of a reader at whether anything was written
@@ -108,6 +108,7 @@ PLAIN: Mapping[str, Callable[[LoggedEvent], dict[str, Any]]] = {
     **dict.fromkeys(("started", "stopped"), lambda event: {"version": event.detail}),
     "node": lambda event: {"before": json.loads(event.reason), "node": json.loads(event.detail)},
     "bundle": lambda event: {"bundle": event.reason, "version": event.detail},
+    "rollout": lambda event: {"bundle": event.name, "state": event.reason, "detail": event.detail},
     **dict.fromkeys(STATES_OF, lambda event: {"state": event.reason, "detail": event.detail}),
     MISSED: lambda event: {"n_missed": _number(event)},
 }

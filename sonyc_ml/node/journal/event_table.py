@@ -114,6 +114,12 @@ def log_facts(connection: sqlite3.Connection, now_s: float, before: Mapping[str,
     connection.executemany(f"{INSERT} (?, ?, x'', ?, ?, NULL, NULL, NULL)", values)
 
 
+def log_rollout(connection: sqlite3.Connection, now_s: float, bundle: str, word: str, detail: str) -> None:
+    """Log how a look at the store of a bundle came out, or that one was rolled back."""
+    name = bundle.encode(errors="backslashreplace")
+    connection.execute(f"{INSERT} (?, 'rollout', ?, ?, ?, NULL, NULL, NULL)", (now_s, name, word, detail))
+
+
 def _of_daemon(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     if any(before.get(key) != now.get(key) for key in ("since", "pid")):
         return [("started", "", str(now.get("version", "")))]

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 from sonyc_ml.base.human import iso, seconds_of, size, span
 from sonyc_ml.base.lock import holder
 from sonyc_ml.base.process import is_clock_synchronised
+from sonyc_ml.bundles.location import PULLED
 from sonyc_ml.node.facts import OK, SILENT, BundleFacts, DaemonFacts, Facts, FolderFacts
 from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.node.operate.sources import status_of_sources
@@ -61,6 +62,7 @@ def status(journal: Journal, now_s: float | None = None) -> Answer:
         "last_output": _last_output(journal, now_s),
         "bundles": [_bundle(bundle) for bundle in daemon.bundles],
         "reload": _plain(facts.reload),
+        "rollouts": _rollouts(journal.path.parent, now_s),
         "upload": _upload(daemon, now_s),
         "disk": {"output": _disk(daemon.output), "spool": _disk(daemon.folder)},
         "journal": {"path": str(journal.path.absolute()), "bytes": _journal_bytes(journal.path)},
@@ -142,6 +144,7 @@ def _attention(answer: Answer, *, is_up: bool, since: str) -> list[str]:
             f"sound files in {folder['path']} that are no recordings by spool.extensions: {answer['left_out']}"
         )
     words += [f"{one['source']}: {one['text']}" for one in answer["sources"] if one["expected"] and one["word"] != OK]
+    words += [one["trouble"] for one in answer["rollouts"] if one["trouble"]]
     if lag_s > MAX_LAG_S:
         words.append(f"the oldest of the backlog has waited for {span(lag_s)}")
     if is_up and reload and not reload["ok"] and reload["at"] >= since:
@@ -209,6 +212,15 @@ def _folder(daemon: DaemonFacts, folder: FolderFacts | None) -> Answer:
 def _bundle(bundle: BundleFacts) -> Answer:
     slow = "" if bundle.xnnpack_operators or not bundle.sha256 else "XNNPACK took none of the network: it runs slowly"
     return {**dataclasses.asdict(bundle), "warning": slow}
+
+
+def _rollouts(state_folder: Path, now_s: float) -> list[Answer]:
+    """How it stands with each bundle that comes from a store."""
+    if not (state_folder / PULLED).is_dir():
+        return []
+    from sonyc_ml.node.rollout.facts import read_facts  # noqa: PLC0415  most bundles stay as they are
+
+    return [{**dataclasses.asdict(one), "trouble": one.trouble(now_s)} for one in read_facts(state_folder)]
 
 
 def _disk(folder: str) -> Answer | None:

@@ -12,8 +12,10 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from sonyc_ml.base.human import seconds_of
 from sonyc_ml.base.lock import holder
 from sonyc_ml.base.process import is_clock_synchronised
+from sonyc_ml.bundles.location import PULLED
 from sonyc_ml.errors import StoreError
 from sonyc_ml.node.facts import DaemonFacts, Facts
 from sonyc_ml.node.journal.file import store_errors
@@ -102,6 +104,7 @@ class Collector:
             *asked,
             *_of_node(facts.daemon or DaemonFacts()),
             *_of_disks(facts.daemon or DaemonFacts()),
+            *_of_rollouts(self._state_folder, self._clock()),
             *_of_upload(facts.daemon or DaemonFacts(), self._clock()),
             *(_of_facts(facts) if facts.is_of(pid) else ()),
             *(_of_process(counts, facts) if counts is not None and counts.process.get("pid") == pid else ()),
@@ -176,6 +179,29 @@ def _of_disks(daemon: DaemonFacts) -> list[Family]:
         _by("sonyc_ml_disk_free_bytes", "gauge", "Free on the disk of a folder.", "folder", free),
         _by("sonyc_ml_disk_size_bytes", "gauge", "Size of the disk of a folder.", "folder", total),
         _one("sonyc_ml_clock_synchronised", "gauge", "1 if a time server sets the clock.", is_clock_synchronised()),
+    ]
+
+
+def _of_rollouts(state_folder: Path, now_s: float) -> list[Family]:
+    """Metrics of bundles that come from a store; none where none does."""
+    if not (state_folder / PULLED).is_dir():
+        return []
+    from sonyc_ml.node.rollout.facts import read_facts  # noqa: PLC0415  most bundles stay as they are
+
+    found = list(read_facts(state_folder))
+    looked = {one.bundle: seconds_of(one.looked) for one in found if one.looked}
+    valid = {one.bundle: seconds_of(one.valid) for one in found if one.valid}
+    states = [({"bundle": one.bundle, "version": one.version, "state": one.state}, 1) for one in found]
+    troubles = {one.bundle: int(bool(one.trouble(now_s))) for one in found}
+    head = "sonyc_ml_rollout"
+    return [
+        Family(f"{head}_info", "gauge", "The version that was pulled, and how the last look came out.", states),
+        _by(
+            f"{head}_sequence", "gauge", "Number of the last rollout.", "bundle", {o.bundle: o.sequence for o in found}
+        ),
+        _by(f"{head}_trouble", "gauge", "1 if a rollout was refused, has expired or is not had.", "bundle", troubles),
+        _by(f"{head}_looked_timestamp_seconds", "gauge", "When the store was last looked at.", "bundle", looked),
+        _by(f"{head}_valid_timestamp_seconds", "gauge", "When it last gave a rollout that holds.", "bundle", valid),
     ]
 
 
