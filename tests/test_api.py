@@ -25,8 +25,9 @@ import sonyc_ml
 from sonyc_ml import errors, features
 from sonyc_ml.bundles.golden import unpack
 from sonyc_ml.model import Model, PCMModel, SpecModel
+from sonyc_ml.outputs.archive.embeddings import Embeddings
 from sonyc_ml.outputs.files import read_output, write_output
-from sonyc_ml.outputs.reading import Embeddings, read_embeddings
+from sonyc_ml.outputs.reading import read_embeddings
 from sonyc_ml.sound import files, recording
 from tests.conftest import needs
 from tests.support import networks
@@ -328,7 +329,7 @@ def test_pandas_is_imported_for_tables_alone() -> None:
     """Nobody else waits for it, and who has none is told what to install."""
     program = """
 import sys
-from sonyc_ml.outputs.reading import Embeddings
+from sonyc_ml.outputs.archive.embeddings import Embeddings
 import numpy as np, sonyc_ml
 empty = np.zeros(0)
 embeddings = Embeddings(labels=(), start_s=empty, time=empty, number=empty, provenances=())

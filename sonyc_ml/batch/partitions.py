@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from sonyc_ml.base.human import date_of, seconds_of
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.archive.layout import UNKNOWN, date_in
 
-KEYS = ("day", "node")
-UNKNOWN = "unknown"
+KEYS = ("day", "node", "date")
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,37 +17,30 @@ class Partition:
 
     Parameters
     ----------
-    keys : tuple of {"day", "node"}
-        What the dataset is partitioned by, the outermost first. A day is one in UTC; a node is the first folder of a
-        recording's name.
+    keys : tuple of {"day", "node", "date"}
+        What the dataset is partitioned by, the outermost first. A day is one in UTC, and a date the same by the name
+        that an archive of nodes has for it; a node is the first folder of a recording's name.
     """
 
     keys: tuple[str, ...] = ("day",)
 
     def __call__(self, name: str, start_time: str) -> str:
         """The partition of a recording with this name and this start in ISO 8601; empty where there is but one."""
-        values = {"day": lambda: _day(start_time), "node": lambda: _node(name)}
+        values = {key: lambda: date_in(start_time) for key in ("day", "date")} | {"node": lambda: _node(name)}
         return "/".join(f"{key}={values[key]()}" for key in self.keys)
 
 
 def parse_keys(text: str) -> tuple[str, ...]:
-    """``day``, ``node,day`` or ``none`` to the keys.
+    """``day``, ``node,date`` or ``none`` to the keys.
 
     Raises
     ------
     ConfigError
     """
     keys = () if text == "none" else tuple(key.strip() for key in text.split(","))
-    if len(set(keys)) != len(keys) or not set(keys) <= set(KEYS):
-        raise ConfigError(f"--partition takes day, node, both as in node,day, or none, not {text!r}")
+    if len(set(keys)) != len(keys) or not set(keys) <= set(KEYS) or {"day", "date"} <= set(keys):
+        raise ConfigError(f"--partition takes day, node, date, two of them as in node,date, or none, not {text!r}")
     return keys
-
-
-def _day(start_time: str) -> str:
-    if not start_time:
-        return UNKNOWN
-    # In a zone of its own, the first or the last day that there is may have no date in UTC.
-    return date_of(seconds_of(start_time)).date().isoformat()
 
 
 def _node(name: str) -> str:

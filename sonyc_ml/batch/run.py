@@ -67,7 +67,7 @@ class Batch:
         Address of a folder in a store, as in ``s3://bucket/folder``, that the outputs go to instead; what is known of
         them lies in `folder` all the same.
     output_format : {"npz", "csv", "parquet"}
-    partition : tuple of {"day", "node"}
+    partition : tuple of {"day", "node", "date"}
         Of a Parquet dataset; see :class:`sonyc_ml.batch.partitions.Partition`.
     workers : int > 0
         Processes that embed at the same time; the outputs do not depend on how many.

@@ -43,6 +43,10 @@ COMMANDS = {
         "levels": "write the sound levels in outputs as a table",
     },
     "labels": {"labels": "write what was heard, and when, as labels"},
+    "archive": {
+        "compact": "merge the small parts of an archive, while others read it",
+        "check": "show what an archive lacks, has twice, or cannot be read of",
+    },
     "compare": {"compare": "show how much the numbers of two folders differ"},
     "bundle": {"bundle": "make, trust, sign, verify and show bundles"},
     "plot": {"plot": "draw a recording, an output, or a day of outputs"},

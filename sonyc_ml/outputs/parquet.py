@@ -73,7 +73,7 @@ def read_waiting(path: Path, columns: Sequence[str] | None = None) -> Output:
     DamagedPartError, OSError
     """
     arrow, _ = arrow_modules()
-    with _checked(path):
+    with checked(path):
         schema = _waiting_schema(path)
         description, kept = (
             _description(schema, path),
@@ -81,7 +81,7 @@ def read_waiting(path: Path, columns: Sequence[str] | None = None) -> Output:
         )
         table = arrow.concat_tables(_batches(path, kept))
         ((provenance, _),) = description.recordings
-        return _output(table, provenance, description)
+        return output_in(table, provenance, description)
 
 
 def write_part(path: Path, waiting: Sequence[Path]) -> None:
@@ -144,7 +144,7 @@ def read_part(path: Path) -> Iterator[Output]:
     arrow, parquet = arrow_modules()
     description = read_description(path)
     recordings = iter(description.recordings)
-    with _checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
+    with checked(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         held: list[Any] = []  # of a recording that goes on in the next group
         provenance, n_missing = next(recordings, (None, 0))
         for number in range(file.num_row_groups):
@@ -155,7 +155,7 @@ def read_part(path: Path) -> Iterator[Output]:
                 held.append(group.slice(start, n_missing))
                 start, n_missing = start + held[-1].num_rows, n_missing - held[-1].num_rows
                 if n_missing == 0:
-                    yield _output(arrow.concat_tables(held), provenance, description)
+                    yield output_in(arrow.concat_tables(held), provenance, description)
                     held = []
                     provenance, n_missing = next(recordings, (None, 0))
         if provenance is not None:
@@ -173,7 +173,7 @@ def read_description(path: Path) -> PartDescription:
         It cannot be read.
     """
     _, parquet = arrow_modules()
-    with _checked(path):
+    with checked(path):
         return description_of(parquet.read_metadata(path).metadata[METADATA_KEY.encode()], path)
 
 
@@ -229,14 +229,14 @@ def _groups(outputs: Iterable[Iterable[Any]]) -> Iterator[Any]:
 
 def _waiting_schema(path: Path) -> Any:
     arrow, _ = arrow_modules()
-    with _checked(path), arrow.OSFile(str(path)) as file:
+    with checked(path), arrow.OSFile(str(path)) as file:
         return arrow.ipc.open_file(file).schema
 
 
 def _batches(path: Path, columns: Sequence[str] | None = None) -> Iterator[Any]:
     """What waits, so many windows at a time, as tables of some columns."""
     arrow, _ = arrow_modules()
-    with _checked(path), arrow.OSFile(str(path)) as file:
+    with checked(path), arrow.OSFile(str(path)) as file:
         schema = arrow.ipc.open_file(file).schema
         fields = None if columns is None else [schema.get_field_index(name) for name in columns]
         reader = arrow.ipc.open_file(file, options=arrow.ipc.IpcReadOptions(included_fields=fields))
@@ -251,9 +251,10 @@ def _description(schema: Any, path: Path) -> PartDescription:
     return description_of(schema.metadata[METADATA_KEY.encode()], path)
 
 
-def _output(table: Any, provenance: Provenance, description: PartDescription) -> Output:
+def output_in(table: Any, provenance: Provenance, description: PartDescription) -> Output:
+    """The output that some rows of a part are."""
     labels, numbers = description.labels, description.label_numbers
-    kinds: dict[str, Any] = {name: _matrix(table, name) for name in KINDS if name in table.column_names}
+    kinds: dict[str, Any] = {name: matrix_in(table, name) for name in KINDS if name in table.column_names}
     detections = from_column(table[COLUMN], labels, numbers) if COLUMN in table.column_names else None
     levels = None
     if LEVELS in table.column_names:
@@ -273,14 +274,15 @@ def _output(table: Any, provenance: Provenance, description: PartDescription) ->
     )
 
 
-def _matrix(table: Any, name: str) -> npt.NDArray[Any]:
+def matrix_in(table: Any, name: str) -> npt.NDArray[Any]:
+    """A column of lists of one length as an array, `(n_rows, length)`."""
     column = table[name].combine_chunks()
     values: npt.NDArray[Any] = column.flatten().to_numpy().reshape(len(column), -1)
     return values
 
 
 @contextmanager
-def _checked(path: Path) -> Iterator[None]:
+def checked(path: object) -> Iterator[None]:
     """Raise what Arrow says of a damaged file as a DamagedPartError."""
     arrow, _ = arrow_modules()
     try:
@@ -288,7 +290,8 @@ def _checked(path: Path) -> Iterator[None]:
     except DamagedPartError:
         raise
     except (arrow.ArrowException, KeyError, ValueError, TypeError, IndexError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not Arrow's
+        is_missing = isinstance(error, FileNotFoundError)  # of stores elsewhere it has no number
+        if is_missing or (isinstance(error, OSError) and error.errno is not None):  # the system's, not Arrow's
             raise
         raise DamagedPartError(f"{path} is no part of a dataset, or damaged: {error}") from error
 

@@ -5,158 +5,123 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError, MissingOutputsError
+from sonyc_ml.outputs.archive.choice import Choice, Moment, choice_of, node_of
+from sonyc_ml.outputs.archive.embeddings import Embeddings, described
+from sonyc_ml.outputs.archive.store import is_remote, store_at
 from sonyc_ml.outputs.detection_table import Detections, detections_of
 from sonyc_ml.outputs.files import FORMATS, read_output, read_provenance
-from sonyc_ml.outputs.kinds import KINDS
-from sonyc_ml.outputs.output import Output, Provenance, describe_arrays
+from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.outputs.parquet import read_part
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 logger = logging.getLogger(__name__)
 
 STATE_FOLDER = ".sonyc-ml"  # of whoever writes outputs into the folder
 BEGINNING_OF_CSV = b"# recording: "
+PARTITIONS = ("node=", "date=", "day=")
 SUFFIXES = (*(f".{name}" for name in FORMATS), ".parquet")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embeddings:
-    """The windows of many recordings, one row per window, in the order of the recordings.
+def read_embeddings(
+    folder: str | Path,
+    *,
+    nodes: str | Iterable[str] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    kinds: Collection[str] | None = None,
+) -> Embeddings:
+    """Read every output of a folder, with its sub-folders, into memory; or those of some nodes, of some time.
 
-    Attributes
-    ----------
-    embedding : np.ndarray [shape=(n_windows, n_dims), dtype=float32] or None
-    scores : np.ndarray [shape=(n_windows, n_classes), dtype=float32] or None
-    top_classes : np.ndarray [shape=(n_windows, k), dtype=int32] or None
-    top_scores : np.ndarray [shape=(n_windows, k), dtype=float32] or None
-        Of outputs that keep the highest scores alone; see :class:`~sonyc_ml.outputs.output.Output`.
-    detections : Detections or None
-        What was heard; None where no output has any. One without counts as one in which nothing was heard, which is
-        logged.
-    labels : tuple of str
-        Of the scores' columns; empty where they have none.
-    start_s : np.ndarray [shape=(n_windows,), dtype=float64]
-        Where each window begins, in seconds from its recording's first sample.
-    time : np.ndarray [shape=(n_windows,), dtype=datetime64[us]]
-        When each window begins, in UTC; NaT where nobody knows.
-    number : np.ndarray [shape=(n_windows,), dtype=int32]
-        Which of `provenances` each window is of.
-    provenances : tuple of Provenance
-        Of the recordings.
-    """
-
-    embedding: npt.NDArray[np.float32] | None = None
-    scores: npt.NDArray[np.float32] | None = None
-    top_classes: npt.NDArray[np.int32] | None = None
-    top_scores: npt.NDArray[np.float32] | None = None
-    detections: Detections | None = None
-    labels: tuple[str, ...]
-    start_s: npt.NDArray[np.float64]
-    time: npt.NDArray[np.datetime64]
-    number: npt.NDArray[np.int32]
-    provenances: tuple[Provenance, ...]
-
-    def __len__(self) -> int:
-        return len(self.start_s)
-
-    def __repr__(self) -> str:
-        arrays = {name: array for name in KINDS if (array := getattr(self, name)) is not None}
-        labels = f" of {len(self.labels)} labels" if self.labels else ""
-        described = f"{len(self)} windows{describe_arrays(arrays)}{labels}"
-        return f"<Embeddings of {len(self.provenances)} recordings: {described}>"
-
-    @property
-    def recording(self) -> npt.NDArray[np.object_]:
-        """The name of each window's recording, `(n_windows,)`."""
-        names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
-        return names[self.number]
-
-    def to_pandas(self) -> pd.DataFrame:
-        """Put everything into one table of the package pandas, which is imported only here.
-
-        Returns
-        -------
-        pandas.DataFrame
-            One row per window, with the columns ``recording``, ``time`` (in UTC, NaT where nobody knows), ``start_s``,
-            ``embedding_0`` and so on, and one for each score: its label, or ``scores_0`` and so on. A label that is
-            also the name of a column before it has ``scores_`` before it, as in ``scores_time``.
-
-        Raises
-        ------
-        ConfigError
-            There is no pandas.
-        """
-        try:
-            import pandas as pd  # noqa: PLC0415  most who read outputs do without
-        except ImportError as error:
-            raise ConfigError("a table needs pandas: pip install pandas") from error
-        columns: dict[str, Any] = {
-            "recording": pd.Series(self.recording, dtype=object),
-            "time": pd.Series(self.time).dt.tz_localize("UTC"),
-            "start_s": self.start_s,
-        }
-        for name, kind in KINDS.items():
-            array = getattr(self, name)
-            if array is not None:
-                headings = kind.headings(array.shape[1], self.labels)
-                named = (f"{name}_{heading}" if heading in columns else heading for heading in headings)
-                columns |= dict(zip(named, array.T, strict=True))
-        return pd.DataFrame(columns)
-
-
-def read_embeddings(folder: str | Path) -> Embeddings:
-    """Read every output of a folder, with its sub-folders, into memory.
-
-    For what does not fit there, see :func:`iter_outputs`.
+    For what does not fit there, see :func:`iter_outputs`. Of an archive (folders ``node=…/date=…``) only the parts and
+    row groups are read that are needed; a window that is there twice is read once.
 
     Parameters
     ----------
     folder : str or Path
-        Of outputs as ``sonyc-ml embed`` and ``watch`` write them; or one output.
+        Of outputs as ``sonyc-ml embed`` and ``watch`` write them; or one output; or the address of an archive in a
+        store elsewhere, as in ``s3://bucket/archive``.
+    nodes : str or iterable of str, optional
+        Names of nodes whose outputs are read; all where not given.
+    since, until : datetime, np.datetime64 or str in ISO 8601, optional
+        Windows that begin at the first or later, and before the second; in UTC where they have no zone. Windows of
+        which nobody knows the time are then left out.
+    kinds : collection of str, optional
+        What is read of ``embedding``, ``scores``, ``top_classes`` and ``top_scores``; without it everything, detections
+        too.
 
     Raises
     ------
     ConfigError
         There are no outputs, or they do not go together: other widths, other labels.
     ValueError
-        An output is damaged; says which.
-    OSError
-        One cannot be read.
+        An output is damaged; says which. Or one of the arguments cannot be.
+    OSError, StoreError
+        One cannot be read for now, or a store elsewhere not be reached.
     """
-    outputs = list(iter_outputs(folder))
+    choice = choice_of(nodes, since, until)
+    if is_archive(folder):
+        return _read_archive(folder, choice, kinds)
+    outputs = [_cropped(output, choice) for output in iter_outputs(folder, nodes=nodes, since=since, until=until)]
     if not outputs:
-        raise ConfigError(f"there are no outputs in {folder}")
+        raise ConfigError(f"there are no outputs in {folder}{'' if choice.is_all else ' of what is asked for'}")
     _check_alike(outputs, Path(folder))
+    return _joined(outputs, folder, kinds)
+
+
+def _read_archive(folder: str | Path, choice: Choice, kinds: Collection[str] | None) -> Embeddings:
+    from sonyc_ml.outputs.archive.columns import read_columns  # noqa: PLC0415  most folders are none
+
+    found, n_without = read_columns(store_at(folder), choice, kinds)
+    _warn_of_unheard(n_without, len(found.provenances), folder)
+    return found
+
+
+def _joined(outputs: list[Output], folder: str | Path, kinds: Collection[str] | None) -> Embeddings:
     n_without = sum(output.detections is None for output in outputs)
-    if 0 < n_without < len(outputs):
-        logger.warning(
-            "%d of %d outputs in %s have no detections, as if nothing was heard", n_without, len(outputs), folder
-        )
+    has_heard = n_without < len(outputs) and kinds is None
+    _warn_of_unheard(n_without if has_heard else 0, len(outputs), folder)
     numbers = np.arange(len(outputs), dtype=np.int32)
-    kinds: dict[str, Any] = {
-        name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in outputs[0].by_kind()
-    }
+    names = [name for name in outputs[0].by_kind() if kinds is None or name in kinds]
+    arrays: dict[str, Any] = {name: np.concatenate([output.by_kind()[name] for output in outputs]) for name in names}
     return Embeddings(
-        labels=() if outputs[0].scores is None else outputs[0].labels,
-        detections=detections_of(outputs) if n_without < len(outputs) else None,
+        labels=() if "scores" not in names else outputs[0].labels,
+        detections=detections_of(outputs) if has_heard else None,
         start_s=np.concatenate([output.timestamps for output in outputs]),
         time=np.concatenate([output.times() for output in outputs]),
         number=np.repeat(numbers, [len(output.timestamps) for output in outputs]),
         provenances=tuple(output.provenance for output in outputs),
-        **kinds,
+        nodes=tuple(node_of(output.provenance) for output in outputs),
+        **arrays,
     )
+
+
+def _warn_of_unheard(n_without: int, n_outputs: int, folder: str | Path) -> None:
+    if n_without:
+        logger.warning(
+            "%d of %d outputs in %s have no detections, as if nothing was heard", n_without, n_outputs, folder
+        )
+
+
+def _cropped(output: Output, choice: Choice) -> Output:
+    """An output with the windows that are asked for, and the detections that begin in them."""
+    if not choice.is_span:
+        return output
+    kept = choice.rows(output.times())
+    heard = output.detections
+    if heard is not None:
+        starts_s = np.array([one.start_s for one in heard], np.float64)
+        row = np.maximum(np.searchsorted(output.timestamps, starts_s, side="right") - 1, 0)
+        heard = tuple(one for one, is_kept in zip(heard, kept[row], strict=True) if is_kept)
+    arrays: dict[str, Any] = {name: array[kept] for name, array in output.by_kind().items()}
+    return replace(output, timestamps=output.timestamps[kept], detections=heard, levels=None, **arrays)
 
 
 def read_detections(folder: str | Path) -> Detections:
@@ -198,8 +163,18 @@ def read_detections(folder: str | Path) -> Detections:
     return found
 
 
-def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) -> Iterator[Output]:
+def iter_outputs(
+    folder: str | Path,
+    tell: Callable[[str], None] | None = None,
+    *,
+    nodes: str | Iterable[str] | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
+    kinds: Collection[str] | None = None,
+) -> Iterator[Output]:
     """Yield the outputs of a folder one after another, in the order of their paths; memory holds a few at a time.
+
+    Those of an archive come node by node and day by day.
 
     Parameters
     ----------
@@ -208,6 +183,10 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
     tell : callable, optional
         Called with the reason for each file that is left out, because it is damaged or cannot be read, or holds windows
         that another one has; without it the first that is damaged ends the reading, and of the other the log tells.
+    nodes, since, until
+        See :func:`read_embeddings`; outputs are yielded whole that have a window which is asked for.
+    kinds : collection of str, optional
+        What is read of an archive's outputs, as in ``scores``; everything where not given.
 
     Raises
     ------
@@ -217,7 +196,26 @@ def iter_outputs(folder: str | Path, tell: Callable[[str], None] | None = None) 
     ValueError, OSError
         An output is damaged, or cannot be read.
     """
-    root = Path(folder)
+    choice = choice_of(nodes, since, until)
+    if is_archive(folder):
+        from sonyc_ml.outputs.archive.reading import iter_archive  # noqa: PLC0415  most folders are none
+
+        yield from iter_archive(store_at(folder), choice, tell, kinds)
+        return
+    for output in _iter_folder(Path(folder), tell):
+        if choice.has_some_of(output):
+            yield output
+
+
+def is_archive(folder: str | Path) -> bool:
+    """Whether outputs lie in folders of nodes or days, or in a store elsewhere: read by the footers of their parts."""
+    if is_remote(folder):
+        return True
+    folders = (path.name for path in Path(folder).glob("*=*") if path.is_dir())
+    return any(name.startswith(PARTITIONS) for name in folders)
+
+
+def _iter_folder(root: Path, tell: Callable[[str], None] | None) -> Iterator[Output]:
     if root.is_file():
         yield from _outputs_in(root)
         return
@@ -302,11 +300,4 @@ def _check_alike(outputs: list[Output], folder: Path) -> None:
 
 
 def _shape(output: Output) -> str:
-    arrays = output.by_kind()
-    parts = [
-        kind.describe(arrays.get(name))
-        for name, kind in KINDS.items()
-        if kind.is_computed or arrays.get(name) is not None
-    ]
-    named = f" ({', '.join(output.labels)})" if output.labels and output.scores is not None else ""
-    return f"{' and '.join(parts)}{named}"
+    return described(output.by_kind(), output.labels)

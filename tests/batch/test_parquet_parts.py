@@ -234,6 +234,7 @@ def test_others_read_it_as_one_table(batch: Batch) -> None:
         ("day", "day=2026-11-20"),
         ("node", "node=pole %2F1"),
         ("node,day", "node=pole %2F1/day=2026-11-20"),
+        ("node,date", "node=pole %2F1/date=2026-11-20"),
     ],
 )
 def test_partitions(text: str, partition: str) -> None:
@@ -271,7 +272,7 @@ def test_a_batch_with_the_ends_of_time(batch: Batch, tmp_path: Path) -> None:
 
 def test_wrong_places() -> None:
     """A partition that there is not is refused."""
-    for text in ("week", "day,day", ""):
+    for text in ("week", "day,day", "day,date", ""):
         with pytest.raises(ConfigError, match="--partition takes day, node"):
             parse_keys(text)
 

@@ -28,8 +28,9 @@ from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
 from sonyc_ml.batch.within import Within, tell_through
 from sonyc_ml.errors import BundleError, ConfigError, StoreError
+from sonyc_ml.outputs.archive.embeddings import Embeddings
 from sonyc_ml.outputs.files import output_path, write_output
-from sonyc_ml.outputs.reading import Embeddings, iter_outputs, read_embeddings
+from sonyc_ml.outputs.reading import iter_outputs, read_embeddings
 from tests.conftest import PATIENCE_S, needs, vouch, write_recording
 from tests.support import networks
 from tests.support.batches import forget, named, outputs, run

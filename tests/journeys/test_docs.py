@@ -60,7 +60,7 @@ STUMBLING = re.compile(
 HELPS: tuple[list[str], ...] = (
     *([], ["watch"], ["listen"], ["embed"], ["separate"], ["info"], ["plot"]),
     *([command] for command in ("status", "explain", "audit", "list", "retry", "forget", "reload", "events", "doctor")),
-    *([command] for command in ("labels", "compare", "serve")),
+    *([command] for command in ("labels", "compact", "check", "compare", "serve")),
     *(["features", "export"], ["bundle"]),
     *(["bundle", action] for action in ("make", "quantise", "publish", "trust", "sign", "verify", "info")),
     *(["bundle", action] for action in ("rollout", "pull", "rollback")),

@@ -7,9 +7,9 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from sonyc_ml.outputs.archive.embeddings import Embeddings
 from sonyc_ml.outputs.kinds import KINDS, split_headings
 from sonyc_ml.outputs.output import Output
-from sonyc_ml.outputs.reading import Embeddings
 
 
 @pytest.mark.parametrize("of", [Output, Embeddings])

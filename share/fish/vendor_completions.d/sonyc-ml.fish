@@ -50,8 +50,8 @@ function _shtab_sonyc_ml_using
   test "$_shtab_sonyc_ml_cmdpath" = "$argv"
 end
 
-set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload upload outbox events metrics doctor calibrate levels labels compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle rollout' 'bundle pull' 'bundle rollback' 'bundle info' plot serve features 'features export'
-set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --exec --expires --extensions --feature --files-from --flat --fleet --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-answer-bytes --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --nodes --normalise --not-after --not-before --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --sequence --share --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target-sr --textfile --threshold --time-zone --timeout --to --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --why --win-length --win-pad --window --windows --workers
+set -g _shtab_sonyc_ml_commands watch listen embed separate info status explain audit list retry forget reload upload outbox events metrics doctor calibrate levels labels compact check compare bundle 'bundle make' 'bundle trust' 'bundle quantise' 'bundle publish' 'bundle sign' 'bundle verify' 'bundle rollout' 'bundle pull' 'bundle rollback' 'bundle info' plot serve features 'features export'
+set -g _shtab_sonyc_ml_opts_with_value --activation --after --align --amin --backend --batch-size --between --block-hop --block-length --cache-bytes --calibration --calibrator --center --channel --channels --classes --config --constant --cool-down --cosine --day --dct-norm --description --detect --detect-top-k --dpi --duration --embedding-dtype --exec --expires --extensions --feature --files-from --flat --fleet --fmax --fmin --format --frequency --front-end --function --gap --golden --head --head-embeddings --heard --held-out --hop-size --hub-id --ignore --input-kind --key --labels --latency --layout --lead-s --level --level-bands --level-period --licence --limit --location --location-threshold --log --log-offset --max-answer-bytes --max-buffer --max-bytes --max-duration --max-loss --mean --mel-hop-len --mel-norm --mel-scale --mel-slopes --mel-sr --merge --metadata --microphone --min-agreement --min-cosine --min-duration --model --n-channels --n-fft --n-mels --n-mfcc --node --nodes --normalise --not-after --not-before --num-threads --output --outputs --pad-mode --partition --patience --pcan --place --port --power --preset --rate --reads --reason --recipe --recording --recordings --ref --res-type --root --sample-format --sample-rate --scheduler --score-dtype --scores --seed --segment --sensitivity --sequence --share --shortest-s --since --size --socket --spool --stages --start --start-pattern --state --std --subtype --target --target-sr --textfile --threshold --time-zone --timeout --to --tolerance-cosine --tolerance-db --tolerance-scores --tolerance-tracks --top-db --top-k --tracks --trust-owner --trusted-keys --until --version --waiting --week --why --win-length --win-pad --window --windows --workers
 
 complete -c sonyc-ml -e
 complete -c sonyc-ml -f
@@ -148,7 +148,7 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l start-pattern -x -d 'ho
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l time-zone -x -d 'of start times that do not name one (default UTC)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l output -xka "(__fish_complete_directories)" -d 'where embeddings are written: a folder or an address (default embeddings)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l format -xka "npz csv parquet" -d 'one npz or csv per recording, or a Parquet dataset (default npz)'
-complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l partition -x -d 'of a Parquet dataset: day, node, node,day or none (default day)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l partition -x -d 'of a Parquet dataset: day, node, node,date as archives of nodes have, or none (default day)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l workers -x -d 'processes at the same time (default: one per core)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l scheduler -x -d 'use the workers of a Dask cluster: tcp://HOST:8786'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using embed' -l strict -d 'end at the first recording that cannot be embedded'
@@ -354,6 +354,22 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l cool-down -x -d 'leave
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l top-k -x -d 'only the K highest classes of each window'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l classes -xka "(__fish_complete_path (commandline -ct))" -d 'only these classes; a file has one per line'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels; and test $_shtab_sonyc_ml_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d OUTPUT_OR_FOLDER
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a compact -d 'Merge the small parts of an archive, while others read it.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -l node -x -d 'only this one; may be given several times'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -l since -x -d 'only days from this one on, as in 2026-11-21 (in UTC)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -l until -x -d 'only days before this time'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -l json -d 'one line of JSON for each, for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using compact' -l target -x -d 'a part of this size is large enough (default 256)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a check -d 'Show what an archive lacks, has twice, or cannot be read of.'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -s h -l help -d 'show this help message and exit'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l node -x -d 'only this one; may be given several times'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l since -x -d 'only days from this one on, as in 2026-11-21 (in UTC)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l until -x -d 'only days before this time'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l json -d 'one line of JSON for each, for programs'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l gap -x -d 'how long a node may have nothing (default 600)'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l read -d 'read all rows too, and compare their checksums'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using check' -l ignore -x -d 'kinds that are not shown, as in gap,bundle'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a compare -d 'Show how much the numbers of two folders differ.'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using compare' -s h -l help -d 'show this help message and exit'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using compare' -l model -xka "(__fish_complete_path (commandline -ct))" -d 'the bundle whose golden vector'"'"'s tolerances are the defaults'

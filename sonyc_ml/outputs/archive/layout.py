@@ -50,6 +50,17 @@ def place_in(key: str) -> tuple[Place, str] | None:
     return (Place(unquote(found["node"], errors="surrogateescape"), found["date"]), found["name"]) if found else None
 
 
+def is_part(key: str) -> bool:
+    """Whether a key below the root is that of a part of some dataset: tables that are made of parts are none."""
+    return key.endswith(".parquet") and key.partition("/")[0] not in TABLES
+
+
+def place_of(key: str) -> Place:
+    """Whose a part of any dataset is, by the folders of its key; a text is empty where they do not say."""
+    said = dict(folder.split("=", 1) for folder in key.split("/")[:-1] if "=" in folder)
+    return Place(unquote(said.get("node", ""), errors="surrogateescape"), said.get("date", said.get("day", "")))
+
+
 def date_in(start_time: str) -> str:
     """The day in UTC of a time in ISO 8601; ``unknown`` where there is none."""
     return date_of(seconds_of(start_time)).date().isoformat() if start_time else UNKNOWN

@@ -63,6 +63,21 @@ def metadata_of(output: Output) -> dict[str, Any]:
     return metadata | ({"label_numbers": output.label_numbers} if output.label_numbers else {})
 
 
+def metadata_in(description: PartDescription, number: int) -> dict[str, Any]:
+    """What a part of one output of another part says of itself; see :func:`metadata_of`."""
+    made, n_windows = description.recordings[number]
+    columns = {name: [value] for name, value in asdict(made).items()}
+    if head := description.level_heads.get((made.recording, made.recording_mtime_ns)):
+        columns[LEVEL_HEAD] = [head]
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "labels": description.labels,
+        "common": {},
+        "recordings": {"n_windows": [n_windows], **columns},
+    }
+    return metadata | ({"label_numbers": description.label_numbers} if description.label_numbers else {})
+
+
 def joined(metadatas: Iterable[Mapping[str, Any]]) -> str:
     """The metadata of several outputs as one JSON text: what all have in common once, the rest in columns."""
     columns: defaultdict[str, list[Any]] = defaultdict(list)
