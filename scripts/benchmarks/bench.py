@@ -21,7 +21,7 @@ from scripts.benchmarks import (
 from scripts.benchmarks.batch import batches
 from scripts.benchmarks.figures import as_plain
 from scripts.benchmarks.inputs import MissingError
-from scripts.benchmarks.page import page_speed
+from scripts.benchmarks.page import page_speed, upload_beside
 from scripts.benchmarks.path import live_sound, peers, road
 from scripts.benchmarks.questions import searching
 from scripts.benchmarks.serving import predictions
@@ -154,6 +154,14 @@ COMMANDS = {
         "Time the pages of a node that has embedded 100,000 recordings; memory of the service.",
         20,
         "times each page is asked for",
+        DEFAULT_BUNDLE,
+    ),
+    "upload": Command(
+        upload_beside.measure,
+        "the daemon's latency while upload is at work",
+        "Time from a recording in the spool to its output, alone and while sonyc-ml upload sends a backlog, in turn.",
+        200,
+        "recordings that are written in each case",
         DEFAULT_BUNDLE,
     ),
 }

@@ -167,7 +167,7 @@ def _batch(parsed: argparse.Namespace) -> Batch:
     levels = level_table(parsed)
     is_levels_alone = parsed.model is None and levels is not None and not parameters
     if levels is not None:
-        from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
+        from sonyc_ml.sound.levels.microphone_files import read_settings  # noqa: PLC0415
         from sonyc_ml.sound.levels.table import LevelsTable  # noqa: PLC0415
 
         parameters["levels"] = read_settings(LevelsTable(**levels))

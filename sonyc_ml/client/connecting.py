@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 
 from sonyc_ml.client.child import ENDING_S, Child
-from sonyc_ml.client.line import Peer
-from sonyc_ml.client.link import Link
 from sonyc_ml.client.model import RemoteModel
+from sonyc_ml.client.session import Peer
+from sonyc_ml.client.transport import Transport
 from sonyc_ml.errors import ConfigError, LostModelError
 from sonyc_ml.sound.live.wyoming import AUDIO_START, AUDIO_STOP, DESCRIBE, encode
 
@@ -94,7 +94,7 @@ class SpawnedPeer(Peer):
     def __init__(self, load: bytes) -> None:
         self._child = Child()
         self.pid = self._child.pid
-        super().__init__(Link(self._child.connection), load, LOADING_S)
+        super().__init__(Transport(self._child.connection), load, LOADING_S)
 
     def request(self, samples: memoryview, said: dict[str, Any]) -> list[bytes | memoryview]:
         """See :class:`Peer`; the samples go by way of memory that both see."""
@@ -110,7 +110,7 @@ class DaemonPeer(Peer):
     """A daemon that somebody else has started."""
 
     def __init__(self, where: str | tuple[str, int], address: str) -> None:
-        import socket  # noqa: PLC0415  see Link
+        import socket  # noqa: PLC0415  see Transport
 
         connection = socket.socket(socket.AF_UNIX if isinstance(where, str) else socket.AF_INET)
         connection.settimeout(CONNECTING_S)
@@ -119,7 +119,7 @@ class DaemonPeer(Peer):
         except OSError as error:
             connection.close()
             raise LostModelError(f"{address}: nobody answers there: {error.strerror or error}") from error
-        super().__init__(Link(connection), encode(DESCRIBE), CONNECTING_S)
+        super().__init__(Transport(connection), encode(DESCRIBE), CONNECTING_S)
 
     def end(self, *, hangs: bool = False) -> str:  # noqa: ARG002  it is not ours to end
         """See :class:`Peer`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 
-from sonyc_ml.client.line import Line, Peer, warn
+from sonyc_ml.client.session import Peer, Session, warn
 from sonyc_ml.client.stream import Stream
 from sonyc_ml.errors import AssumedSampleRateWarning, ProtocolError
 from sonyc_ml.sound.live.answers import OUTPUTS, read_error, read_outputs
@@ -48,13 +48,13 @@ class RemoteModel:
     """
 
     def __init__(self, make_peer: Callable[[], Peer], name: str, timeout_s: float, first: str) -> None:
-        self._line, self._timeout_s = Line(make_peer, name), timeout_s
-        self._lock = threading.Lock()  # of the line
+        self._session, self._timeout_s = Session(make_peer, name), timeout_s
+        self._lock = threading.Lock()  # of the session
         self._has_warned = self._is_streaming = False
-        self._line.persist(lambda _: None, first, 4)
-        info = self._line.info
-        self._is_ours = self._line.peer is not None and self._line.peer.is_ours
-        self._takes_streams = self._line.peer is not None and self._line.peer.takes_streams
+        self._session.persist(lambda _: None, first, 4)
+        info = self._session.info
+        self._is_ours = self._session.peer is not None and self._session.peer.is_ours
+        self._takes_streams = self._session.peer is not None and self._session.peer.takes_streams
         self.name = str(info.get("name") or name)
         self.outputs: tuple[str, ...] = tuple(info.get("outputs", ()))
         self.labels: tuple[str, ...] = tuple(info.get("labels", ()))
@@ -63,7 +63,7 @@ class RemoteModel:
         self.hop_size_s: float = info.get("hop_size_s", 0.0)
 
     def __repr__(self) -> str:
-        return f"<RemoteModel {self._line.name}: {self._line.info.get('shown', '')}>"
+        return f"<RemoteModel {self._session.name}: {self._session.info.get('shown', '')}>"
 
     def __enter__(self) -> Self:
         return self
@@ -74,19 +74,19 @@ class RemoteModel:
         self.close()
 
     def __del__(self) -> None:
-        line = getattr(self, "_line", None)
-        if line is not None and line.peer is not None:
-            line.peer.link.close()
+        session = getattr(self, "_session", None)
+        if session is not None and session.peer is not None:
+            session.peer.link.close()
 
     @property
     def pid(self) -> int:
         """Number of the process; 0 where it is none of ours, or has not been started again."""
-        return self._line.peer.pid if self._line.peer is not None else 0
+        return self._session.peer.pid if self._session.peer is not None else 0
 
     def close(self) -> None:
         """Let go of the other process; one of ours ends."""
         with self._lock:
-            self._line.close()
+            self._session.close()
 
     def get_embedding(self, y: Floats, sr: int | None = None, hop_size: float | None = None) -> Floats:
         """Return the embedding of samples; see :meth:`sonyc_ml.AudioModel.get_embedding`.
@@ -168,7 +168,9 @@ class RemoteModel:
         if segment_s is not None and not 0 < segment_s < float("inf"):
             raise ValueError(f"segment_s must be above 0, not {segment_s!r}")
         if not self._takes_streams:
-            raise ValueError(f"{self._line.name}: a service over HTTP takes whole recordings; for a stream use spawn")
+            raise ValueError(
+                f"{self._session.name}: a service over HTTP takes whole recordings; for a stream use spawn"
+            )
         audio = audio_format(rate, channels, dtype)
         given = {"segment_s": segment_s, "hop_size": as_plain(hop_size), "source": source or None}
         said = {name: value for name, value in given.items() if value is not None}
@@ -178,20 +180,20 @@ class RemoteModel:
     def _begin_stream(self, audio: AudioFormat, said: dict[str, Any], dtype: str) -> Stream:
         if self._is_ours:
             self._check_no_stream()
-            stream = Stream(self._line, audio, said, dtype, self._timeout_s, self._stream_ended)
+            stream = Stream(self._session, audio, said, dtype, self._timeout_s, self._stream_ended)
             self._is_streaming = True
             return stream
         if {"segment_s", "hop_size"} & said.keys():
-            raise ValueError(f"{self._line.name}: the daemon's configuration says segment_s and hop_size")
-        line = self._line.again()
-        return Stream(line, audio, said, dtype, self._timeout_s, line.close)
+            raise ValueError(f"{self._session.name}: the daemon's configuration says segment_s and hop_size")
+        session = self._session.again()
+        return Stream(session, audio, said, dtype, self._timeout_s, session.close)
 
     def _stream_ended(self) -> None:
         self._is_streaming = False
 
     def _check_no_stream(self) -> None:
         if self._is_streaming:
-            raise ValueError(f"{self._line.name}: a stream goes on; end it first")
+            raise ValueError(f"{self._session.name}: a stream goes on; end it first")
 
     def _compute(self, y: Floats, sr: int | None, hop_size: float | None) -> dict[str, npt.NDArray[Any]]:
         from sonyc_ml.features import checked_sample_rate  # noqa: PLC0415  numpy
@@ -227,9 +229,9 @@ class RemoteModel:
 
         with self._lock:
             self._check_no_stream()
-            event: Event = self._line.persist(ask, f"computed {what}", 5, patience_s)
-            if self._line.peer is not None and self._line.peer.link.is_out_of_step:
-                self._line.drop()
+            event: Event = self._session.persist(ask, f"computed {what}", 5, patience_s)
+            if self._session.peer is not None and self._session.peer.link.is_out_of_step:
+                self._session.drop()
         if event.type == ERROR:
             raise read_error(event)
         return event

@@ -6,8 +6,8 @@ import json
 import time
 from contextlib import suppress
 
-from sonyc_ml.client.line import Peer
-from sonyc_ml.client.link import HungUpError, SilenceError
+from sonyc_ml.client.session import Peer
+from sonyc_ml.client.transport import HungUpError, SilenceError
 from sonyc_ml.errors import ConfigError, LostModelError, ProtocolError
 from sonyc_ml.sound.live.answers import OUTPUTS
 from sonyc_ml.sound.live.wyoming import ERROR, INFO, Event
@@ -108,7 +108,7 @@ def unix_connection(path: str) -> HTTPConnection:
 
 
 class HttpLink:
-    """What :class:`~sonyc_ml.client.link.Link` is over a socket: something to ask, that answers with events.
+    """What :class:`~sonyc_ml.client.transport.Transport` is over a socket: something to ask, that answers with events.
 
     Parameters
     ----------

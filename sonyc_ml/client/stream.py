@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 
-from sonyc_ml.client.line import Line, chunks
-from sonyc_ml.client.link import HungUpError, SilenceError
+from sonyc_ml.client.session import Session, chunks
+from sonyc_ml.client.transport import HungUpError, SilenceError
 from sonyc_ml.errors import LostModelError
 from sonyc_ml.sound.live.answers import OUTPUTS, read_error, read_outputs
 from sonyc_ml.sound.live.wyoming import AUDIO_START, AUDIO_STOP, ERROR, encode
@@ -60,7 +60,7 @@ class Stream:
 
     Parameters
     ----------
-    line : Line
+    session : Session
         For this stream alone.
     audio : AudioFormat
     said : dict
@@ -74,14 +74,14 @@ class Stream:
 
     def __init__(
         self,
-        line: Line,
+        session: Session,
         audio: AudioFormat,
         said: dict[str, Any],
         dtype: str,
         timeout_s: float,
         on_end: Callable[[], None],
     ) -> None:
-        self._line, self._audio, self._said, self._dtype = line, audio, said, dtype
+        self._session, self._audio, self._said, self._dtype = session, audio, said, dtype
         self._timeout_s, self._on_end = timeout_s, on_end
         self._frame_length = audio.width * audio.n_channels
         self._kept = bytearray()  # sent to a process of our own, and not answered: a new one begins with it
@@ -89,8 +89,8 @@ class Stream:
         self._has_restarted = self._is_ending = self._is_over = False
         self._unsent: deque[bytes | memoryview] = deque()
         self._events: deque[Event] = deque()
-        line.persist(self._start, "began a stream", 4)
-        self._is_ours = line.peer is not None and line.peer.is_ours
+        session.persist(self._start, "began a stream", 4)
+        self._is_ours = session.peer is not None and session.peer.is_ours
 
     def __enter__(self) -> Self:
         return self
@@ -177,7 +177,7 @@ class Stream:
         except HungUpError:
             self._begin_again()
         except SilenceError:
-            error = self._line.hangs(patience_s, self._what)
+            error = self._session.hangs(patience_s, self._what)
             self._leave()
             raise error from None
 
@@ -211,14 +211,14 @@ class Stream:
         if not self._is_ours and (is_refused or (self._is_ending and not self._unsent)):
             self._leave()
             return
-        loss = f"{self._line.drop()} while it {self._what}"
+        loss = f"{self._session.drop()} while it {self._what}"
         if self._has_restarted or not self._is_ours:
             self._leave()
-            raise LostModelError(f"{self._line.name}: the process {loss}{', for the second time' * self._is_ours}")
+            raise LostModelError(f"{self._session.name}: the process {loss}{', for the second time' * self._is_ours}")
         self._has_restarted = True
-        self._line.warn_of(loss, 4)
+        self._session.warn_of(loss, 4)
         try:
-            self._line.persist(self._start, self._what, 5)
+            self._session.persist(self._start, self._what, 5)
         except BaseException:
             self._leave()
             raise
@@ -226,7 +226,7 @@ class Stream:
     def _leave(self) -> None:
         """Let go of the other side in the middle of the stream."""
         self._is_ending = self._is_over = True
-        self._line.drop()
+        self._session.drop()
         self._on_end()
 
     def _answers(self) -> list[Answer]:
@@ -236,9 +236,9 @@ class Stream:
 
     @property
     def _link(self) -> Any:
-        if self._line.peer is None:
+        if self._session.peer is None:
             raise HungUpError
-        return self._line.peer.link
+        return self._session.peer.link
 
     @property
     def _what(self) -> str:

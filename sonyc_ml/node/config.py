@@ -255,7 +255,7 @@ class Config:
         """``[levels]``: what is measured of each recording; None where nothing is, and nothing is imported for it."""
         if not self.levels.is_asked_for:
             return None
-        from sonyc_ml.sound.levels.known import read_settings  # noqa: PLC0415
+        from sonyc_ml.sound.levels.microphone_files import read_settings  # noqa: PLC0415
 
         return read_settings(self.levels)
 

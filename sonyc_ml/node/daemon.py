@@ -113,7 +113,7 @@ class Daemon:
             from sonyc_ml.node.intake.intake import Intake  # noqa: PLC0415  a node without live sound needs none of it
 
             self._intake = Intake(config.listen, config.spool.folder, self._bundles, self._spool.wake)
-            self._listeners.append(self._intake.desk.on_event)
+            self._listeners.append(self._intake.queue.on_event)
         self._open_state(house)
         publisher = MqttPublisher(config.mqtt, config.state_folder, config.node.name)
         self._listeners.append(house.enter_context(publisher).on_event)
@@ -170,7 +170,7 @@ class Daemon:
             counts=self._counts,
             emit=self._emit,
             progress=self._progress,
-            live=self._intake.desk if self._intake else None,
+            live=self._intake.queue if self._intake else None,
         )
         try:
             self._worker.start()

@@ -37,7 +37,7 @@ from sonyc_ml.sound.start_time import StartTimes
 
 if TYPE_CHECKING:
     from sonyc_ml.node.intake.buffer import Waiting
-    from sonyc_ml.node.intake.desk import LiveDesk
+    from sonyc_ml.node.intake.live_queue import LiveQueue
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Worker:
         Takes an event for each thing that happens to a recording.
     progress : callable, optional
         Called as the work goes on, within a long recording too.
-    live : LiveDesk, optional
+    live : LiveQueue, optional
         Has recordings of streams.
     clock : callable
         Returns seconds since 1970.
@@ -91,7 +91,7 @@ class Worker:
         counts: Counter[str] | None = None,
         emit: Listener = ignore,
         progress: Callable[[], None] | None = None,
-        live: LiveDesk | None = None,
+        live: LiveQueue | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._folder, self._journal, self._bundles, self._clock = folder, journal, bundles, clock

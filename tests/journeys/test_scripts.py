@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.reading_age import reading
 from tests.conftest import PATIENCE_S, ROOT
 
 
@@ -174,3 +175,11 @@ def page_of(address: str) -> str:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
+
+
+def test_the_reading_age_is_of_prose_alone() -> None:
+    """Code, tables, headings and links add no words; long words in long sentences are harder than short ones."""
+    page = "# Title here\n\n```bash\nsonyc-ml watch\n```\n\n| a | b |\n\nRead [this page](a/b.md). It is `x` short.\n"
+    assert reading(page)[:2] == (7, 3.5)
+    hard = "Considerable terminological sophistication notwithstanding, comprehension deteriorates."
+    assert reading(hard).age > reading("The cat sat on the mat.").age + 10

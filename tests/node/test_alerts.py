@@ -13,6 +13,8 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.node.journal.live import Heard, write_heard_until
 from sonyc_ml.node.telemetry.collector import Collector
 from sonyc_ml.node.telemetry.exposition import render
+from sonyc_ml.node.upload.facts import UploadFacts, write_facts
+from sonyc_ml.node.upload.status import upload_families
 from tests.conftest import ROOT
 from tests.support.metrics import PUBLISHED, counted, journal_of, make_config, parse, promtool
 
@@ -21,15 +23,6 @@ RULE_TESTS = ROOT / "deploy" / "prometheus" / "alerts_test.yml"
 DASHBOARD = ROOT / "deploy" / "grafana" / "sonyc-ml.json"
 FLEET = ROOT / "deploy" / "grafana" / "sonyc-ml-fleet.json"
 BOARDS = pytest.mark.parametrize("path", [DASHBOARD, FLEET], ids=lambda path: path.stem)
-UPLOAD = (
-    "up",
-    "failing",
-    "waiting",
-    "waiting_bytes",
-    "oldest_waiting_seconds",
-    "last_success_timestamp_seconds",
-    "lost",
-)
 PAGE = ROOT / "docs" / "alerts.md"
 # Names that are not the daemon's.
 FOREIGN = {"up", "node_textfile_mtime_seconds"}
@@ -49,9 +42,8 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
     labels["sonyc_ml_sound_level_db"] = {"quantity", "reference"}  # where they are measured
-    labels |= {
-        f"sonyc_ml_upload_{name}": set() for name in (*UPLOAD, "last_success_timestamp_seconds")
-    }  # where a node uploads
+    write_facts(tmp_path, UploadFacts(last_success_s=1.0))
+    labels |= {family.name: set() for family in upload_families(tmp_path, 2.0)}  # where a node uploads
     for name, pairs in samples:
         labels.setdefault(name, set()).update(key for key, _ in pairs)
     return labels

@@ -13,6 +13,7 @@ import pytest
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.config import Config, ModelConfig, load_config
+from sonyc_ml.node.upload.config import UploadConfig
 from tests.conftest import ROOT
 
 SHIPPED = ROOT / "deploy" / "sonyc-ml.toml"
@@ -37,7 +38,8 @@ def _load(tmp_path: Path, text: str) -> Config:
 def _tables() -> dict[str, type]:
     """The dataclass of each table; that of `model` is the one of its items."""
     hints = typing.get_type_hints(Config)
-    return {name: (typing.get_args(hint) or (hint,))[0] for name, hint in hints.items() if name != "listen"}
+    named = {name: (typing.get_args(hint) or (hint,))[0] for name, hint in hints.items() if hint is not Any}
+    return {**named, "upload": UploadConfig}  # which the configuration imports where it is asked for
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ def test_every_path_is_relative_to_the_file() -> None:
         if Path
         in (typing.get_type_hints(table)[field.name], *typing.get_args(typing.get_type_hints(table)[field.name]))
     }
-    assert paths == set(PATHS)
+    assert paths == {*PATHS, ("upload", "folder")}  # which the table itself makes relative
 
 
 def test_detections_are_asked_for_every_bundle_or_one(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from scripts.fault_suite.rig import Options, Row
 from tests.support.stores import folder_store
 from tests.support.uploads import UploadingNode, write_outputs
 
-N_OUTPUTS, N_LONG_OUTPUTS = 3_000, 60_480  # a recording every ten seconds, for a week
+N_OUTPUTS, N_LONG_OUTPUTS = 1_400, 60_480  # a recording every ten seconds, for a week
 N_DAYS = 7
 GROWTH_MB = 40.0  # of a part's rows and what its outputs say of themselves; not of how many wait
 LINK_BYTES_PER_S = 4_000_000

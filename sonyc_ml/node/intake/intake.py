@@ -1,4 +1,4 @@
-"""Live sound of a daemon: its sources, its buffer, and the desk at which the worker fetches it."""
+"""Live sound of a daemon: its sources, its buffer, and the queue from which the worker fetches it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 
 from sonyc_ml.node.intake.buffer import Buffer
 from sonyc_ml.node.intake.config import ListenConfig
-from sonyc_ml.node.intake.desk import LiveDesk
 from sonyc_ml.node.intake.gapless import overlap_s
+from sonyc_ml.node.intake.live_queue import LiveQueue
 from sonyc_ml.node.intake.reader import DAEMON_STOPPED, Reader
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.spooler import Spooler
@@ -35,7 +35,7 @@ class Intake:
 
     Attributes
     ----------
-    desk : LiveDesk
+    queue : LiveQueue
     requests : Requests
     """
 
@@ -51,7 +51,7 @@ class Intake:
         overlap = overlap_s(bundles, config.segment_s) if config.gapless else 0.0
         self._reader = Reader(config, self._buffer, self.requests, overlap)
         self._house = ExitStack()
-        self.desk = LiveDesk(self._buffer, hears=bool(config.detect_every_s), keeper=_keeper(config, bundles))
+        self.queue = LiveQueue(self._buffer, hears=bool(config.detect_every_s), keeper=_keeper(config, bundles))
 
     def __enter__(self) -> Self:
         """Begin to read.
@@ -69,7 +69,7 @@ class Intake:
 
     def __exit__(self, *_: object) -> None:
         self._house.close()
-        self.desk.close()
+        self.queue.close()
 
     @property
     def has_news(self) -> bool:

@@ -22,7 +22,7 @@ from sonyc_ml.node.intake.connection import STOPPED, Connection
 from sonyc_ml.node.intake.mistakes import Mistakes
 from sonyc_ml.node.intake.requests import Requests
 from sonyc_ml.node.intake.sources import MAX_CONNECTIONS, Command, listen_at
-from sonyc_ml.sound.levels.known import read_microphone
+from sonyc_ml.sound.levels.microphone_files import read_microphone
 from sonyc_ml.sound.live.clock import this_moment
 from sonyc_ml.sound.live.formats import raw_layout
 

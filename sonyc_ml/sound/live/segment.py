@@ -53,7 +53,7 @@ class LiveSegment:
     note : str
         What an output says of it.
     microphone : mapping
-        What is known of the microphone, for its levels; see :func:`~sonyc_ml.sound.levels.known.read_microphone`.
+        What is known of the microphone, for its levels; see :mod:`sonyc_ml.sound.levels.microphone_files`.
     """
 
     source: str

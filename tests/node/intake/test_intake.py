@@ -68,13 +68,13 @@ class Node:
             lambda _name: False,
             output=self.config.output,
             emit=self._emit,
-            live=self.intake.desk,
+            live=self.intake.queue,
         )
         self.worker.start()
 
     def _emit(self, event: NodeEvent) -> None:
         self.events.append(event)
-        self.intake.desk.on_event(event)
+        self.intake.queue.on_event(event)
 
     def work(self, is_done: Callable[[], bool]) -> None:
         """Embed what comes until it is enough."""
@@ -377,7 +377,7 @@ def test_what_comes_faster_than_its_time_waits(make_node: MakeNode, model: Model
     with connect(node) as connection:
         threading.Thread(target=connection.sendall, args=(wav_header(LAYOUT) + content,)).start()
         time.sleep(0.3)
-        assert max(node.intake.desk.buffer.held_s().values(), default=0.0) <= 2.5 + READ_SIZE / RATE / 2
+        assert max(node.intake.queue.buffer.held_s().values(), default=0.0) <= 2.5 + READ_SIZE / RATE / 2
         node.work_until_ended(79)
         connection.shutdown(socket.SHUT_WR)
         node.work_until_ended(80)
@@ -389,7 +389,7 @@ def test_sound_that_may_be_spooled_is_not_shed(make_node: MakeNode, spool: str) 
     """It becomes a file in the spool, which is a recording like any other and says when it begins."""
     node = make_node(more=f'max_buffer_s = 1.0\nspool = "{spool}"')
     live_source(node, 2.0)
-    node.work(node.intake.desk.buffer.is_empty)
+    node.work(node.intake.queue.buffer.is_empty)
     files = sorted(node.config.spool.folder.glob("street_*Z.wav"))
     assert len(files) + len(node.done()) == 4
     assert len(files) >= (4 if spool == "always" else 1)
@@ -441,8 +441,8 @@ def test_after_a_kill_what_was_in_memory_is_on_record(make_node: MakeNode) -> No
         while len(node.journal.in_memory()) < 2:
             time.sleep(0.02)
             with node.journal.transaction():
-                news = node.intake.desk.take_up(node.journal, time.time())
-            node.intake.desk.buffer.known(news)
+                news = node.intake.queue.take_up(node.journal, time.time())
+            node.intake.queue.buffer.known(news)
     node.close()
     again = make_node()
     assert {(event.state, event.reason) for event in again.ended()} == {("shed", "lost in memory")}

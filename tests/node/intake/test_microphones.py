@@ -14,7 +14,7 @@ from sonyc_ml.model.measuring import LevelMeter
 from sonyc_ml.node.config import load_config
 from sonyc_ml.node.intake.config import ListenConfig, microphone_table
 from sonyc_ml.outputs.files import read_output
-from sonyc_ml.sound.levels.known import read_microphone
+from sonyc_ml.sound.levels.microphone_files import read_microphone
 from sonyc_ml.sound.levels.result import SoundLevels
 from sonyc_ml.sound.levels.settings import LevelSettings
 from sonyc_ml.sound.live.cutting import Cutter

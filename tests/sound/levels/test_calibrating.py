@@ -14,7 +14,7 @@ import soundfile
 
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.sound.levels.calibrating import calibrate
-from sonyc_ml.sound.levels.known import read_calibration, read_response, read_settings
+from sonyc_ml.sound.levels.microphone_files import read_calibration, read_response, read_settings
 from sonyc_ml.sound.levels.table import LevelsTable
 from tests.support.levels import Samples, measure, tone
 

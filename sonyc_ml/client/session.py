@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 
 from sonyc_ml import errors
-from sonyc_ml.client.link import HungUpError, SilenceError
+from sonyc_ml.client.transport import HungUpError, SilenceError
 from sonyc_ml.errors import BundleError, LostModelError, ProtocolError, RestartedModelWarning
 from sonyc_ml.sound.live.answers import read_error
 from sonyc_ml.sound.live.wyoming import AUDIO_CHUNK, AUDIO_START, AUDIO_STOP, ERROR, INFO, Event, encode
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class Asked(Protocol):
-        """What of a :class:`~sonyc_ml.client.link.Link` every peer has; streams need all of it."""
+        """What of a :class:`~sonyc_ml.client.transport.Transport` every peer has; streams need all of it."""
 
         is_out_of_step: bool
 
@@ -45,7 +45,7 @@ class Peer:
 
     Parameters
     ----------
-    link : Link
+    link : Transport
         Or what can be asked as one.
     greeting : bytes
         What it is asked first; it answers with ``info``, or an error.
@@ -81,7 +81,7 @@ class Peer:
         raise NotImplementedError
 
 
-class Line:
+class Session:
     """What connects a model here with the one over there.
 
     Parameters
@@ -104,9 +104,9 @@ class Line:
         self.info: dict[str, Any] = {}
         self._is_closed = False
 
-    def again(self) -> Line:
+    def again(self) -> Session:
         """Another one to the same place."""
-        return Line(self._make_peer, self.name)
+        return Session(self._make_peer, self.name)
 
     def persist(self, task: Callable[[Peer], Any], what: str, stacklevel: int, patience_s: float = 0.0) -> Any:
         """Carry out a task with the other process; once more, with a new one, where it ends within.

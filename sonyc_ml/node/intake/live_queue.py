@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sonyc_ml.node.intake.keeping.keeper import Keeper
 
 
-class LiveDesk:
+class LiveQueue:
     """Takes up recordings of streams, and hands them to the worker.
 
     Parameters

@@ -27,7 +27,7 @@ class SilenceError(Exception):
     """Nothing has come for as long as one waits."""
 
 
-class Link:
+class Transport:
     """A connection to another process.
 
     Parameters
