@@ -171,11 +171,10 @@ class RemoteModel:
             raise ValueError(
                 f"{self._session.name}: a service over HTTP takes whole recordings; for a stream use spawn"
             )
-        audio = audio_format(rate, channels, dtype)
         given = {"segment_s": segment_s, "hop_size": as_plain(hop_size), "source": source or None}
         said = {name: value for name, value in given.items() if value is not None}
         with self._lock:
-            return self._begin_stream(audio, said, dtype)
+            return self._begin_stream(audio_format(rate, channels, dtype), said, dtype)
 
     def _begin_stream(self, audio: AudioFormat, said: dict[str, Any], dtype: str) -> Stream:
         if self._is_ours:
