@@ -17,7 +17,7 @@ import pytest
 from sonyc_ml.base.identity import Identity
 from sonyc_ml.base.records import replace
 from sonyc_ml.node.facts import BundleFacts, DaemonFacts, Facts, FolderFacts, TroubleFacts
-from sonyc_ml.node.journal.event_log import PLAIN, Follower, number_before, read_events
+from sonyc_ml.node.journal.event_log import PLAIN, SETTLE_S, Follower, number_before, read_events
 from sonyc_ml.node.journal.event_table import EVENTS, MOST
 from sonyc_ml.node.journal.heard import Heard
 from sonyc_ml.node.journal.journal import Journal
@@ -194,6 +194,9 @@ def test_a_follower_waits_for_the_journal(tmp_path: Path) -> None:
     journal.add([A])
     assert follower.has_news()
     assert [event.kind for event in follower.read()] == ["journal", "found"]
+    assert follower.read() == []
+    assert follower.has_news(), "what was written just now may not all be readable yet"
+    time.sleep(SETTLE_S)
     assert follower.read() == []
     assert not follower.has_news()
 

@@ -27,6 +27,7 @@ OF_NEITHER = frozenset({"journal", "started", "stopped", "node", "bundle", "roll
 COLUMNS = "id, at_s, kind, name, reason, detail, start_s, end_s, value"
 N_AT_ONCE = 500
 LOOK_S = 0.25  # between two looks of a reader at whether anything was written
+SETTLE_S = 1.0  # SQLite's log is written a moment before the index that makes it readable: it is read again until then
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,8 @@ class Follower:
 
     def __init__(self, folder: Path, after: int | None) -> None:
         self._folder, self._after = folder, after
-        self._stamp = "none"
+        self._stamp = self._seen = "none"
+        self._settled_s = 0.0  # by the monotonic clock
 
     def has_news(self) -> bool:
         """Whether anybody has written since everything was read; costs two looks at files."""
@@ -185,7 +187,9 @@ class Follower:
         """The next events, the oldest first; empty where there are none."""
         from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415  it imports this wing's tables
 
-        seen = stamp_of_files(self._folder)
+        seen, now_s = stamp_of_files(self._folder), time.monotonic()
+        if seen and seen != self._seen:
+            self._seen, self._settled_s = seen, now_s + SETTLE_S
         batch: list[LoggedEvent] = []
         try:
             with closing(Journal(self._folder, read_only=True)) as journal:
@@ -197,7 +201,7 @@ class Follower:
                 return []
         if batch:
             self._after = batch[-1].number
-        if len(batch) < N_AT_ONCE:
+        if len(batch) < N_AT_ONCE and now_s >= self._settled_s:
             self._stamp = seen
         return batch
 
