@@ -58,11 +58,14 @@ def main(arguments: Sequence[str]) -> int:
     parsed = _parser().parse_args(arguments)
     n_broken = 0
     for name in parsed.rows or ROWS:
-        for row in _run(name, parsed):
+        began_s = time.monotonic()
+        rows = _run(name, parsed)
+        for row in rows:
             if not parsed.untimed:
                 row.problems += row.too_slow
             _show(name, row)
             n_broken += bool(row.problems)
+        print(f"      {name}: {time.monotonic() - began_s:.0f} s", flush=True)
     return 1 if n_broken else 0
 
 
