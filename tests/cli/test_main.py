@@ -34,7 +34,7 @@ def test_help_imports_nothing_that_takes_time(flag: str) -> None:
 def test_help_names_every_command() -> None:
     """Each command that the help names has a help of its own, which begins with what it does."""
     commands = re.findall(r"^  (\w+) +(\w.*)$", sonyc_ml("--help").stdout, re.MULTILINE)
-    assert len(commands) == 27
+    assert len(commands) == 29
     for name, text in commands[:-1]:
         shown = " ".join(sonyc_ml(name, "--help").stdout.split())
         assert f"{text[0].upper()}{text[1:]}." in shown

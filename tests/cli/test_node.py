@@ -93,7 +93,7 @@ def test_status_keys(ask: Ask, output: Path) -> None:
     assert set(answer.json()) == {
         *("running", "pid", "since", "version", "recording", "stopped", "folder", "input", "trouble", "backlog"),
         *("counts", "last_output", "bundles", "reload", "disk", "journal", "clock_synchronised", "word", "text"),
-        *("attention", "sound", "left_out", "start_times", "sources", "node"),
+        *("attention", "sound", "left_out", "start_times", "sources", "node", "rollouts", "upload"),
     }
     assert set(answer.json()["backlog"]) == {"recordings", "oldest", "lag_s", "late_s", "waiting"}
     assert set(answer.json()["disk"]["spool"]) == {"folder", "free_bytes", "total_bytes", "free_share", "problem"}

@@ -24,7 +24,7 @@ examples:
   sonyc-ml search street.wav archive/ --at 12.5 --model NAME.tflite
 
 The example is embedded with the bundle of the dataset; what was made with another bundle, window or parameters is left
-out, and told. Every window is compared by the cosine of the embeddings. In one recording, of matches that begin closer
+out, and counted. Every window is compared by the cosine of the embeddings. In one recording, of matches that begin closer
 than --apart the nearest counts. A csv of matches is what sonyc-ml clips takes.
 Exit status: 0, 1 if nothing was compared or parts were left out as they are damaged, 2 if it cannot be done."""
 
@@ -105,7 +105,7 @@ def _show(found: Found, parsed: argparse.Namespace) -> None:
             print(
                 f"{match.cosine:.4f}  {shown(node)}{match.time or '-'}  {shown(match.recording)}  {match.start_s:.2f} s"
             )
-    told = f"{count(found.n_windows, 'window')} of {count(found.n_recordings)} compared"
-    print(f"sonyc-ml: {told}", file=sys.stderr)
+    compared = f"{count(found.n_windows, 'window')} of {count(found.n_recordings)} compared"
+    print(f"sonyc-ml: {compared}", file=sys.stderr)
     for other, n in found.others.items():
         print(f"sonyc-ml: left out: {count(n)} made with {shown(other)}", file=sys.stderr)

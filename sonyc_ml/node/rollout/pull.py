@@ -149,7 +149,7 @@ class Pull:
             self._says(
                 EXPIRED,
                 f"rollout {rollout.sequence} of {rollout.name} holds until {rollout.expires}, and it is {iso(now_s)} "
-                "by this node's clock: renew it with sonyc-ml bundle rollout, or set the clock",
+                "by this node's clock: set the clock, or renew it with `sonyc-ml bundle rollout`",
             )
             return False
         current, record = self._kept.current, read_record(self._kept.folder)
