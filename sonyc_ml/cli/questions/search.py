@@ -24,8 +24,8 @@ examples:
   sonyc-ml search street.wav archive/ --at 12.5 --model NAME.tflite
 
 The example is embedded with the bundle of the dataset; what was made with another bundle, window or parameters is left
-out and counted. Every window is compared by the cosine of the embeddings. In one recording, of matches that begin closer
-than --apart the nearest counts. A csv of matches is what sonyc-ml clips takes.
+out and counted. Every window is compared by the cosine of the embeddings. In one recording, of matches closer than
+--apart the nearest counts. A csv of matches is what sonyc-ml clips takes.
 Exit status: 0, 1 if nothing was compared or parts were left out as they are damaged, 2 if it cannot be done."""
 
 
