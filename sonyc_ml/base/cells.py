@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 # What a spreadsheet takes for the beginning of a formula; behind blanks too, and as Japanese keyboards write it.
-FORMULA = re.compile(r"'*(?:\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n])")
-AFTER_SEPARATOR = re.compile(rf"([,;\t]\s*)(?={FORMULA.pattern})")
-QUOTED_AFTER_SEPARATOR = re.compile(rf"([,;\t]\s*)'(?={FORMULA.pattern})")
+# These are compiled at their first use, for few nodes write a csv.
+FORMULA = r"'*(?:\s*[=+\-@\uff0b\uff0d\uff1d\uff20]|[\t\r\n])"
+AFTER_SEPARATOR = rf"([,;\t]\s*)(?={FORMULA})"
+QUOTED_AFTER_SEPARATOR = rf"([,;\t]\s*)'(?={FORMULA})"
 
 
 def to_cell(text: str) -> str:
@@ -17,19 +18,19 @@ def to_cell(text: str) -> str:
     --------
     from_cell
     """
-    return f"'{text}" if FORMULA.match(text) else text
+    return f"'{text}" if re.match(FORMULA, text) else text
 
 
 def from_cell(cell: str) -> str:
     """What :func:`to_cell` was given."""
-    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
+    return cell[1:] if cell.startswith("'") and re.match(FORMULA, cell) else cell
 
 
 def to_comment(text: str) -> str:
     """A text as a part of a line of comment, which a spreadsheet parts into cells at its commas."""
-    return AFTER_SEPARATOR.sub(r"\1'", text)
+    return re.sub(AFTER_SEPARATOR, r"\1'", text)
 
 
 def from_comment(text: str) -> str:
     """What :func:`to_comment` was given."""
-    return QUOTED_AFTER_SEPARATOR.sub(r"\1", text)
+    return re.sub(QUOTED_AFTER_SEPARATOR, r"\1", text)

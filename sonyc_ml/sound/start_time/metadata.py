@@ -104,15 +104,13 @@ def _chunks(descriptor: int, size: int, container: Container) -> Iterator[Chunk]
 
 # What AudioMoth's firmware writes in ICMT (setHeaderComment in AudioMoth-Firmware-Basic, 1.0 to 1.11). Its first
 # version names no zone and means UTC; offsets have one or two digits of hours, and minutes only where they are not 0.
-AUDIOMOTH = re.compile(
+AUDIOMOTH = (
     r"Recorded at (?P<H>\d\d):(?P<M>\d\d):(?P<S>\d\d)(?:\.(?P<f>\d{1,6}))? (?P<d>\d\d)/(?P<m>\d\d)/(?P<Y>\d{4})"
-    r"(?: \(UTC(?:(?P<sign>[+-])(?P<hours>\d{1,2})(?::(?P<minutes>[ \d]\d))?)?\)| by AudioMoth)",
-    re.ASCII,
+    r"(?: \(UTC(?:(?P<sign>[+-])(?P<hours>\d{1,2})(?::(?P<minutes>[ \d]\d))?)?\)| by AudioMoth)"
 )
-GUANO = re.compile(
+GUANO = (
     r"(?P<Y>\d{4})-(?P<m>\d\d)-(?P<d>\d\d)[T ]+(?P<H>\d\d):(?P<M>\d\d)(?::(?P<S>\d\d)(?:[.,](?P<f>\d{1,9}))?)?"
-    r" *(?P<z>Z|UTC|[+-]\d{1,2}(?::?\d\d)?)?",
-    re.IGNORECASE | re.ASCII,
+    r" *(?P<z>Z|UTC|[+-]\d{1,2}(?::?\d\d)?)?"
 )
 # EBU Tech 3285, section 2.3: yyyy-mm-dd and hh-mm-ss, where the separators may be any of several characters.
 BEXT = re.compile(
@@ -122,7 +120,7 @@ BEXT = re.compile(
 
 def in_comment(comment: str) -> ClockTime | None:
     """When AudioMoth's comment says that the sound begins; None where it is none of AudioMoth's, or holds no date."""
-    match = AUDIOMOTH.search(comment)
+    match = re.search(AUDIOMOTH, comment, re.ASCII)
     if match is None:
         return None
     values = match.groupdict()
@@ -134,7 +132,7 @@ def in_comment(comment: str) -> ClockTime | None:
 
 def in_timestamp(timestamp: str) -> ClockTime | None:
     """When GUANO's ``Timestamp`` says that the sound begins."""
-    match = GUANO.match(timestamp)
+    match = re.match(GUANO, timestamp, re.IGNORECASE | re.ASCII)
     return clock_time(match.groupdict()) if match else None
 
 

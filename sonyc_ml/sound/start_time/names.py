@@ -37,19 +37,18 @@ UNIX_FRACTION = r"(?:\.(?P<f>[0-9]{1,9})(?![0-9A-Za-z]))?"
 
 # Four digits, two, two, whatever separates them, then the same with the time of day: AudioMoth, Song Meter (3 with $),
 # SwiftOne, Frontier Labs, BirdNET-Pi (with the name of a stream), and ISO 8601 as far as a file system lets it be.
-CALENDAR = re.compile(
+CALENDAR = (
     r"(?<![0-9])(?:(?=19|20)|(?![0-9]{14}))"
     r"(?P<Y>[0-9]{4})(?P<date_mark>[-_.:]?)(?P<m>[0-9]{2})(?P=date_mark)(?P<d>[0-9]{2})"
     r"(?:[T_$ -]|-birdnet-(?:[^/]{1,64}?-)?)?"
     r"(?P<H>[0-9]{2})(?P<time_mark>[-_.:]?)(?P<M>[0-9]{2})(?P=time_mark)(?P<S>[0-9]{2})(?![0-9])"
-    rf"{FRACTION}{ZONE}{NO_ZONE}",
-    re.IGNORECASE | re.ASCII,
+    rf"{FRACTION}{ZONE}{NO_ZONE}"
 )
 # The first AudioMoths: seconds since 1970 in hexadecimal, alone.
 HEXADECIMAL = re.compile(r"(?P<hex>[0-9A-F]{8})\.(?:WAV|wav)")
 AUDIOMOTH_S = range(1451606400, 1 << 31)  # from 2016 to 2038: before there was none
 # Seconds since 1970, from 2001 to 2033, alone or behind a word.
-UNIX = re.compile(rf"(?:^|[^0-9A-Za-z])[A-Za-z]*(?P<s>1[0-9]{{9}}){UNIX_FRACTION}(?![0-9A-Za-z])", re.ASCII)
+UNIX = rf"(?:^|[^0-9A-Za-z])[A-Za-z]*(?P<s>1[0-9]{{9}}){UNIX_FRACTION}(?![0-9A-Za-z])"
 
 
 class NamePatterns:
@@ -89,13 +88,14 @@ def _find(pattern: re.Pattern[str], name: str) -> ClockTime | None:
 
 
 def _find_recorder(name: str) -> ClockTime | None:
-    if found := _find(CALENDAR, name):
+    # These take a millisecond to compile: not at the start, and re remembers them.
+    if found := _find(re.compile(CALENDAR, re.IGNORECASE | re.ASCII), name):
         return found
     match = HEXADECIMAL.fullmatch(name)
     # Digits alone may be a counter; AudioMoth writes .WAV.
     if match and not (match["hex"].isdecimal() and name.endswith("v")) and int(match["hex"], 16) in AUDIOMOTH_S:
         return clock_time({"s": str(int(match["hex"], 16))})
-    return _find(UNIX, name)
+    return _find(re.compile(UNIX, re.ASCII), name)
 
 
 def _matches(pattern: re.Pattern[str], name: str) -> Iterator[re.Match[str]]:
