@@ -11,6 +11,8 @@ import re
 import sqlite3
 import stat
 from collections.abc import Iterable
+from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 COMMENT = re.compile(r"--[^\n]*")
@@ -65,12 +67,7 @@ def check_schema(connection: sqlite3.Connection, scripts: Iterable[str]) -> None
     found = _schema(connection)
     wanted: list[tuple[str, ...]] = []
     for script in scripts:
-        model = sqlite3.connect(":memory:")
-        try:
-            model.executescript(script)
-            wanted = _schema(model)
-        finally:
-            model.close()
+        wanted = _made_by(script)
         if found == wanted:
             return
     names = sorted({row[1] for row in set(found) ^ set(wanted)} or {"?"})
@@ -92,6 +89,13 @@ def check_types(connection: sqlite3.Connection, tables: Iterable[str]) -> None:
         )
         if connection.execute(f"SELECT 1 FROM {table} WHERE {wrong} LIMIT 1").fetchone():  # noqa: S608  our own names
             raise ForeignSchemaError(f"its table {table} holds values of other types than its columns")
+
+
+@cache  # a daemon opens its journal several times in its start
+def _made_by(script: str) -> list[tuple[str, ...]]:
+    with closing(sqlite3.connect(":memory:")) as model:
+        model.executescript(script)
+        return _schema(model)
 
 
 def _schema(connection: sqlite3.Connection) -> list[tuple[str, ...]]:
