@@ -93,7 +93,7 @@ def run_blocks(scripts: list[str], folder: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     for script in scripts:
         command = ["bash", "-euc", script]
-        subprocess.run(command, cwd=folder, check=True, env=environment, capture_output=True, timeout=120)
+        subprocess.run(command, cwd=folder, check=True, env=environment, capture_output=True, timeout=300)
 
 
 @pytest.fixture

@@ -90,6 +90,7 @@ def test_what_runs_is_told(reporter: Reporter, journal: Journal, config: Config,
         format="npz",
         overload="oldest-first",
         retention="keep",
+        node=config.node.record(),
     )
     (model,) = [loaded.model for loaded in bundles]
     assert (bundle.name, bundle.sha256) == ("tiny", model.bundle.sha256)
