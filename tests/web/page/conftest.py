@@ -28,7 +28,8 @@ folder = "out"
 path = "{}"
 [detections]
 enabled = true
-threshold = 0.05
+threshold = 0.0
+top_k = 1
 [levels]
 enabled = true
 [serve]

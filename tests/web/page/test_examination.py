@@ -74,7 +74,7 @@ def test_one_that_takes_long_is_ended(tmp_path: Path, monkeypatch: pytest.Monkey
 )
 def test_one_that_cannot_answer_is_said_to(tmp_path: Path, line: str, why: str) -> None:
     """In its own words, where it has some."""
-    found = Examiner(tmp_path / "c.toml", tmp_path, doctor(tmp_path, line, "raise SystemExit")).last()
+    found = Examiner(tmp_path / "c.toml", tmp_path, doctor(tmp_path, line, "raise SystemExit")).last(wait_s=30.0)
     assert found is not None
     assert found.problem == f"the doctor could not be asked: {why}"
 
@@ -83,7 +83,7 @@ def test_what_only_the_daemon_may_is_not_held_against_it(tmp_path: Path) -> None
     """A page that may only read, as in its unit's sandbox, does not say that the daemon cannot write."""
     with mounted("64k") as disk:
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-        found = Examiner(tmp_path / "c.toml", disk / "state", doctor(tmp_path)).last()
+        found = Examiner(tmp_path / "c.toml", disk / "state", doctor(tmp_path)).last(wait_s=30.0)
     assert found is not None
     assert [one["verdict"] for one in found.findings] == ["skipped", "warn", "ok"]
     assert found.findings[0]["text"].startswith("not seen from here, for this page may only read; ask sudo -u ")
