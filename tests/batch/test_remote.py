@@ -21,7 +21,7 @@ from tests.conftest import needs, write_recording
 from tests.support.batches import named, outputs, run
 
 fsspec = pytest.importorskip("fsspec", reason="stores elsewhere are an extra")
-pytest.importorskip("s3fs")
+s3fs = pytest.importorskip("s3fs")
 moto_server = pytest.importorskip("moto.server")
 
 KEYS = ("node-12/20261121T120000Z.wav", "node-12/sub/b.flac", "node-12/notes.txt")
@@ -31,6 +31,7 @@ KEYS = ("node-12/20261121T120000Z.wav", "node-12/sub/b.flac", "node-12/notes.txt
 def server() -> Iterator[str]:
     """The address of an S3 server on loopback."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    s3fs.S3FileSystem.clear_instance_cache()  # that of an earlier test would go on asking its own server
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()

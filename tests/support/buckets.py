@@ -19,6 +19,9 @@ ENVIRONMENT = {
 def s3_server() -> Iterator[str]:
     """The address of an S3 server, for as long as the context lasts."""
     from moto.server import ThreadedMotoServer
+    from s3fs import S3FileSystem
+
+    S3FileSystem.clear_instance_cache()  # that of an earlier test would go on asking its own server
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = ThreadedMotoServer("127.0.0.1", 0)

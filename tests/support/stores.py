@@ -79,6 +79,7 @@ def s3_store(port: int | None = None) -> Iterator[StoreHere]:
     """moto's S3, in this process; `port` is that of a proxy before it."""
     server_module = pytest.importorskip("moto.server")
     boto3 = pytest.importorskip("boto3")
+    pytest.importorskip("s3fs").S3FileSystem.clear_instance_cache()  # that of an earlier test would ask its own server
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = server_module.ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()

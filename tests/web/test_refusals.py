@@ -6,7 +6,8 @@ import asyncio
 import base64
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,12 @@ def test_tensors_that_would_be_too_long(service: Served, binary: bool, status: i
     assert service.ask("POST", "/v2/models/tiny/infer", body).status == status
 
 
+def in_thread(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Run it where no browser of other tests has an event loop."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
+
+
 def test_a_mistake_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
     """What nobody expected is answered in the form of every refusal, and the log has where it happened."""
 
@@ -202,7 +209,7 @@ def test_a_mistake_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
 
         await Failing(mistaken)({"type": "http", "method": "POST", "path": path}, receive, send)
 
-    asyncio.run(ask("/predict"))
+    in_thread(ask("/predict"))
     assert sent[0]["status"] == 500
     said = json.loads(sent[1]["body"])
     assert said["code"] == "KeyError"
@@ -211,4 +218,4 @@ def test_a_mistake_of_the_service(caplog: pytest.LogCaptureFixture) -> None:
     assert "POST /predict failed: KeyError" in caplog.text
     assert "a secret" in caplog.text
     with pytest.raises(KeyError):  # an answer that has begun ends without its end
-        asyncio.run(ask("/half"))
+        in_thread(ask("/half"))

@@ -167,7 +167,8 @@ def test_a_person_goes_back(watch: StartWatch, fleet: Fleet, node: str, tmp_path
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The address of a bundle's folder in a bucket of an S3 server on loopback."""
-    pytest.importorskip("s3fs")
+    s3fs = pytest.importorskip("s3fs")
+    s3fs.S3FileSystem.clear_instance_cache()  # that of an earlier test would go on asking its own server
     moto_server = pytest.importorskip("moto.server")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = moto_server.ThreadedMotoServer("127.0.0.1", 0)

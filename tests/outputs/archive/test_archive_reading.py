@@ -194,9 +194,9 @@ def bucket(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         import fsspec
 
-        fsspec.filesystem("s3").mkdir("fleet")
-        fsspec.filesystem("s3").put(f"{root}/", "fleet/archive/", recursive=True)
-        yield "s3://fleet/archive"
+        fsspec.filesystem("s3").mkdir("archives")
+        fsspec.filesystem("s3").put(f"{root}/", "archives/archive/", recursive=True)
+        yield "s3://archives/archive"
         fsspec.filesystem("s3").invalidate_cache()
 
 
