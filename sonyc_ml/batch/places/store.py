@@ -17,10 +17,9 @@ from sonyc_ml.base.durable import TEMPORARY_NAME
 from sonyc_ml.batch.places.place import State
 from sonyc_ml.batch.remote import first_line, open_store, time_ns
 from sonyc_ml.errors import OutputNameError, StoreError
+from sonyc_ml.outputs.archive.store import OBJECT_STORES
 
 T = TypeVar("T")
-# What is put into these is there whole or not at all; elsewhere it is written under another name and renamed.
-OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "tos", "memory"})
 VERSIONS = ("ETag", "etag", "generation", "md5Hash")  # by which stores tell one content from another
 N_TRIES, FIRST_PAUSE_S = 5, 0.5  # each pause is twice the one before
 N_LISTED = 64  # folders whose files are kept in mind: recordings come folder by folder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +13,7 @@ from sonyc_ml.base.human import date_of, seconds_of
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.archive.layout import UNKNOWN
 from sonyc_ml.outputs.output import Output, Provenance
+from sonyc_ml.sound.node import read_record
 
 Moment = datetime | np.datetime64 | str
 MAX_LISTED_DAYS = 62  # of a span, that are asked for one by one; of a longer one a node's whole folder is listed
@@ -122,8 +122,7 @@ def choice_of(nodes: str | Iterable[str] | None, since: Moment | None, until: Mo
 
 def node_of(made: Provenance) -> str:
     """The name of the node that an output says it is of; empty where it does not."""
-    record = getattr(made, "node", "")
-    return str(json.loads(record).get("name", "")) if record else ""
+    return str(read_record(made.node).get("name", ""))
 
 
 def _seconds(moment: Moment) -> float:
