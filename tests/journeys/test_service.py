@@ -326,6 +326,7 @@ def test_reload_switches_bundles_or_fails(node: Node) -> None:
 # Harmed
 
 
+@pytest.mark.timing
 def test_a_killed_daemon_is_back_at_once(node: Node, slowness: float) -> None:
     """kill -9 while it embeds: active again within 2 s, and nothing is lost."""
     names = [node.record(seconds=20.0) for _ in range(4)]
@@ -335,6 +336,7 @@ def test_a_killed_daemon_is_back_at_once(node: Node, slowness: float) -> None:
     node.wait_until_embedded(*names)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("signal", ["STOP", "USR1"], ids=["stopped", "hung interpreter"])
 def test_a_daemon_that_hangs_is_restarted(node: Node, signal: str, slowness: float) -> None:
     """A process that is stopped, or that holds the interpreter's lock, is restarted 2 s after the watchdog's time."""

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from sonyc_ml.base.human import iso
 from sonyc_ml.base.identity import Identity
+from sonyc_ml.bundles.location import PULLED
+from sonyc_ml.bundles.rollout.record import REFUSED, changed_record
 from sonyc_ml.node.journal.live import Heard, write_heard_until
 from sonyc_ml.node.telemetry.collector import Collector
 from sonyc_ml.node.telemetry.exposition import render
@@ -38,6 +41,10 @@ def told(tmp_path: Path) -> dict[str, set[str]]:
         journal.add([Identity("a.wav", 1, 1)])
         journal.adopt([])
         write_heard_until(journal, Heard("street", 1.0, 1.0))
+        (config.state_folder / PULLED / "street").mkdir(parents=True)
+        with changed_record(config.state_folder / PULLED / "street") as record:
+            record.says(REFUSED, "its golden vector is wrong here")
+            record.looked = record.valid = iso(1.0)
         samples = parse(render(Collector(config.state_folder).families()))
     labels: dict[str, set[str]] = {"sonyc_ml_last_output_timestamp_seconds": set()}  # once one is done
     labels["sonyc_ml_clock_synchronised"] = set()  # where it can be asked
