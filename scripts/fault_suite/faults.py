@@ -74,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "rows", nargs="*", choices=[*ROWS, []], metavar="ROW", help=f"of {', '.join(ROWS)} (default all)"
     )
-    parser.add_argument("--long", action="store_true", help="the long part: an hour or more")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--long", action="store_true", help="the long part: an hour or more")
+    size.add_argument("--brief", action="store_true", help="a quarter of the tries, as among the tests")
     parser.add_argument("--minutes", type=float, help="how long disk listens (default: 25 s; an hour with --long)")
     parser.add_argument("--untimed", action="store_true", help="judge no times: other things run on this machine")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 10**6, help="of what is left to chance")
@@ -89,7 +91,7 @@ def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
         bundle.write_bytes(networks.dense((1, 64, 51, 1)))
         exporter.export(bundle.with_suffix(".pkl"))
         maker.make_bundle(bundle)
-        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed, parsed.minutes))
+        return ROWS[name](Options(folder, bundle, parsed.long, parsed.seed, parsed.minutes, parsed.brief))
     except Exception as error:  # noqa: BLE001  one row that fails must not hide the others
         return [Row(name, problems=[f"{type(error).__name__}: {error}"])]
     finally:

@@ -55,7 +55,8 @@ CONTROLS = {
 
 def run(options: Options) -> list[Row]:
     """Kill the daemon, and then the same without its safeguards."""
-    n_rounds, n_kills = (N_LONG_ROUNDS, LONG_KILLS_A_ROUND) if options.is_long else (N_ROUNDS, KILLS_A_ROUND)
+    n_rounds = options.number(N_ROUNDS, N_LONG_ROUNDS)
+    n_kills = LONG_KILLS_A_ROUND if options.is_long else KILLS_A_ROUND
     plans = [Plan(f"round-{i}", n_kills) for i in range(n_rounds)]
     row = Row(f"SIGKILL at {n_rounds * n_kills:,} random moments")
     controls = {name: Row(f"control: {name}") for name in CONTROLS}

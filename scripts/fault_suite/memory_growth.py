@@ -16,7 +16,7 @@ RESCAN_S = 3.0  # so that the whole folder is looked at again and again
 
 def run(options: Options) -> list[Row]:
     """Feed the daemon, and look at its memory."""
-    n = N_LONG if options.is_long else N_QUICK
+    n = options.number(N_QUICK, N_LONG)
     row = Row(f"memory over {n:,} recordings")
     node = Node(options.folder / "node", options.bundle, {"spool": f"rescan_s = {RESCAN_S}"})
     content, rss_mb = sound(), []

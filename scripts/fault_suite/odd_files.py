@@ -84,7 +84,7 @@ def run(options: Options) -> list[Row]:
     """Every kind, with and without salvage; and damage by chance."""
     rows = [_kinds(options.folder / word, options.bundle, word) for word in ("salvage", "quarantine")]
     rows.append(_pauses(Node(options.folder / "pauses", options.bundle)))
-    n = N_LONG if options.is_long else N_QUICK
+    n = options.number(N_QUICK, N_LONG)
     return [*rows, _mutations(options.folder / "mutations", options.bundle, n, options.seed)]
 
 

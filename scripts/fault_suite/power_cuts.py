@@ -24,8 +24,8 @@ from sonyc_ml.base.identity import Identity
 from sonyc_ml.errors import SonycMLError
 
 N_PARALLEL = 2
-N_CUTS, N_LONG_CUTS, N_CONTROL_CUTS = 10, 200, 3
-CUTS_A_DISK = 5
+N_DISKS, N_LONG_DISKS = 2, 40
+CUTS_A_DISK, N_CONTROL_CUTS = 5, 3
 RUN_S = 2.5  # a start takes 0.3 s of it
 DISK_SIZE = "64M"
 # Nothing gets to the disk by itself within the few seconds of a run; who wants it there has to flush it.
@@ -39,14 +39,14 @@ SETTINGS = {"recordings": "max_attempts = 50\nabandoned_s = 1.0"}
 
 def run(options: Options) -> list[Row]:
     """Cut the power again and again; then the same with a daemon that flushes nothing."""
-    n_cuts = N_LONG_CUTS if options.is_long else N_CUTS
-    row = Row(f"{n_cuts} power cuts (ext4 that is shut down)")
+    n_disks = options.number(N_DISKS, N_LONG_DISKS)
+    row = Row(f"{n_disks * CUTS_A_DISK} power cuts (ext4 that is shut down)")
     control = Row("control: nothing is flushed")
     row.skipped = control.skipped = _why_not(options.folder)
     if row.skipped:
         return [row, control]
     with ThreadPoolExecutor(N_PARALLEL) as pool:
-        disks = [pool.submit(_Disk(options, f"disk-{i}").run, CUTS_A_DISK) for i in range(n_cuts // CUTS_A_DISK)]
+        disks = [pool.submit(_Disk(options, f"disk-{i}").run, CUTS_A_DISK) for i in range(n_disks)]
         unsafe = pool.submit(_Disk(options, "control", without="flush").run, N_CONTROL_CUTS)
         total = Counter[str]()
         for disk in disks:

@@ -42,8 +42,8 @@ class Options:
         Everything of a row goes below it; it is removed afterwards.
     bundle : Path
         A network small enough that the faults, and not the arithmetic, take the time.
-    is_long : bool
-        The long part rather than the quick one.
+    is_long, is_brief : bool
+        The long part rather than the quick one; a quarter of the quick one's tries.
     seed : int
         Of what is left to chance.
     minutes : float or None
@@ -55,6 +55,11 @@ class Options:
     is_long: bool
     seed: int
     minutes: float | None = None
+    is_brief: bool = False
+
+    def number(self, quick: int, long: int) -> int:
+        """How many tries a row makes, of what it makes in its quick and in its long part."""
+        return long if self.is_long else max(1, quick // 4) if self.is_brief else quick
 
 
 @dataclass(slots=True)

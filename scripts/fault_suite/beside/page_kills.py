@@ -55,7 +55,7 @@ class Recorder:
 
 def run(options: Options) -> list[Row]:
     """Kill it while it starts, and while it answers."""
-    n_kills = N_LONG_KILLS if options.is_long else N_KILLS
+    n_kills = options.number(N_KILLS, N_LONG_KILLS)
     rng = random.Random(options.seed)
     row = Row(f"SIGKILL of serve at {n_kills} random moments beside a daemon at work")
     node = Node(options.folder / "node", options.bundle, {"serve": 'socket = "page.sock"\npredict = false'})

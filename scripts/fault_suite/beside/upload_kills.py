@@ -50,7 +50,7 @@ PLANS = (Plan("s3", "none"), Plan("sftp", "none"), Plan("s3", "hour"))
 
 def run(options: Options) -> list[Row]:
     """Each plan."""
-    n_kills = N_LONG_KILLS if options.is_long else N_KILLS
+    n_kills = options.number(N_KILLS, N_LONG_KILLS)
     return [_run(options, plan, n_kills) for plan in PLANS]
 
 

@@ -22,7 +22,7 @@ FIRST = datetime(2026, 11, 21, tzinfo=UTC)
 
 def run(options: Options) -> list[Row]:
     """Packed by the day, and as they are."""
-    n = N_LONG_OUTPUTS if options.is_long else N_OUTPUTS
+    n = options.number(N_OUTPUTS, N_LONG_OUTPUTS)
     return [_run(options.folder / pack, pack, n) for pack in ("day", "none")]
 
 

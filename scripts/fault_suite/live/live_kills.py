@@ -27,7 +27,7 @@ SOURCE = "street"
 def run(options: Options) -> list[Row]:
     """Kill the daemon; then trouble its source; each time add up what is on record."""
     rng = random.Random(options.seed)
-    n_kills, n_troubles = (N_LONG_KILLS, N_LONG_TROUBLES) if options.is_long else (N_KILLS, N_TROUBLES)
+    n_kills, n_troubles = options.number(N_KILLS, N_LONG_KILLS), options.number(N_TROUBLES, N_LONG_TROUBLES)
     killed = Row(f"live sound: SIGKILL of the daemon at {n_kills} random moments")
     node = make_node(options, "kills")
     for _ in range(n_kills):

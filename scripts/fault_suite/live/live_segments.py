@@ -35,7 +35,7 @@ LISTEN = [sys.executable, "-m", "sonyc_ml", "listen", "--segment", str(SEGMENT_S
 def run(options: Options) -> list[Row]:
     """Send streams by every way in turn, and compare."""
     ways = {"pipe": by_pipe, "socket": by_socket, "Wyoming": by_wyoming, "command": by_command}
-    n_wanted, rng = N_LONG_SEGMENTS if options.is_long else N_SEGMENTS, random.Random(options.seed)
+    n_wanted, rng = options.number(N_SEGMENTS, N_LONG_SEGMENTS), random.Random(options.seed)
     row, model = Row(f"{n_wanted:,} live recordings beside files of the same samples"), load_model(options.bundle)
     row.counts |= {"recordings": 0, "numbers that differ": 0, "starts off by a sample": 0}
     while row.counts["recordings"] < n_wanted:
