@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.archive.shared_columns import pandas_table, recordings_of
 from sonyc_ml.outputs.output import Output, Provenance
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ class Detections:
     @property
     def recording(self) -> npt.NDArray[np.object_]:
         """The name of each detection's recording, `(n_detections,)`."""
-        names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
-        return names[self.number]
+        return recordings_of(self.provenances, self.number)
 
     def to_pandas(self) -> pd.DataFrame:
         """Put everything into one table of the package pandas, which is imported only here.
@@ -73,22 +72,15 @@ class Detections:
         ConfigError
             There is no pandas.
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  most who read outputs do without
-        except ImportError as error:
-            raise ConfigError("a table needs pandas: pip install pandas") from error
-        return pd.DataFrame(
-            {
-                "recording": pd.Series(self.recording, dtype=object),
-                "time": pd.Series(self.time).dt.tz_localize("UTC"),
-                "start_s": self.start_s,
-                "end_s": self.end_s,
-                "label": pd.Series(self.label, dtype=object),
-                "class": self.class_number,
-                "score_max": self.score_max,
-                "score_mean": self.score_mean,
-            }
-        )
+        columns = {
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+            "label": self.label,
+            "class": self.class_number,
+            "score_max": self.score_max,
+            "score_mean": self.score_mean,
+        }
+        return pandas_table(self.provenances, self.number, self.time, columns)
 
 
 def detections_of(outputs: Iterable[Output]) -> Detections:

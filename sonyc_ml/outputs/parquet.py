@@ -26,6 +26,7 @@ from sonyc_ml.base.durable import atomic_file
 from sonyc_ml.base.human import to_install
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.archive.metadata import METADATA_KEY, PartDescription, description_of, joined, metadata_of
+from sonyc_ml.outputs.archive.shared_columns import origin_columns
 from sonyc_ml.outputs.detection_arrays import occurring
 from sonyc_ml.outputs.detections import label_lookup
 from sonyc_ml.outputs.files import root_of
@@ -183,18 +184,15 @@ def read_description(path: Path) -> PartDescription:
 def output_tables(output: Output) -> Iterator[Any]:
     """An output as tables with its provenance, so many windows at a time; one at least."""
     arrow, _ = arrow_modules()
-    kinds, times, n_windows = output.by_kind(), output.times(), len(output.timestamps)
+    kinds, n_windows = output.by_kind(), len(output.timestamps)
     lists = {} if output.detections is None else {COLUMN: to_column(arrow, output)}
     lists |= {} if output.levels is None else {LEVELS: level_column(arrow, output)}
-    name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
     metadata = {METADATA_KEY: json.dumps(metadata_of(output))}
     n_rows = max(1, BATCH_BYTES // (16 + sum(array[:1].nbytes for array in kinds.values())))
     for start in range(0, max(1, n_windows), n_rows):
         rows = slice(start, start + n_rows)
         columns = {
-            "recording": arrow.repeat(arrow.scalar(name, arrow.string()), len(times[rows])),
-            "start_s": arrow.array(output.timestamps[rows]),
-            "time": arrow.array(times[rows], arrow.timestamp("us", "UTC")),
+            **origin_columns(arrow, output, output.timestamps[rows]),
             **{kind: _lists(arrow, values[rows]) for kind, values in kinds.items()},
         }
         columns |= {name: column.slice(start, n_rows) for name, column in lists.items()}

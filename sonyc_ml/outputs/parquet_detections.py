@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.outputs.archive.shared_columns import lists_of_windows, origin_columns
 from sonyc_ml.outputs.detection_arrays import COLUMNS, from_arrays, to_arrays
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.output import Output
@@ -35,13 +35,8 @@ def to_column(arrow: Any, output: Output) -> Any:
     """The detections of an output as a column of its windows."""
     detections = output.detections or ()
     arrays = to_arrays(detections)
-    structs = arrow.StructArray.from_arrays(
-        [arrow.array(arrays[f"detection_{name}"]) for name in COLUMNS], names=list(COLUMNS)
-    )
-    begins_s = arrays["detection_start_s"]
-    rows = np.maximum(np.searchsorted(output.timestamps, begins_s, side="right") - 1, 0)
-    offsets = np.searchsorted(rows, np.arange(len(output.timestamps) + 1))
-    return arrow.ListArray.from_arrays(arrow.array(offsets, arrow.int32()), structs)
+    fields = {name: arrow.array(arrays[f"detection_{name}"]) for name in COLUMNS}
+    return lists_of_windows(arrow, fields, arrays["detection_start_s"], output.timestamps)
 
 
 def from_column(column: Any, labels: Sequence[str], numbers: Sequence[int]) -> tuple[Detection, ...] | None:
@@ -87,12 +82,7 @@ def write_table(path: Path, outputs: Iterable[Output]) -> None:
 def _rows(arrow: Any, output: Output, schema: Any) -> Any:
     detections = output.detections or ()
     arrays = to_arrays(detections)
-    name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
-    labels = [one.label for one in detections]
     columns = {name: arrow.array(arrays[f"detection_{name}"]) for name in COLUMNS}
-    columns |= {
-        "recording": arrow.array([name] * len(detections), arrow.string()),
-        "time": arrow.array(output.times_at(arrays["detection_start_s"]), arrow.timestamp("us", "UTC")),
-        "label": arrow.array(labels, arrow.string()),
-    }
+    columns |= origin_columns(arrow, output, arrays["detection_start_s"])
+    columns["label"] = arrow.array([one.label for one in detections], arrow.string())
     return arrow.table([columns[field.name] for field in schema], schema=schema)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.errors import ConfigError
+from sonyc_ml.outputs.archive.shared_columns import pandas_table, recordings_of
 from sonyc_ml.outputs.detection_table import Detections
 from sonyc_ml.outputs.kinds import KINDS
 from sonyc_ml.outputs.output import Provenance, describe_arrays
@@ -70,8 +70,7 @@ class Embeddings:
     @property
     def recording(self) -> npt.NDArray[np.object_]:
         """The name of each window's recording, `(n_windows,)`."""
-        names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
-        return names[self.number]
+        return recordings_of(self.provenances, self.number)
 
     @property
     def node(self) -> npt.NDArray[np.object_]:
@@ -95,24 +94,17 @@ class Embeddings:
         ConfigError
             There is no pandas.
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  most who read outputs do without
-        except ImportError as error:
-            raise ConfigError("a table needs pandas: pip install pandas") from error
-        columns: dict[str, Any] = {
-            "recording": pd.Series(self.recording, dtype=object),
-            "time": pd.Series(self.time).dt.tz_localize("UTC"),
-            "start_s": self.start_s,
-        }
+        columns: dict[str, Any] = {"start_s": self.start_s}
         if any(self.nodes):
-            columns["node"] = pd.Series(self.node, dtype=object)
+            columns["node"] = self.node
         for name, kind in KINDS.items():
             array = getattr(self, name)
             if array is not None:
                 headings = kind.headings(array.shape[1], self.labels)
-                named = (f"{name}_{heading}" if heading in columns else heading for heading in headings)
+                taken = columns.keys() | {"recording", "time"}
+                named = (f"{name}_{heading}" if heading in taken else heading for heading in headings)
                 columns |= dict(zip(named, array.T, strict=True))
-        return pd.DataFrame(columns)
+        return pandas_table(self.provenances, self.number, self.time, columns)
 
 
 def described(arrays: Mapping[str, npt.NDArray[Any]], labels: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ BY_PERIOD = {
     "near_floor": np.bool_,
 }
 TEXT, HEADING, PERIOD, TOTAL = (f"{PREFIX}{name}" for name in ("made", "columns", "period", "total"))
-IN_FRONT = ("start_s", "measured_s", "n_clipped", "near_floor")
+IN_FRONT = tuple(BY_PERIOD)
 
 
 def to_arrays(levels: SoundLevels) -> dict[str, npt.NDArray[Any]]:

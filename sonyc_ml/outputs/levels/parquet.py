@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sonyc_ml.base.durable import atomic_file
+from sonyc_ml.outputs.archive.shared_columns import lists_of_windows, origin_columns
+from sonyc_ml.outputs.levels.arrays import BY_PERIOD
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.sound.levels.result import QUANTITIES, SoundLevels
-
-BY_PERIOD = ("start_s", "measured_s", "n_clipped", "near_floor")
 
 
 def to_column(arrow: Any, levels: SoundLevels, timestamps: npt.NDArray[np.float64]) -> Any:
@@ -31,10 +31,7 @@ def to_column(arrow: Any, levels: SoundLevels, timestamps: npt.NDArray[np.float6
         flat = arrow.array(np.ascontiguousarray(array).reshape(-1))
         ends = np.arange(len(levels) + 1) * array.shape[1]
         fields[name] = arrow.ListArray.from_arrays(arrow.array(ends, arrow.int32()), flat)
-    structs = arrow.StructArray.from_arrays(list(fields.values()), names=list(fields))
-    rows = np.maximum(np.searchsorted(timestamps, levels.start_s, side="right") - 1, 0)
-    offsets = np.searchsorted(rows, np.arange(len(timestamps) + 1))
-    return arrow.ListArray.from_arrays(arrow.array(offsets, arrow.int32()), structs)
+    return lists_of_windows(arrow, fields, levels.start_s, timestamps)
 
 
 def head_of(levels: SoundLevels) -> dict[str, Any]:
@@ -75,11 +72,8 @@ def write_table(path: Path, outputs: Iterable[Output]) -> None:
 
 
 def _rows(arrow: Any, output: Output, levels: SoundLevels) -> Any:
-    name = output.provenance.recording.encode(errors="backslashreplace").decode()  # a text column is UTF-8
     columns = {
-        "recording": arrow.array([name] * len(levels), arrow.string()),
-        "start_s": arrow.array(levels.start_s),
-        "time": arrow.array(output.times_at(levels.start_s), arrow.timestamp("us", "UTC")),
+        **origin_columns(arrow, output, levels.start_s),
         "measured_s": arrow.array(levels.measured_s),
         **{quantity: arrow.array(levels.values[:, place]) for place, quantity in enumerate(QUANTITIES)},
         **{f"band_{hz:g}": arrow.array(levels.bands[:, place]) for place, hz in enumerate(levels.band_hz)},

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from sonyc_ml.base.cells import to_cell
 from sonyc_ml.base.records import dataclass
-from sonyc_ml.errors import ConfigError, MissingOutputsError
+from sonyc_ml.errors import MissingOutputsError
+from sonyc_ml.outputs.archive.shared_columns import pandas_table
 from sonyc_ml.outputs.output import Output, Provenance
 from sonyc_ml.sound.levels.result import QUANTITIES, SoundLevels
 
@@ -83,24 +84,16 @@ class Levels:
         ConfigError
             There is no pandas.
         """
-        try:
-            import pandas as pd  # noqa: PLC0415  most who read outputs do without
-        except ImportError as error:
-            raise ConfigError("a table needs pandas: pip install pandas") from error
-        names = np.array([provenance.recording for provenance in self.provenances], dtype=object)
-        return pd.DataFrame(
-            {
-                "recording": pd.Series(names[self.number], dtype=object),
-                "time": pd.Series(self.time).dt.tz_localize("UTC"),
-                "start_s": self.start_s,
-                "measured_s": self.measured_s,
-                **{name: self[name] for name in QUANTITIES},
-                "n_clipped": self.n_clipped,
-                "near_floor": self.near_floor,
-                "reference": pd.Series(self.reference, dtype=object),
-                **{f"{hz:g}": self.bands[:, place] for place, hz in enumerate(self.band_hz)},
-            }
-        )
+        columns = {
+            "start_s": self.start_s,
+            "measured_s": self.measured_s,
+            **{name: self[name] for name in QUANTITIES},
+            "n_clipped": self.n_clipped,
+            "near_floor": self.near_floor,
+            "reference": self.reference,
+            **{f"{hz:g}": self.bands[:, place] for place, hz in enumerate(self.band_hz)},
+        }
+        return pandas_table(self.provenances, self.number, self.time, columns)
 
 
 def read_levels(folder: str | Path) -> Levels:
