@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LABELS_EPILOG = """\
 examples:
+  sonyc-ml labels embeddings/
   sonyc-ml labels embeddings/ --format audacity --output labels/
   sonyc-ml labels embeddings/ --format csv --threshold 0.6,siren=0.3 --merge 1 --min-duration 0.5
   sonyc-ml labels embeddings/a.wav.npz --format raven --classes dog,siren > a.Table.1.selections.txt
@@ -36,9 +37,8 @@ def add_commands(commands: Any, texts: Mapping[str, str]) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="OUTPUT_OR_FOLDER")
     parser.add_argument(
         "--format",
-        required=True,
         choices=("audacity", "raven", "birdnet", "csv", "kaleidoscope"),
-        help="of the labels",
+        help="of the labels (default csv, one table of all recordings)",
     )
     parser.add_argument(
         "--output", default="-", metavar="DIR", help="where labels are written; - is the terminal (default -)"
@@ -69,6 +69,9 @@ def _labels(parsed: argparse.Namespace) -> int:
 
     with UserMistakes():
         rules = _asked(parsed)
+        if parsed.format is None:
+            parsed.format = "csv"
+            print("the labels are written as csv; --format names others", file=sys.stderr)
         seen: set[str] = set()
         outputs = _noting(outputs_in(parsed.inputs), seen)
         if parsed.output == "-":

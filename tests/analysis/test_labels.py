@@ -320,6 +320,18 @@ def test_one_recording_goes_to_the_terminal(folder: Path) -> None:
     assert b"raven has a file for each recording, and there are several; give --output DIR" in ran.stderr
 
 
+def test_without_a_format_it_is_csv(folder: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """What --format csv writes, to the terminal and into a folder, and one line on standard error says so."""
+    source = str(folder / "embeddings")
+    for place in ("-", str(folder / "made")):
+        assert main(["labels", source, "--output", place]) == 0
+        said, note = capfdbinary.readouterr()
+        assert note == b"the labels are written as csv; --format names others\n"
+        assert main(["labels", source, "--output", place, "--format", "csv"]) == 0
+        assert capfdbinary.readouterr() == (said, b"")
+    assert (folder / "made" / "labels.csv").exists()
+
+
 def complaint(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert main(["labels", *arguments]) == 2
     return capsys.readouterr().err

@@ -344,7 +344,7 @@ complete -c sonyc-ml -n '_shtab_sonyc_ml_using levels' -s h -l help -d 'show thi
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using levels; and test $_shtab_sonyc_ml_npos -ge 0' -ka "(__fish_complete_path (commandline -ct))" -d 'an output, or a folder of outputs'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using; and test $_shtab_sonyc_ml_npos -eq 0' -a labels -d 'Write what was heard, and when, as labels.'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -s h -l help -d 'show this help message and exit'
-complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l format -xka "audacity raven birdnet csv kaleidoscope" -d 'of the labels'
+complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l format -xka "audacity raven birdnet csv kaleidoscope" -d 'of the labels (default csv, one table of all recordings)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l output -xka "(__fish_complete_directories)" -d 'where labels are written; - is the terminal (default -)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l threshold -x -d 'lowest score that counts, and those of single classes (default 0.5)'
 complete -c sonyc-ml -n '_shtab_sonyc_ml_using labels' -l merge -x -d 'merge spans that are not further apart than this (default 0)'
