@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 SAMPLE_RATE = 44100
 WRITE_S = 0.5  # how much sound a recorder buffers
-N_KEPT = 20
+N_KEPT = 20  # of its recordings; older ones are removed, so that no disk fills up
 
 Samples = npt.NDArray[np.float64]
 
@@ -28,6 +28,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of a recording")
+    parser.add_argument(
+        "--keep", type=int, default=N_KEPT, metavar="N", help=f"remove older recordings (default {N_KEPT})"
+    )
     parser.add_argument("--one", action="store_true", help="write one recording at once, and end")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
@@ -38,7 +41,7 @@ def main() -> None:
     while os.getppid() == parent:
         name = datetime.datetime.now(datetime.UTC).strftime("street_%Y%m%dT%H%M%SZ.wav")
         record(arguments.folder / name, street(rng, arguments.seconds), parent)
-        for old in sorted(arguments.folder.glob("street_*.wav"))[:-N_KEPT]:
+        for old in sorted(arguments.folder.glob("street_*.wav"))[: -arguments.keep]:
             old.unlink(missing_ok=True)
 
 
