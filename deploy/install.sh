@@ -263,7 +263,7 @@ name_of_version() {
     digest=$({
         cd "$here"
         sha256sum <"$from"
-        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy,rollout}.md
+        sha256sum models/* deploy/*.* deploy/drop-ins/* docs/{node,alerts,proxy,rollout,upload}.md
         cat "$(lock_file)" 2>/dev/null || true
         "$PYTHON" -VV
         echo "$extras${pull:+ pull}"
@@ -303,7 +303,7 @@ put_beside() { # FOLDER
     install -m 644 "$here"/deploy/*.{conf,service,timer} "$1/deploy"
     install -m 755 "$here"/deploy/*.sh "$1/deploy"
     install -m 644 "$here"/deploy/drop-ins/*.conf "$1/deploy/drop-ins"
-    install -m 644 "$here"/docs/{node,alerts,proxy,rollout}.md "$1/docs"
+    install -m 644 "$here"/docs/{node,alerts,proxy,rollout,upload}.md "$1/docs"
     ln -s deploy/drop-ins "$1/drop-ins"
     echo "$extras" >"$1/deploy/extras"
     make_config "$1"

@@ -1,7 +1,8 @@
-"""Debian packages: the program with every library of its lock file, its service, and what dpkg asks for.
+"""Debian packages: the program with every library of its lock file, its services, and what dpkg asks for.
 
-Libraries come from the lock file, by their hashes, and lie in a virtual environment of the package's own. Nothing of it
-is run here, so packages for other processors are made on any machine. systemd-python, which has no wheels, is Debian's.
+sonyc-ml is a node. sonyc-ml-upload is what reaches stores; its libraries are larger than the node's own. Libraries come
+from the lock file, by their hashes, and lie in a virtual environment of their own. Nothing of it is run here, so the
+packages for other processors are made on any machine. systemd-python, which has no wheels, is Debian's.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from sonyc_ml import __version__
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY, PACKAGING = ROOT / "deploy", ROOT / "deploy" / "debian"
 HOME = "usr/lib/sonyc-ml"  # the virtual environment
-GROUPS = ("base", "mqtt", "serve", "soxr")  # base, and extras that are small; those that a lock file knows
+CONFIG = "etc/sonyc-ml/sonyc-ml.toml"
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -48,13 +49,8 @@ class Release:
         return f"Debian {self.debian}, {self.architecture}"
 
     @property
-    def file_name(self) -> str:
-        """Of the package."""
-        return f"sonyc-ml_{self.version}_{self.architecture}.deb"
-
-    @property
     def version(self) -> str:
-        """Of the package; an upgrade of Debian brings a newer one."""
+        """Of its packages; an upgrade of Debian brings a newer one."""
         return f"{__version__}-1~deb{self.debian}"
 
 
@@ -63,11 +59,57 @@ RELEASES = tuple(
 )
 
 
-def build(release: Release, wheel: Path, folder: Path, epoch_s: int) -> Path:
-    """Make a release's package of a wheel, and write it into a folder.
+@dataclass(frozen=True, slots=True)
+class Package:
+    """One of the packages of a release: the groups of the lock files that it installs, its units, its pages."""
+
+    name: str
+    groups: tuple[str, ...]
+    units: tuple[str, ...]
+    pages: tuple[str, ...]  # those that its units and drop-ins name, and the operator's
+
+    def file_name(self, release: Release) -> str:
+        """Of the package for a release."""
+        return f"{self.name}_{release.version}_{release.architecture}.deb"
+
+    def libraries(self, release: Release) -> list[str]:
+        """The requirements that it installs, with their hashes: what sonyc-ml has is not there twice."""
+        wanted = locked(release.machine, release.python, *self.groups)
+        there = [] if self is NODE else locked(release.machine, release.python, *NODE.groups)
+        return [line for line in wanted if line not in there]
+
+
+NODE = Package(
+    "sonyc-ml",
+    ("base", "mqtt", "serve", "soxr"),  # base, and extras that are small
+    (
+        "sonyc-ml.service",
+        "sonyc-ml-serve.service",
+        "sonyc-ml-metrics.service",
+        "sonyc-ml-metrics.timer",
+    ),
+    ("node.md", "operations.md", "install.md", "alerts.md", "proxy.md"),
+)
+UPLOAD = Package(
+    "sonyc-ml-upload",
+    ("parquet", "remote", "upload"),
+    ("sonyc-ml-upload.service", "sonyc-ml-pull.service", "sonyc-ml-pull.timer"),
+    ("upload.md", "rollout.md"),
+)
+PACKAGES = (NODE, UPLOAD)
+
+
+def build(release: Release, wheel: Path, folder: Path, epoch_s: int) -> list[Path]:
+    """Make a release's packages of a wheel, and write them into a folder; returns their paths."""
+    return [build_one(package, release, wheel, folder, epoch_s) for package in PACKAGES]
+
+
+def build_one(package: Package, release: Release, wheel: Path, folder: Path, epoch_s: int) -> Path:
+    """Make one package of a release, and write it into a folder.
 
     Parameters
     ----------
+    package : Package
     release : Release
     wheel : Path
         Of this package.
@@ -83,35 +125,44 @@ def build(release: Release, wheel: Path, folder: Path, epoch_s: int) -> Path:
     with tempfile.TemporaryDirectory() as work:
         root = Path(work, "root")
         root.mkdir(mode=0o755)
-        put_environment(root, release, wheel)
-        put_service(root)
-        put_documentation(root, release, epoch_s)
-        put_control(root, release)
-        for path in [root, *root.rglob("*")]:
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-            os.utime(path, (epoch_s, epoch_s), follow_symlinks=False)
-        package = folder / release.file_name
-        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", str(root), str(package)]
+        if package is NODE:
+            put_program(root, release, wheel)
+        else:
+            install(site_packages(root, release), package, release)
+        put_services(root, package)
+        put_documentation(root, package, release, epoch_s)
+        put_control(root, package, release)
+        for entry in [root, *root.rglob("*")]:
+            if not entry.is_symlink():
+                entry.chmod(0o755 if entry.is_dir() or os.access(entry, os.X_OK) else 0o644)
+            os.utime(entry, (epoch_s, epoch_s), follow_symlinks=False)
+        path = folder / package.file_name(release)
+        # Level 9 would take five times as long, for a hundredth of the bytes.
+        command = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z6", "--build", str(root), str(path)]
         environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch_s)}
         subprocess.run(command, check=True, capture_output=True, env=environment)
-    return package
+    return path
 
 
-def put_environment(root: Path, release: Release, wheel: Path) -> None:
+def site_packages(root: Path, release: Release) -> Path:
+    """Where the virtual environment has its libraries; it is made."""
+    site = root / HOME / "lib" / f"python{release.python}" / "site-packages"
+    site.mkdir(parents=True)
+    return site
+
+
+def put_program(root: Path, release: Release, wheel: Path) -> None:
     """A virtual environment as ``python3 -m venv`` makes one, with the libraries and the program; nothing runs."""
     home = root / HOME
-    site = home / "lib" / f"python{release.python}" / "site-packages"
-    site.mkdir(parents=True)
+    site = site_packages(root, release)
     (home / "bin").mkdir()
     (home / "bin" / "python").symlink_to("/usr/bin/python3")
     # Debian's packages are seen behind its own: python3-systemd is there.
     (home / "pyvenv.cfg").write_text(
         f"home = /usr/bin\ninclude-system-site-packages = true\nversion = {release.python}\n"
     )
-    install(site, release, wheel)
+    install(site, NODE, release, wheel)
     shutil.move(site / "share", root / "usr" / "share")
-    shutil.rmtree(site / "bin", ignore_errors=True)  # programs of libraries, for another Python
     program = home / "bin" / "sonyc-ml"
     # Worker processes import it too, and must not start again.
     start = 'import sys\n\nfrom sonyc_ml.cli import main\n\nif __name__ == "__main__":\n    sys.exit(main())\n'
@@ -121,8 +172,8 @@ def put_environment(root: Path, release: Release, wheel: Path) -> None:
     (root / "usr" / "bin" / "sonyc-ml").symlink_to(f"../lib/{program.relative_to(root / 'usr/lib')}")
 
 
-def install(site: Path, release: Release, wheel: Path) -> None:
-    """Install the locked libraries, and the wheel, for another processor and Python than this one."""
+def install(site: Path, package: Package, release: Release, *wheels: Path) -> None:
+    """Install a package's locked libraries, and wheels, for another processor and Python than this one."""
     target = Target(release.machine, release.python)
     base = [
         sys.executable,
@@ -135,13 +186,14 @@ def install(site: Path, release: Release, wheel: Path) -> None:
         "--no-compile",
     ]
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as wanted:
-        wanted.write("\n".join(locked(release.machine, release.python, *GROUPS)))
+        wanted.write("\n".join(package.libraries(release)))
         wanted.flush()
         libraries = ["--require-hashes", *target.pip_options, "-r", wanted.name]
-        for what in (libraries, [str(wheel)]):
+        for what in (libraries, *([str(wheel)] for wheel in wheels)):
             done = subprocess.run([*base, f"--target={site}", *what], check=False, capture_output=True, text=True)
             if done.returncode:
-                raise SystemExit(f"{release.file_name}: pip fails: {done.stderr.strip()[-2000:]}")
+                raise SystemExit(f"{package.file_name(release)}: pip fails: {done.stderr.strip()[-2000:]}")
+    shutil.rmtree(site / "bin", ignore_errors=True)  # programs of libraries, for another Python
     for path in site.rglob("direct_url.json"):  # where the wheel was on this machine
         path.unlink()
     for path in site.rglob("*"):
@@ -149,18 +201,17 @@ def install(site: Path, release: Release, wheel: Path) -> None:
             path.chmod(0o644)
 
 
-def put_service(root: Path) -> None:
-    """Units, users, folders and the configuration, with the paths of the package."""
-    places = {
-        "usr/lib/systemd/system": sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")]),
-        "usr/share/doc/sonyc-ml/drop-ins": sorted((DEPLOY / "drop-ins").glob("*.conf")),
-    }
-    for place, paths in places.items():
-        for path in paths:
-            write(root / place / path.name, packaged(path.read_text()))
+def put_services(root: Path, package: Package) -> None:
+    """Units, with the paths of the package; with the daemon's: drop-ins, users, folders and the configuration."""
+    for name in package.units:
+        write(root / "usr/lib/systemd/system" / name, packaged((DEPLOY / name).read_text()))
+    if package is not NODE:
+        return
+    for path in sorted((DEPLOY / "drop-ins").glob("*.conf")):
+        write(root / "usr/share/doc/sonyc-ml/drop-ins" / path.name, packaged(path.read_text()))
     write(root / "usr/lib/sysusers.d/sonyc-ml.conf", (DEPLOY / "sysusers.conf").read_text())
     write(root / "usr/lib/tmpfiles.d/sonyc-ml.conf", (DEPLOY / "tmpfiles.conf").read_text())
-    write(root / "etc/sonyc-ml/sonyc-ml.toml", configuration())
+    write(root / CONFIG, configuration())
 
 
 def packaged(text: str) -> str:
@@ -168,6 +219,7 @@ def packaged(text: str) -> str:
     text = re.sub(
         r"deploy/install\.sh( --\w+)* puts this into /usr/local/lib/systemd/system", "The package brings this", text
     )
+    text = text.replace(", or deploy/install.sh --pull, where", ", where")
     text = text.replace("/opt/sonyc-ml/current/drop-ins", "/usr/share/doc/sonyc-ml/drop-ins")
     text = text.replace("file:///opt/sonyc-ml/current/docs/", "file:///usr/share/doc/sonyc-ml/")
     return text.replace("/opt/sonyc-ml/current/bin/", "/usr/bin/")
@@ -179,6 +231,7 @@ def configuration() -> str:
     for old, new in (
         (r'^folder = "recordings"', 'folder = "/var/spool/sonyc-ml"'),
         (r'^folder = "embeddings"', 'folder = "/var/lib/sonyc-ml/embeddings"'),
+        (r'^# folder = "upload"', '# folder = "/var/lib/sonyc-ml-upload"'),
         # Without a path it is the default bundle, which is in the package.
         (r'^path = "\.\./models/\S+"', '# path = "/opt/sonyc-ml/bundles/NAME.tflite"'),
     ):
@@ -188,26 +241,29 @@ def configuration() -> str:
     return text
 
 
-def put_documentation(root: Path, release: Release, epoch_s: int) -> None:
+def put_documentation(root: Path, package: Package, release: Release, epoch_s: int) -> None:
     """Licence, changes and the operator's pages; manual pages compressed, as Debian wants them."""
-    folder = root / "usr/share/doc/sonyc-ml"
-    for name in ("node.md", "operations.md", "install.md", "alerts.md"):
-        write(folder / name, (ROOT / "docs" / name).read_text())
+    for name in package.pages:  # of both packages in one folder, as they name each other
+        write(root / "usr/share/doc/sonyc-ml" / name, (ROOT / "docs" / name).read_text())
+    folder = root / "usr/share/doc" / package.name
     write(folder / "copyright", (PACKAGING / "copyright").read_text())
     pack(folder / "changelog.gz", (ROOT / "CHANGELOG.md").read_bytes())
-    pack(folder / "changelog.Debian.gz", changelog(release, epoch_s).encode())
-    write(root / "usr/share/lintian/overrides/sonyc-ml", (PACKAGING / "lintian-overrides").read_text())
+    pack(folder / "changelog.Debian.gz", changelog(package, release, epoch_s).encode())
+    overrides = (PACKAGING / "lintian-overrides").read_text().replace("@PACKAGE@", package.name)
+    write(root / "usr/share/lintian/overrides" / package.name, overrides)
     for page in (root / "usr/share/man/man1").glob("*.1"):
         pack(page.with_name(f"{page.name}.gz"), page.read_bytes())
         page.unlink()
     site = root / "usr/share/zsh/site-functions"
-    site.rename(site.with_name("vendor-completions"))  # Debian's name for it
+    if site.exists():
+        site.rename(site.with_name("vendor-completions"))  # Debian's name for it
 
 
-def changelog(release: Release, epoch_s: int) -> str:
+def changelog(package: Package, release: Release, epoch_s: int) -> str:
     """Debian's own, which only says that there is a package of this version."""
-    (maintainer,) = re.findall(r"^Maintainer: (.*)$", (PACKAGING / "control").read_text(), re.MULTILINE)
-    entry = f"sonyc-ml ({release.version}) unstable; urgency=medium\n\n  * Version {__version__}: see changelog.gz.\n\n"
+    (maintainer,) = re.findall(r"^Maintainer: (.*)$", (PACKAGING / package.name / "control").read_text(), re.MULTILINE)
+    first = f"{package.name} ({release.version}) unstable; urgency=medium"
+    entry = f"{first}\n\n  * Version {__version__}: see changelog.gz.\n\n"
     return f"{entry} -- {maintainer}  {format_datetime(datetime.fromtimestamp(epoch_s, UTC))}\n"
 
 
@@ -217,7 +273,7 @@ def pack(path: Path, content: bytes) -> None:
     path.write_bytes(gzip.compress(content, mtime=0))
 
 
-def put_control(root: Path, release: Release) -> None:
+def put_control(root: Path, package: Package, release: Release) -> None:
     """What dpkg reads: control, conffiles, checksums and the maintainer scripts."""
     folder = root / "DEBIAN"
     next_python = f"3.{int(release.python.partition('.')[2]) + 1}"
@@ -228,18 +284,19 @@ def put_control(root: Path, release: Release) -> None:
         "INSTALLED_SIZE": str(n_kilobytes),
         "PYTHON": f"python3 (>= {release.python}), python3 (<< {next_python})",
     }
-    text = (PACKAGING / "control").read_text()
+    text = (PACKAGING / package.name / "control").read_text()
     for name, value in values.items():
         text = text.replace(f"@{name}@", value)
     write(folder / "control", text)
-    write(folder / "conffiles", "/etc/sonyc-ml/sonyc-ml.toml\n")
+    if (root / CONFIG).exists():
+        write(folder / "conffiles", f"/{CONFIG}\n")
     paths = sorted(
         path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and folder not in path.parents
     )
     sums = (f"{hashlib.md5(path.read_bytes()).hexdigest()}  {path.relative_to(root)}\n" for path in paths)
     write(folder / "md5sums", "".join(sums))
     for script in ("postinst", "prerm", "postrm"):
-        write(folder / script, (PACKAGING / script).read_text())
+        write(folder / script, (PACKAGING / package.name / script).read_text())
         (folder / script).chmod(0o755)
 
 

@@ -38,7 +38,7 @@ def main() -> int:
         from scripts.releasing import debian_package as debian
 
         for release in debian.RELEASES:
-            print(f"building the package for {release.name}", flush=True)
+            print(f"building the packages for {release.name}", flush=True)
             debian.build(release, next(folder.glob("*.whl")), folder, epoch_s())
     write_sums(folder)
     for path in sorted(folder.iterdir()):

@@ -7,6 +7,9 @@ import re
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 
+DEBIAN_HOME = "/usr/lib/sonyc-ml"  # of the Debian package
+OF_DEBIAN_UPLOAD = ("parquet", "remote", "upload")  # what the package sonyc-ml-upload has
+
 SPANS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 SECONDS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -110,7 +113,8 @@ def to_install(extra: str) -> str:
     """What to do where an extra is missing: ``install the extra plot: …/python -m pip install 'matplotlib>=3.8' …``.
 
     The packages of the extra are named, which pip finds wherever this package came from: a check-out, a file, a Debian
-    package. Where nothing is known of the installation, the extra alone is.
+    package. That one has a second package for what reaches stores, and needs Debian's pip for anything else. Where
+    nothing is known of the installation, the extra alone is named.
     """
     import shlex  # noqa: PLC0415  only where something is missing
     import sys  # noqa: PLC0415
@@ -123,4 +127,9 @@ def to_install(extra: str) -> str:
     packages = [line.partition(";")[0].strip() for line in lines if re.search(rf"extra == ['\"]{extra}['\"]", line)]
     if not packages:
         return f"install the extra {extra} of sonyc-ml"
-    return f"install the extra {extra}: {shlex.join([sys.executable, '-m', 'pip', 'install', *packages])}"
+    command = shlex.join([sys.executable, "-m", "pip", "install", *packages])
+    if not sys.prefix.endswith(DEBIAN_HOME):
+        return f"install the extra {extra}: {command}"
+    if extra in OF_DEBIAN_UPLOAD:
+        return "install the package sonyc-ml-upload of the same release: sudo apt-get install ./sonyc-ml-upload_*.deb"
+    return f"install the extra {extra}: sudo apt-get install python3-pip && sudo {command}"

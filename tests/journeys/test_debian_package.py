@@ -1,4 +1,4 @@
-"""The Debian package in a container with a real systemd: installed, upgraded, removed, purged."""
+"""The Debian packages in a container with a real systemd: installed, upgraded, removed, purged."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 import pytest
 
 from scripts.releasing import debian_package, release
-from tests.conftest import ROOT, write_recording
+from tests.conftest import write_recording
 from tests.support.container import Container, why_not
 
 pytestmark = pytest.mark.service
 
-UNIT = "sonyc-ml.service"
+UNIT, UPLOAD = "sonyc-ml.service", "sonyc-ml-upload.service"
 CONFIG, OUTPUTS, SPOOL = "etc/sonyc-ml/sonyc-ml.toml", "var/lib/sonyc-ml/embeddings", "var/spool/sonyc-ml"
 
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package for Debian 12, and Debian's own that it needs."""
+    """The packages for Debian 12, and Debian's own that it needs."""
     if reason := why_not():
         pytest.skip(reason)
     if "bookworm" not in Path("/etc/os-release").read_text():
@@ -42,8 +42,13 @@ def node(packages: Path) -> Iterator[Container]:
     """A container in which the package is installed by one command."""
     with Container() as container:
         shutil.copytree(packages, container.root / "opt/packages", dirs_exist_ok=True)
-        container.run("sh", "-c", "dpkg -i /opt/packages/*.deb", timeout_s=180)
+        container.run("sh", "-c", "dpkg -i /opt/packages/sonyc-ml_*.deb /opt/packages/python3-*.deb", timeout_s=180)
         yield container
+
+
+def config(node: Container) -> str:
+    """The text of the configuration there."""
+    return (node.root / CONFIG).read_text()
 
 
 def embed(node: Container, name: str) -> None:
@@ -73,8 +78,49 @@ def test_an_upgrade_keeps_the_configuration(node: Container) -> None:
     node.run("sh", "-c", "dpkg -i /opt/packages/sonyc-ml_*.deb", timeout_s=180)
     assert node.show(UNIT, "ActiveState") == "active"
     assert node.show(UNIT, "MainPID") not in {"0", before}
-    assert (node.root / CONFIG).read_text().endswith("# the operator's\n")
+    assert config(node).endswith("# the operator's\n")
     embed(node, "b.wav")
+
+
+def test_the_second_package_uploads(node: Container) -> None:
+    """Its service waits for an address, then sends what the daemon wrote; the timer of new bundles is there."""
+    done = node.run("sh", "-c", "dpkg -i /opt/packages/sonyc-ml-upload_*.deb", timeout_s=180)
+    assert f"in [upload] of /{CONFIG} where outputs go" in done.stderr
+    assert node.show(UPLOAD, "UnitFileState") == "enabled"
+    assert node.show(UPLOAD, "ActiveState") == "inactive"
+    text = config(node)
+    for old, new in (
+        ('# to = "s3:', 'to = "file:///mnt/archive"\npack = "none" #'),
+        ('# folder = "/var/lib/sonyc-ml-upload"', 'folder = "/var/lib/sonyc-ml-upload"'),
+    ):
+        assert text.count(old) == 1
+        text = text.replace(old, new)
+    (node.root / CONFIG).write_text(text)
+    node.run("install", "-d", "-o", "sonyc-ml-upload", "/mnt/archive")
+    (node.root / f"etc/systemd/system/{UPLOAD}.d").mkdir()
+    node.add_unit(f"{UPLOAD}.d/archive.conf", "[Service]\nReadWritePaths=/mnt/archive\n")
+    node.systemctl("start", UPLOAD)
+    node.wait_for(lambda: [*(node.root / "mnt/archive").rglob("a.wav-*.npz")], "upload", 60)
+    for unit in (UPLOAD, "sonyc-ml-pull.service", "sonyc-ml-pull.timer"):
+        node.run("systemd-analyze", "verify", "--recursive-errors=yes", unit)
+    assert node.show(UNIT, "ActiveState") == "active"
+
+
+def test_uploading_ends_without_the_node(node: Container) -> None:
+    """Removed, the daemon and what is known of what was sent stay; purged, that goes too, and nothing else."""
+    node.systemctl("enable", "--now", "sonyc-ml-pull.timer")
+    node.run("dpkg", "--remove", "sonyc-ml-upload", timeout_s=100)
+    assert node.show(UPLOAD, "ActiveState") == "inactive"
+    assert (node.root / "var/lib/sonyc-ml-upload").exists()
+    node.run("dpkg", "--purge", "sonyc-ml-upload", timeout_s=100)
+    assert not (node.root / "var/lib/sonyc-ml-upload").exists()
+    assert not [*(node.root / "etc/systemd/system").rglob("sonyc-ml-pull*")]
+    assert (node.root / CONFIG).exists()
+    assert node.show(UNIT, "ActiveState") == "active"
+    (node.root / "root/s3.toml").write_text(config(node).replace("file:///mnt/archive", "s3://bucket/fleet"))
+    done = node.run("sonyc-ml", "upload", "--config", "/root/s3.toml", "--once", check=False)
+    assert done.returncode == 2
+    assert "apt-get install ./sonyc-ml-upload_*.deb" in done.stderr
 
 
 def test_what_is_made_stays_when_it_is_removed(node: Container) -> None:
@@ -97,11 +143,5 @@ def test_purged_without_recordings_nothing_is_left(node: Container) -> None:
     node.run("sh", "-c", f"rm -f /{SPOOL}/*")
     node.run("dpkg", "--purge", "sonyc-ml", timeout_s=100)
     assert not (node.root / SPOOL).exists()
-    assert node.run("getent", "passwd", "sonyc-ml", check=False).returncode != 0
-
-
-def test_the_configuration_is_the_annotated_one() -> None:
-    """With the folders of a node, and without a model: the default bundle is taken."""
-    lines = debian_package.configuration().splitlines()
-    assert f'folder = "/{SPOOL}"' in {line.partition("  ")[0] for line in lines}
-    assert len(lines) == len((ROOT / "deploy/sonyc-ml.toml").read_text().splitlines())
+    for user in ("sonyc-ml", "sonyc-ml-serve", "sonyc-ml-upload"):
+        assert node.run("getent", "passwd", user, check=False).returncode != 0
