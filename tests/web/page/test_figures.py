@@ -34,7 +34,7 @@ def a_day(heard: Sequence[HeardBin] = (), read: Sequence[tuple[int, Summary]] = 
     """Of four hours with ten recordings each, but the last, which has none."""
     moments = [(Made(Identity("a", 1, 1), "done", "", MIDNIGHT_S + 3600 * hour, 10.0), one) for hour, one in read]
     return Day(
-        edges_s=MIDNIGHT_S + 3600.0 * np.arange(N_BINS + 1),
+        edges_s=np.linspace(MIDNIGHT_S, MIDNIGHT_S + 3600 * N_BINS, N_BINS + 1),
         made=[],
         n_made=np.array([10.0, 10.0, 10.0, 0.0]),
         read=moments,
