@@ -27,6 +27,9 @@ from scripts.plot_pictures import ESC10, ROOT, heard_at, sign
 from scripts.simulate_recorder import SAMPLE_RATE, street
 
 TABLES = f"""
+[node]
+name = "street-12"
+
 [spool]
 folder = "recordings"
 [output]

@@ -108,8 +108,9 @@ class Worker:
 
     def start(self) -> None:
         """Make the journal again where it is new, and clear up behind a process that was killed."""
-        self.work_time.resume()
-        self._journal.begin_anew()
+        with self._journal.transaction():  # one wait for the disk
+            self.work_time.resume()
+            self._journal.begin_anew()
         folders, clear_up = [bundle.output_folder for bundle in self._bundles], self._publisher.clear_up
         if not self._journal.is_complete():
             adopt_outputs(self._journal, self._output.folder, folders, self._output.format, visit=clear_up)
