@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,3 +94,8 @@ def split_headings(headings: Sequence[str]) -> tuple[dict[str, slice], tuple[str
             columns[kind.name] = slice(start, end)
         start = end
     return columns, labels
+
+
+def describe_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
+    """The shapes of arrays, for a `repr`: ``, embedding (91, 256), scores (91, 3)``; empty where there are none."""
+    return "".join(f", {name} {array.shape}" for name, array in arrays.items())

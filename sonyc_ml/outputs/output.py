@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import MISSING, fields
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from sonyc_ml.base.human import count, seconds_of
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.detection_arrays import to_arrays
 from sonyc_ml.outputs.detections import Detection, highest_of, label_lookup
-from sonyc_ml.outputs.kinds import COMPUTED, KINDS
+from sonyc_ml.outputs.kinds import COMPUTED, KINDS, describe_arrays
 from sonyc_ml.outputs.levels import arrays_of
 
 if TYPE_CHECKING:
@@ -155,6 +156,7 @@ class Provenance:
         return fingerprint_of(self.bundle_sha256, self.window_size_s, self.hop_size_s, self.res_type, self.parameters)
 
 
+@lru_cache(maxsize=64)  # of a day's thousands of outputs most are made in one way
 def fingerprint_of(bundle_sha256: str, window_size_s: float, hop_size_s: float, res_type: str, parameters: str) -> str:
     """Tell one way of making outputs from another: the bundle and everything that decides what it makes.
 
@@ -167,11 +169,6 @@ def fingerprint_of(bundle_sha256: str, window_size_s: float, hop_size_s: float, 
     """
     parts = (bundle_sha256, f"{window_size_s:.9g}", f"{hop_size_s:.9g}", res_type, parameters)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
-
-
-def describe_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """The shapes of arrays, for a `repr`: ``, embedding (91, 256), scores (91, 3)``; empty where there are none."""
-    return "".join(f", {name} {array.shape}" for name, array in arrays.items())
 
 
 def provenance_of(value: Callable[[str], Any], names: Collection[str]) -> Provenance:
@@ -189,8 +186,12 @@ def provenance_of(value: Callable[[str], Any], names: Collection[str]) -> Proven
     Exception
         That of `value`, where one is missing.
     """
-    held = [field.name for field in fields(Provenance) if field.name in names or field.default is MISSING]
-    return Provenance(**{name: value(name) for name in held})
+    return Provenance(**{name: value(name) for name in fields_of(names)})
+
+
+def fields_of(names: Collection[str]) -> list[str]:
+    """What a provenance takes of the values that a file holds; what it does without has its default."""
+    return [field.name for field in fields(Provenance) if field.name in names or field.default is MISSING]
 
 
 class Highest(NamedTuple):

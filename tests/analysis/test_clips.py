@@ -15,6 +15,8 @@ import soundfile
 from sonyc_ml.analysis.clips import Wanted, cut_clips, wanted_in_outputs, wanted_in_table
 from sonyc_ml.cli import main
 from sonyc_ml.errors import ConfigError
+from sonyc_ml.node.facts import DaemonFacts, Facts
+from sonyc_ml.node.journal.journal import Journal
 from sonyc_ml.outputs.detections import Detection
 from sonyc_ml.outputs.files import write_output
 from tests.conftest import write_recording
@@ -118,3 +120,46 @@ def test_a_table_says_what_to_cut(tmp_path: Path) -> None:
     path.write_text("recording,start_s,end_s\na.wav,x,2\n")
     with pytest.raises(ConfigError, match="line 2"):
         list(wanted_in_table(path))
+
+
+@pytest.fixture
+def matches(tmp_path: Path) -> list[str]:
+    """The command for a csv of one match, in a recording that is there."""
+    write_recording(tmp_path / "in" / "a.wav", seconds=3)
+    (tmp_path / "matches.csv").write_text("recording,start_s,end_s\na.wav,1,2\n")
+    return ["clips", str(tmp_path / "matches.csv"), "--output", str(tmp_path / "out")]
+
+
+def test_a_journal_knows_where_recordings_are(
+    tmp_path: Path, matches: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of a daemon; one that says nothing of it is told."""
+    state = tmp_path / "state"
+    journal = Journal(state)
+    assert main([*matches, "--state", str(state)]) == 2
+    assert f"the journal in {state} names no folder of recordings: give --recordings DIR" in capsys.readouterr().err
+    journal.write_facts(Facts(daemon=DaemonFacts(pid=1, since="", version="1", folder=str(tmp_path / "in"))))
+    journal.close()
+    assert main([*matches, "--state", str(state)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 1 clip\n"
+    (tmp_path / "in" / "a.wav").unlink()
+    assert main([*matches, "--state", str(state)]) == 2
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 0 clips, 1 without one\n"
+
+
+def test_where_and_what_has_to_be_said(tmp_path: Path, matches: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is cut before; a csv has been chosen from already."""
+    for flags, said in (
+        ([], "nobody says where the recordings are kept: give --recordings DIR, or --state DIR of a daemon"),
+        (["--recordings", str(tmp_path / "none")], "none is no folder; give the one in which recordings are kept"),
+        (["--recordings", str(tmp_path / "in"), "--since", "2026-11-21"], "choose the rows of a csv yourself"),
+    ):
+        assert main([*matches, *flags]) == 2
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_was_found(tmp_path: Path, matches: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Which is no error, and not all is well either."""
+    assert main([*matches, "--class", "dog", "--recordings", str(tmp_path / "in")]) == 1
+    assert capsys.readouterr().out.endswith(": 0 clips\n")

@@ -264,8 +264,8 @@ def _at_most(seconds: float) -> Iterator[None]:
         raise StoreError(f"it took longer than {span(seconds)}, and was given up; what runs, runs on")
 
     before = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

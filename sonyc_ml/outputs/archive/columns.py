@@ -109,7 +109,7 @@ def _block(part: PartFile, wanted: npt.NDArray[np.bool_], choice: Choice, kinds:
                     first + np.flatnonzero(kept),
                     table["start_s"].to_numpy()[kept],
                     times[kept],
-                    {name: matrix_in(table, name)[kept] for name in names},
+                    {name: _kept(matrix_in(table, name), kept) for name in names},
                     _heard(table[COLUMN], kept) if with_heard else None,
                 )
             )
@@ -125,7 +125,7 @@ def _block_of(part: PartFile, held: Sequence[tuple[Any, ...]], names: Sequence[s
     joined = None
     if heard[0] is not None:
         joined = {name: np.concatenate([one[name] for one in heard]) for name in heard[0]}
-    matrices = {name: _concatenated([one[name] for one in kinds]) for name in names}
+    matrices = {name: np.concatenate([one[name] for one in kinds]) for name in names}  # Arrow's own are read-only
     return Block(part, _concatenated(rows), _concatenated(start_s), _concatenated(time), matrices, joined)
 
 
@@ -208,6 +208,11 @@ def _detections(
         number=joined["number"],
         provenances=provenances,
     )
+
+
+def _kept(rows: npt.NDArray[Any], kept: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
+    """Those rows that are kept; without copying them where all are."""
+    return rows if kept.all() else rows[kept]
 
 
 def _concatenated(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.outputs.archive.shared_columns import pandas_table, recordings_of
 from sonyc_ml.outputs.detection_table import Detections
-from sonyc_ml.outputs.kinds import KINDS
-from sonyc_ml.outputs.output import Provenance, describe_arrays
+from sonyc_ml.outputs.kinds import KINDS, describe_arrays
+from sonyc_ml.outputs.output import Provenance
 
 if TYPE_CHECKING:
     import pandas as pd

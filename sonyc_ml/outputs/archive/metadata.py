@@ -14,12 +14,13 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from itertools import repeat
 from typing import Any
 
 from sonyc_ml.base.records import dataclass, field
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.levels import LEVEL_HEAD, level_head
-from sonyc_ml.outputs.output import Output, Provenance, provenance_of
+from sonyc_ml.outputs.output import Output, Provenance, fields_of
 
 METADATA_KEY = "sonyc_ml"
 FORMAT_VERSION = 1  # of the columns and of this metadata; a reader refuses what is newer
@@ -123,12 +124,11 @@ def description_of(text: str | bytes, where: object) -> PartDescription:
             f"{FORMAT_VERSION}; install a newer sonyc_ml to read it"
         )
     columns, common = metadata["recordings"], metadata["common"]
-    names = columns.keys() | common.keys()
-
-    def provenance(row: int) -> Provenance:
-        return provenance_of(lambda name: columns[name][row] if name in columns else common[name], names)
-
-    recordings = tuple((provenance(row), n) for row, n in enumerate(columns["n_windows"]))
+    n_windows = columns["n_windows"]
+    names = fields_of(columns.keys() | common.keys())
+    by_name = [columns[name] if name in columns else repeat(common[name], len(n_windows)) for name in names]
+    made = (Provenance(**dict(zip(names, values, strict=True))) for values in zip(*by_name, strict=True))
+    recordings = tuple(zip(made, n_windows, strict=True))
     labels, numbers = tuple(metadata["labels"]), tuple(metadata.get("label_numbers", ()))
     heads = columns.get(LEVEL_HEAD) or [common.get(LEVEL_HEAD, "")] * len(recordings)
     keys = [(found.recording, found.recording_mtime_ns) for found, _ in recordings]

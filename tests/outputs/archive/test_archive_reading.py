@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ from sonyc_ml.cli import main
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.outputs.archive.choice import choice_of
 from sonyc_ml.outputs.archive.compacting import compact
+from sonyc_ml.outputs.archive.metadata import description_of, joined, metadata_of
 from sonyc_ml.outputs.archive.store import Objects, store_at
 from sonyc_ml.outputs.output import Output
 from sonyc_ml.outputs.parquet import DamagedPartError
@@ -163,6 +165,28 @@ def test_a_damaged_part_is_told_and_left_out(root: Path, outputs: list[Output]) 
     assert [str(path) in reason for reason in told] == [True]
     with pytest.raises(DamagedPartError, match="damaged"):
         list(sonyc_ml.iter_outputs(root))
+
+
+def test_metadata_whose_columns_are_not_of_one_length_is_damaged() -> None:
+    """What belongs to which recording cannot be told then; half of it would be guessed."""
+    outputs = [output_at(start) for start in starts(3, DAY, 3600)]
+    metadata = json.loads(joined(map(metadata_of, outputs)))
+    description = description_of(json.dumps(metadata), "part")
+    assert [made for made, _ in description.recordings] == [output.provenance for output in outputs]
+    assert [n for _, n in description.recordings] == [len(output.timestamps) for output in outputs]
+    for change in (list[str].pop, lambda column: column.append("more")):
+        damaged = json.loads(json.dumps(metadata))
+        change(damaged["recordings"]["recording"])
+        with pytest.raises(ValueError, match=r"shorter|longer"):
+            description_of(json.dumps(damaged), "part")
+
+
+def test_arrays_can_be_changed_by_whoever_read_them(root: Path) -> None:
+    """Also those of one part alone, whose memory was Arrow's."""
+    read = sonyc_ml.read_embeddings(root, nodes="a", until=DAY - 3 * HOUR)
+    for array in (read.embedding, read.scores, read.start_s, read.time, read.number):
+        assert array is not None
+        array[:1] = array[1:2]
 
 
 def test_the_page_about_archives_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
