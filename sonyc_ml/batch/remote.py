@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sonyc_ml.base.human import to_install
+from sonyc_ml.base.stores.hiding import scrubbed
+from sonyc_ml.base.stores.opening import open_store
 from sonyc_ml.errors import ConfigError, UnavailableRecordingError
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def find(address: str, extensions: tuple[str, ...]) -> Iterator[tuple[str, str, 
         else:
             found, start = system.find(path, detail=True), path
     except Exception as error:  # each store has its own
-        raise ConfigError(f"{address} cannot be listed: {first_line(error)}") from error
+        raise ConfigError(f"{address} cannot be listed: {scrubbed(error)}") from error
     if not found:
         raise ConfigError(f"{address} does not exist, or there is nothing in it")
     for key in sorted(found):
@@ -86,7 +87,7 @@ def fetch(address: str, folder: Path, mtime_ns: int) -> Path:
     except Exception as error:  # each store has its own
         with suppress(OSError):
             Path(name).unlink()
-        raise UnavailableRecordingError(f"{address} cannot be fetched: {first_line(error)}") from error
+        raise UnavailableRecordingError(f"{address} cannot be fetched: {scrubbed(error)}") from error
     return Path(name)
 
 
@@ -105,25 +106,6 @@ def fetched_ahead(items: Iterable[T], fetch_one: Callable[[T], T], n_ahead: int)
             pool.shutdown(cancel_futures=True)
 
 
-def open_store(address: str) -> tuple[Any, str]:
-    """The store that an address is of, as fsspec knows it, and what the store calls it.
-
-    Raises
-    ------
-    ConfigError
-        There is no fsspec for it.
-    """
-    try:
-        import fsspec  # noqa: PLC0415  an extra
-    except ImportError as error:
-        raise ConfigError(f"{address} is reached through fsspec; {to_install('remote')}") from error
-    try:
-        system, path = fsspec.core.url_to_fs(address, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"{address} cannot be reached: {first_line(error)}") from error
-    return system, path
-
-
 def time_ns(info: dict[str, Any]) -> int:
     """When a store says that something was last changed (in nanoseconds since 1970); 0 where it does not."""
     value = next((info[name] for name in TIMES if info.get(name) is not None), 0)
@@ -134,8 +116,3 @@ def time_ns(info: dict[str, Any]) -> int:
         since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - datetime(1970, 1, 1, tzinfo=UTC)
         return (since.days * 86400 + since.seconds) * 10**9 + since.microseconds * 1000
     return round(value * 1e9) if isinstance(value, (int, float)) else 0
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first: stores say more than a person wants to read."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -46,7 +46,7 @@ def test_addresses() -> None:
     with pytest.raises(ValueError, match="source holds a password: give it in the environment") as caught:
         check_source("sftp://user:hunter2@host/bundles")
     assert "hunter2" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"gopher://host/a cannot be read: .*gopher"):
+    with pytest.raises(ConfigError, match=r"gopher://host/a cannot be reached: .*gopher"):
         BundleStore("gopher://host/a")
 
 

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from sonyc_ml.batch.remote import is_remote, open_store
+from sonyc_ml.base.stores.opening import open_store
+from sonyc_ml.batch.remote import is_remote
 from sonyc_ml.bundles.machine_state import state_folder
 from sonyc_ml.errors import ConfigError
 

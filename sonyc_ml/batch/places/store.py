@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sonyc_ml.base.durable import TEMPORARY_NAME
+from sonyc_ml.base.stores.hiding import scrubbed
+from sonyc_ml.base.stores.opening import open_store
 from sonyc_ml.batch.places.place import State
-from sonyc_ml.batch.remote import first_line, open_store, time_ns
+from sonyc_ml.batch.remote import time_ns
 from sonyc_ml.errors import OutputNameError, StoreError
 from sonyc_ml.outputs.archive.store import OBJECT_STORES
 
@@ -191,7 +193,7 @@ class StoreFolder:
                 raise
             except Exception as error:  # each store has its own
                 if number == N_TRIES or isinstance(error, PermissionError) or "credentials" in str(error).lower():
-                    raise StoreError(f"{self.path(name)} cannot be {done}: {first_line(error)}") from error
+                    raise StoreError(f"{self.path(name)} cannot be {done}: {scrubbed(error)}") from error
                 time.sleep(FIRST_PAUSE_S * 2 ** (number - 1))
         raise AssertionError
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sonyc_ml.base.durable import atomic_file
-from sonyc_ml.base.human import to_install
-from sonyc_ml.errors import BundleIntegrityError, ConfigError, SonycMLError, StoreError
+from sonyc_ml.base.stores.hiding import scrubbed
+from sonyc_ml.base.stores.opening import open_store
+from sonyc_ml.errors import BundleIntegrityError, SonycMLError, StoreError
 
 CHUNK_BYTES = 1 << 18
 PASSWORD = re.compile(r"://[^/@:]*:[^/@]*@")
@@ -48,16 +49,7 @@ class BundleStore:
 
     def __init__(self, source: str) -> None:
         self.source = source.rstrip("/")
-        try:
-            import fsspec  # noqa: PLC0415  an extra
-        except ImportError as error:
-            raise ConfigError(f"{source} is read through fsspec; {to_install('remote')}") from error
-        try:
-            self._system, self._root = fsspec.core.url_to_fs(self.source, use_listings_cache=False)
-        except TypeError:  # a store that has no such option
-            self._system, self._root = fsspec.core.url_to_fs(self.source)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"{source} cannot be read: {error}") from error
+        self._system, self._root = open_store(self.source)
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """A small file, whole.
@@ -136,7 +128,7 @@ class BundleStore:
             self._system.makedirs(posixpath.dirname(path), exist_ok=True)
             self._system.pipe_file(path, content)
         except Exception as error:  # each store has its own
-            raise StoreError(f"{self.source}/{name} cannot be written: {_first_line(error)}") from error
+            raise StoreError(f"{self.source}/{name} cannot be written: {scrubbed(error)}") from error
 
     def _chunks(self, name: str, max_bytes: int) -> Iterator[bytes]:
         """What a file holds; no more than one byte beyond `max_bytes` is asked for."""
@@ -157,12 +149,8 @@ class BundleStore:
             raise self._trouble(name, error) from error
 
     def _trouble(self, name: str, error: Exception) -> StoreError:
-        why = "it is not there" if isinstance(error, FileNotFoundError) else _first_line(error)
+        why = "it is not there" if isinstance(error, FileNotFoundError) else scrubbed(error)
         return StoreError(f"{self.source}/{name} cannot be read: {why}")
 
     def _path(self, name: str) -> str:
         return f"{self._root.rstrip('/')}/{name}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -11,8 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, Protocol, cast
 
 from sonyc_ml.base.durable import flush_folder
-from sonyc_ml.base.human import to_install
-from sonyc_ml.errors import ConfigError, MissingOutputsError, StoreError
+from sonyc_ml.base.stores.hiding import scrubbed
+from sonyc_ml.base.stores.opening import open_store
+from sonyc_ml.errors import MissingOutputsError, StoreError
 
 # What is put into these is there whole or not at all; elsewhere it is written under another name and renamed.
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "oci", "tos", "memory"})
@@ -125,15 +126,8 @@ class Objects:
     """
 
     def __init__(self, address: str) -> None:
-        try:
-            import fsspec  # noqa: PLC0415  an extra
-        except ImportError as error:
-            raise ConfigError(f"{address} is reached through fsspec; {to_install('remote')}") from error
-        try:
-            self._system, path = fsspec.core.url_to_fs(address.rstrip("/"), use_listings_cache=False)
-        except (ImportError, ValueError) as error:
-            raise ConfigError(f"{address} cannot be reached: {_first_line(error)}") from error
-        self._address, self._path = address.rstrip("/"), str(path).rstrip("/")
+        self._system, path = open_store(address.rstrip("/"))
+        self._address, self._path = scrubbed(address.rstrip("/")), path.rstrip("/")
         self._is_whole = address.partition("://")[0] in OBJECT_STORES
 
     def where(self, key: str) -> str:
@@ -230,7 +224,7 @@ def _reached(where: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise StoreError(f"{where} cannot be reached: {_first_line(error)}") from error
+        raise StoreError(f"{where} cannot be reached: {scrubbed(error)}") from error
 
 
 def _is_folder(entry: dict[str, Any]) -> bool:
@@ -239,7 +233,3 @@ def _is_folder(entry: dict[str, Any]) -> bool:
 
 def _is_hidden(key: str) -> bool:
     return any(part.startswith(".") for part in key.split("/"))
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sonyc_ml.base.stores.hiding import scrubbed
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.upload.config import UploadConfig
-from sonyc_ml.node.upload.stores.secrets import read_credentials, scrubbed
+from sonyc_ml.node.upload.stores.secrets import read_credentials
 from tests.support.stores import SECRETS, StoreHere, s3_store, webdav_store
 from tests.support.uploads import UploadingNode, write_outputs
 

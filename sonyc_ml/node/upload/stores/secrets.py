@@ -12,10 +12,8 @@ These are the names that ``LoadCredential=upload:FOLDER`` gives to the files env
 from __future__ import annotations
 
 import logging
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from sonyc_ml.base.records import dataclass
 from sonyc_ml.errors import ConfigError, StoreError
@@ -26,14 +24,6 @@ USER, PASSWORD = "SONYC_ML_UPLOAD_USER", "SONYC_ML_UPLOAD_PASSWORD"
 KEY_VARIABLE, HOSTS_VARIABLE = "SONYC_ML_UPLOAD_KEY_FILE", "SONYC_ML_UPLOAD_KNOWN_HOSTS"
 SECRET = (PASSWORD, "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 NAMES = (*SECRET, USER, KEY_VARIABLE, HOSTS_VARIABLE, "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION")
-HIDDEN = "***"
-SHORTEST = 4  # characters of a secret; what is shorter stands in every other word
-IN_ADDRESS = re.compile(r"(?<=://)[^/@\s]+@")
-QUERY = re.compile(r"\?\S+")
-NAMED = re.compile(
-    r"(?i)\b(authorization|credential|signature|x-amz-security-token|password|passphrase|secret\w*|token)"
-    r"(['\"]?\s*[=:]\s*)(?:(?:basic|bearer)\s+)?['\"]?[^\s,;'\"]+"
-)
 LIBRARIES = (
     "aiobotocore",
     "aiohttp",
@@ -46,7 +36,6 @@ LIBRARIES = (
     "s3fs",
     "urllib3",
 )
-MAX_DETAIL = 300  # characters
 
 
 class UploadError(StoreError):
@@ -112,24 +101,6 @@ def _in_file(path: Path) -> dict[str, str]:
             raise ConfigError(f"{path}, line {number}: each line is NAME=value, and NAME one of {', '.join(NAMES)}")
         values[name.strip()] = value.strip().strip("'\"")
     return values
-
-
-def scrubbed(text: object, secrets: Iterable[str] = ()) -> str:
-    """What an error of a library says, in one line and without a secret.
-
-    Parameters
-    ----------
-    text : object
-        An exception, or a text.
-    secrets : iterable of str
-        To hide wherever they stand.
-    """
-    line = (str(text).strip().splitlines() or [""])[0] or type(text).__name__
-    for secret in sorted((one for one in secrets if len(one) >= SHORTEST), key=len, reverse=True):
-        for shape in (secret, quote(secret, safe=""), quote(secret)):
-            line = line.replace(shape, HIDDEN)
-    line = QUERY.sub("?" + HIDDEN, IN_ADDRESS.sub(HIDDEN + "@", line))
-    return NAMED.sub(rf"\1\2{HIDDEN}", line)[:MAX_DETAIL]
 
 
 def silence_libraries() -> None:

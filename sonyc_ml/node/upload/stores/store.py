@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sonyc_ml.base.records import dataclass
+from sonyc_ml.base.stores.hiding import scrubbed
 from sonyc_ml.errors import ConfigError
 from sonyc_ml.node.upload.pacing import RateLimit, Stopped
-from sonyc_ml.node.upload.stores.secrets import Credentials, UploadError, scrubbed
+from sonyc_ml.node.upload.stores.secrets import Credentials, UploadError
 
 BLOCK = 1 << 18  # bytes that are read back at once
 # How it is known that the other side has an object, whole.

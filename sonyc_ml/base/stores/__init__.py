@@ -1,0 +1,1 @@
+"""Stores elsewhere, through fsspec: opened by their addresses, and what is said of them."""
