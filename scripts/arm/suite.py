@@ -18,8 +18,8 @@ from scripts.arm.processors import ROOT
 WANTED = "not timing and not service and not librosa and not x86"
 OPTIONS = ("-q", "-p", "no:cacheprovider", "--tb=short", "--hypothesis-profile=few", "--dist=worksteal")
 REPORT = "/opt/work/tests.xml"
-# In the quick form: what depends most on the processor, and no other check does.
-QUICK = ("parity/test_soxr.py", "journeys/test_smoke.py")
+# In the quick form, beside what the other checks do.
+QUICK = ("journeys/test_smoke.py",)
 # What no processor changes, and what starts one process after another, each of which takes seconds of emulation:
 # commands and their texts (the checks beside this one use the commands), pictures, what others serve or read.
 # `--all` has them too, and what is marked as long.

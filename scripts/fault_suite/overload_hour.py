@@ -70,11 +70,12 @@ HOURS = (
 
 def run(options: Options) -> list[Row]:
     """Every policy by a clock that is moved, and the daemon by the one on the wall."""
+    wanted = HOURS[options.seed % 3 :: 3] if options.is_brief else HOURS
     logger = logging.getLogger("sonyc_ml")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of everything that it gives up
     try:
-        hours = [_hour(options.folder / str(i), options.bundle, hour) for i, hour in enumerate(HOURS)]
+        hours = [_hour(options.folder / str(i), options.bundle, hour) for i, hour in enumerate(wanted)]
     finally:
         logger.setLevel(level)
     return [*hours, _for_real(Node(options.folder / "real", options.bundle, _REAL))]

@@ -112,7 +112,8 @@ def tiny_wheel(folder: Path, version: str) -> Path:
 def test_an_environment_is_replaced_only_by_a_whole_one(tmp_path: Path) -> None:
     """While scripts/setup-venv fills a new environment, and where that fails, the one of before works."""
     environment = tmp_path / "an environment"
-    command = [str(ROOT / "scripts" / "setup-venv"), str(environment), sys.executable, "--no-index"]
+    command = ["env", "SHOW_PROGRESS=yes"]  # with pip: uv would be fetched each time
+    command += [str(ROOT / "scripts" / "setup-venv"), str(environment), sys.executable, "--no-index"]
 
     def said_by_tiny() -> str:
         return subprocess.run([environment / "bin" / "tiny"], check=True, capture_output=True, text=True).stdout.strip()
