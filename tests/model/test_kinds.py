@@ -732,4 +732,4 @@ def test_nothing_is_left_behind(tiny: Path, tmp_path: Path) -> None:
     for _ in range(3):
         model.embed_file(path)
         read_recording(path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before  # what earlier tests left may be closed meanwhile

@@ -83,6 +83,7 @@ def refused(path: Path, kind: type[SonycMLError] = UnreadableRecordingError, **o
 
 
 def n_descriptors() -> int:
+    """How many this process has now; what earlier tests left may be closed at any time."""
     return len(os.listdir("/proc/self/fd"))
 
 
@@ -449,7 +450,7 @@ def test_no_descriptor_is_left_open_by_reading(kind: str, tmp_path: Path) -> Non
         read_recording(path)
         with open_recording(path) as recording:
             next(recording.blocks())
-    assert n_descriptors() == before
+    assert n_descriptors() <= before
 
 
 @pytest.mark.parametrize("kind", UNREADABLE | UNFINISHED)
@@ -460,7 +461,7 @@ def test_no_descriptor_is_left_open_by_refusing(kind: str, tmp_path: Path) -> No
     for _ in range(10):
         with pytest.raises(RecordingError):
             read_recording(path)
-    assert n_descriptors() == before
+    assert n_descriptors() <= before
 
 
 def test_an_error_of_the_caller_closes_too(tmp_path: Path) -> None:
@@ -469,7 +470,7 @@ def test_an_error_of_the_caller_closes_too(tmp_path: Path) -> None:
     before = n_descriptors()
     with pytest.raises(KeyError), open_recording(path):
         raise KeyError
-    assert n_descriptors() == before
+    assert n_descriptors() <= before
 
 
 # --- what is salvaged ------------------------------------------------------------------------------------------------
