@@ -347,7 +347,7 @@ def open_files() -> set[str]:
     names = set()
     for path in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # the folder's own
-            names.add(os.readlink(path))
+            names.add(str(path.readlink()))
     return names
 
 
