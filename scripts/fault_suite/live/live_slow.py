@@ -25,7 +25,7 @@ def run(options: Options) -> list[Row]:
     begun_s = time.monotonic()
     feed(node, seconds, random.Random(options.seed))
     late_s = time.monotonic() - begun_s - seconds
-    node.wait_for(lambda: not any(entry.state == "pending" for entry in node.entries()), "the end", 300)
+    node.wait_for(lambda: has_come_to_an_end({entry.state for entry in node.entries()}), "the end", 300)
     slowness = slowness_of(node)
     node.end()
     add_up(row, node, 1)
@@ -48,6 +48,11 @@ def listen() -> str:
     """The table of a source that may buffer three recordings."""
     source = f'[[listen.source]]\nname = "{SOURCE}"\nsocket = "a.sock"'
     return f"segment_s = {SEGMENT_S}\nmax_buffer_s = {BUFFER_S}\n{source}"
+
+
+def has_come_to_an_end(states: set[str]) -> bool:
+    """Whether something was embedded and nothing waits; a slow machine is long at the first."""
+    return "done" in states and "pending" not in states
 
 
 def slowness_of(node: Node) -> float:
