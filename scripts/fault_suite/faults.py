@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from scripts.fault_suite import (
@@ -98,7 +101,16 @@ def _run(name: str, parsed: argparse.Namespace) -> list[Row]:
     except Exception as error:  # noqa: BLE001  one row that fails must not hide the others
         return [Row(name, problems=[f"{type(error).__name__}: {error}"])]
     finally:
+        _end_what_is_left(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_what_is_left(folder: Path) -> None:
+    """A row that failed may have left its daemon, which would hold up all that follows."""
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if os.fsencode(folder) in command.read_bytes():
+                os.kill(int(command.parent.name), signal.SIGKILL)
 
 
 def _show(name: str, row: Row) -> None:
