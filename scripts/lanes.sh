@@ -24,6 +24,13 @@ lane() {
     lanes[$name]=$!
 }
 
+# For a lane that is to wait for another one: lane NAME after OTHER COMMAND…
+after() {
+    tail --pid="${lanes[$1]}" -f /dev/null
+    shift
+    "$@"
+}
+
 # Wait for what was begun, and show what it said. Status 77 is no failure: it cannot be done here.
 join() {
     local status=0
