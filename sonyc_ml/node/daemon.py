@@ -117,6 +117,9 @@ class Daemon:
         self._open_state(house)
         publisher = MqttPublisher(config.mqtt, config.state_folder, config.node.name)
         self._listeners.append(house.enter_context(publisher).on_event)
+        self._retention = house.enter_context(
+            RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
+        )
         house.callback(self._spool.close)
         self._spool.check()
         self._reporter.started(self._bundles, self._spool.state)
@@ -129,9 +132,6 @@ class Daemon:
             logger.info("listening to %s", ", ".join(source.name for source in config.listen.source))
         self._notifier.ready(f"watching {self._spool.folder}")
         gc.enable()
-        self._retention = house.enter_context(  # last: to look through the journal is not what a start waits for
-            RetentionThread(config.retention, config.spool.folder, config.state_folder, proof_of(config))
-        )
         logger.info("watching %s with %s, writing to %s", self._spool.folder, names, config.output.folder)
 
     def _open_state(self, house: ExitStack) -> None:
