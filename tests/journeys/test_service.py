@@ -492,10 +492,9 @@ def test_recordings_go_only_with_the_drop_in(node: Node) -> None:
 
 @pytest.mark.timing
 def test_start_takes_little_more_than_the_imports(node: Node) -> None:
-    """From start to READY it does little more than importing its dependencies does.
+    """From start to READY takes at most one and a half times what importing its dependencies takes in a like unit.
 
-    Judged by the pages of memory that are touched, whose number hardly differs between machines: where the host of a
-    virtual machine is short of memory, a page costs ten times as much as elsewhere, and the time says more about that.
+    The pages of memory that are touched are counted too: their number hardly differs between machines.
     """
     text = (ROOT / "deploy" / UNIT).read_text().replace("Type=notify", "Type=oneshot\nRemainAfterExit=yes")
     text = re.sub("WatchdogSec=.*|Restart=.*", "", text)
@@ -503,13 +502,15 @@ def test_start_takes_little_more_than_the_imports(node: Node) -> None:
     command = f"ExecStart={CURRENT}/bin/python -c '{IMPORTS}'\nEnvironment=OPENBLAS_NUM_THREADS=1"
     node.machine.add_unit(imports, re.sub("ExecStart=.*", command, text))
     starts_ms, imports_ms, starts_pages = [], [], []
-    for _ in range(8):  # the least of each: others use this machine too
+    for i in range(40):  # the least of each: others use this machine, and its host, too
         node.machine.systemctl("restart", UNIT)
         starts_pages.append(pages_touched(node))
         starts_ms.append(milliseconds(node, UNIT, "ExecMainStart", "ActiveEnter"))
         node.machine.systemctl("restart", imports)
         imports_ms.append(milliseconds(node, imports, "ExecMainStart", "ExecMainExit"))
         node.machine.systemctl("reset-failed", UNIT)
+        if i >= 7 and min(starts_ms) <= 1.5 * min(imports_ms):
+            break
     counted = IMPORTS.replace("os._exit(0)", "import resource; print(resource.getrusage(0).ru_minflt)")
     python = ("env", "OPENBLAS_NUM_THREADS=1", f"{CURRENT}/bin/python", "-c", counted)
     start_ms, import_ms = min(starts_ms), min(imports_ms)
@@ -517,7 +518,7 @@ def test_start_takes_little_more_than_the_imports(node: Node) -> None:
     print(f"start to READY {start_ms:.0f} ms, imports {import_ms:.0f} ms, {start_ms / import_ms:.2f} x")
     print(f"pages touched {start_pages}, by imports {import_pages}, {start_pages / import_pages:.2f} x")
     assert start_pages <= 1.6 * import_pages
-    assert start_ms <= 2 * import_ms
+    assert start_ms <= 1.5 * import_ms
 
 
 def pages_touched(node: Node) -> int:
