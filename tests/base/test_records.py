@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import math
 import pickle
 from collections.abc import Callable
@@ -70,6 +71,38 @@ def test_a_record_is_a_dataclass(options: dict[str, bool]) -> None:
     standard = classes(dataclasses.dataclass, **options)
     ours = classes(sonyc_ml.base.records.dataclass, **options)
     assert [behaviour(made) for made in ours] == [behaviour(made) for made in standard]
+
+
+@pytest.mark.parametrize("options", [{}, {"kw_only": True}])
+@pytest.mark.parametrize("values", [(), (1.0,), (1.0, "b", 2.0, (3,)), (1.0, "b", 2.0, (3,), 4)])
+@pytest.mark.parametrize("named", [{}, {"a": 1.0}, {"b": "c", "d": ()}, {"a": 1.0, "e": 0}])
+def test_the_first_record_is_made_as_all_others(
+    options: dict[str, bool], values: tuple[Any, ...], named: dict[str, Any]
+) -> None:
+    """The first is made otherwise, which nobody sees: not in its values, its defaults, nor in what is refused."""
+    outcomes = []
+    for dataclass in (dataclasses.dataclass, sonyc_ml.base.records.dataclass):
+        several = classes(dataclass, **options)[0]
+        outcomes += [made_or_refused(several, *values, **named) for _ in range(3)]
+    assert len(set(outcomes)) == 1
+
+
+def made_or_refused(made: Any, *values: Any, **named: Any) -> str:
+    """The values of a record that is made so, or why there is none, without the name of who made it."""
+    try:
+        return str(dataclasses.astuple(made(*values, **named)))
+    except TypeError as error:
+        return str(error).rpartition("__init__()")[2]
+
+
+def test_help_shows_what_a_record_is_made_of() -> None:
+    """Before the first is made too; a class derived from it, with an ``__init__`` of its own, shows that."""
+
+    class Derived(FolderState):
+        def __init__(self, other: int) -> None: ...
+
+    assert str(inspect.signature(FolderState)) == "(word: 'str', detail: 'str' = '') -> None"
+    assert list(inspect.signature(Derived).parameters) == ["other"]
 
 
 def test_records_do_not_change() -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 import time
 import zipfile
@@ -502,23 +503,23 @@ def test_start_takes_little_more_than_the_imports(node: Node) -> None:
     command = f"ExecStart={CURRENT}/bin/python -c '{IMPORTS}'\nEnvironment=OPENBLAS_NUM_THREADS=1"
     node.machine.add_unit(imports, re.sub("ExecStart=.*", command, text))
     starts_ms, imports_ms, starts_pages = [], [], []
-    for i in range(40):  # the least of each: others use this machine, and its host, too
+    ratios: list[float] = []
+    while len(ratios) < 8 or (statistics.median(ratios) > 1.5 and len(ratios) < 24):  # others use this machine, too
         node.machine.systemctl("restart", UNIT)
         starts_pages.append(pages_touched(node))
         starts_ms.append(milliseconds(node, UNIT, "ExecMainStart", "ActiveEnter"))
         node.machine.systemctl("restart", imports)
         imports_ms.append(milliseconds(node, imports, "ExecMainStart", "ExecMainExit"))
-        node.machine.systemctl("reset-failed", UNIT)
-        if i >= 7 and min(starts_ms) <= 1.5 * min(imports_ms):
-            break
+        node.machine.systemctl("reset-failed", UNIT, imports)  # or it counts as started too often
+        ratios.append(starts_ms[-1] / imports_ms[-1])  # of neighbours: a machine has slow minutes
     counted = IMPORTS.replace("os._exit(0)", "import resource; print(resource.getrusage(0).ru_minflt)")
     python = ("env", "OPENBLAS_NUM_THREADS=1", f"{CURRENT}/bin/python", "-c", counted)
-    start_ms, import_ms = min(starts_ms), min(imports_ms)
+    start_ms, import_ms, ratio = min(starts_ms), min(imports_ms), statistics.median(ratios)
     start_pages, import_pages = min(starts_pages), int(node.machine.run(*python).stdout)
-    print(f"start to READY {start_ms:.0f} ms, imports {import_ms:.0f} ms, {start_ms / import_ms:.2f} x")
+    print(f"start to READY {start_ms:.0f} ms, imports {import_ms:.0f} ms, {ratio:.2f} x at the median")
     print(f"pages touched {start_pages}, by imports {import_pages}, {start_pages / import_pages:.2f} x")
     assert start_pages <= 1.6 * import_pages
-    assert start_ms <= 1.5 * import_ms
+    assert ratio <= 1.5
 
 
 def pages_touched(node: Node) -> int:
