@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sonyc_ml.analysis.label_files import CSV_HEADING, write_labels
@@ -37,6 +37,7 @@ def test_other_texts_are_as_they_are(text: str) -> None:
 
 
 @examples(500)
+@example(";' \t=")
 @given(odd)
 def test_every_text_comes_back(text: str) -> None:
     """Reading gives the original, apostrophes of its own too; no cell of a commented line is a formula."""
