@@ -21,6 +21,7 @@ import numpy as np
 
 from scripts.benchmarks.text_table import aligned, number
 from sonyc_ml import read_embeddings
+from sonyc_ml.analysis.search import Example, search
 from sonyc_ml.outputs.archive.checking import Check
 from sonyc_ml.outputs.archive.choice import choice_of
 from sonyc_ml.outputs.archive.layout import Place, part_name
@@ -132,6 +133,10 @@ def measure(root: Path, n_nodes: int, n_days: int) -> Iterator[tuple[str, float,
     yield "all nodes, one day, scores", wall_s, cpu_s, f"{len(read):,} windows"
     wall_s, cpu_s, n_found = timed(lambda: class_over_all(root), 1)
     yield "one class over all, DuckDB", wall_s, cpu_s, f"{n_found:,} found"
+    output = next(outputs_of(0, day, 1))
+    embedding = output.embedding[0] if output.embedding is not None else np.zeros(N_DIMS, np.float32)
+    wall_s, cpu_s, matches = timed(lambda: search(root, Example("an example", embedding, output.provenance)), 1)
+    yield "nearest 50 over all, search", wall_s, cpu_s, f"{matches.n_windows:,} windows"
     nodes = [f"node-{number:05}" for number in range(min(n_nodes, 10))]
     check = Check(Folder(root), choice_of(nodes, None, None), 86400)
     wall_s, cpu_s, _ = timed(lambda: list(check.findings()), 1)

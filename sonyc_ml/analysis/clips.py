@@ -7,6 +7,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from glob import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -173,13 +174,16 @@ class _Finder:
 
     def find(self, wanted: Wanted) -> tuple[Path | None, str]:
         """The file of a recording, and what is in doubt; no file where it is gone or another one."""
-        paths = [path for path in self._candidates(wanted) if path.is_file()]
-        if not paths:
-            return None, GONE
-        if not wanted.sha256:
-            return paths[0], "not known to be the same recording"
-        right = next((path for path in paths if self._sha256(path) == wanted.sha256), None)
-        return right, "" if right is not None else ANOTHER
+        doubt = GONE
+        for path in self._candidates(wanted):
+            if not path.is_file():
+                continue
+            if not wanted.sha256:
+                return path, "not known to be the same recording"
+            if self._sha256(path) == wanted.sha256:
+                return path, ""
+            doubt = ANOTHER
+        return None, doubt
 
     def _candidates(self, wanted: Wanted) -> Iterator[Path]:
         try:
@@ -187,10 +191,10 @@ class _Finder:
             node = checked_name(wanted.node) if wanted.node else ""
         except OutputNameError:
             return
-        for folder in self._folders:
-            yield folder / name
-            if node:
-                yield folder / node / name
+        paths = [folder / part for folder in self._folders for part in (name, *([f"{node}/{name}"] if node else []))]
+        yield from paths
+        for path in paths:  # as it is called where another had its name already, when the daemon moved it
+            yield from sorted(path.parent.glob(f"{escape(path.stem)}.*Z{escape(path.suffix)}"))
 
     def _sha256(self, path: Path) -> str:
         if self._last is None or self._last[0] != path:

@@ -135,7 +135,7 @@ def embed_recordings(batch: Batch, report: Report | None = None) -> Generator[Ba
         yield BatchBegun(n_recordings, workers.n_workers, model.bundle.name)
         for event in _Run(batch, ledger, destination, workers).events():
             if lease is not None:
-                lease.renew()
+                lease.check()
             yield event
 
 

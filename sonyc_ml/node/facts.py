@@ -64,6 +64,8 @@ class DaemonFacts:
         Where outputs go, and their format.
     overload, retention : str
         The policies.
+    moved_to : str
+        Where retention moves recordings that are done; empty where it moves none.
     bundles : tuple of BundleFacts
     sources : tuple of str
         Live sources that should always send sound.
@@ -83,6 +85,7 @@ class DaemonFacts:
     format: str = "npz"
     overload: str = ""
     retention: str = ""
+    moved_to: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
     upload: str = ""

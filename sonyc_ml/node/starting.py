@@ -30,10 +30,17 @@ def facts_of(config: Config) -> DaemonFacts:
         format=config.output.format,
         overload=config.overload.policy,
         retention=config.retention.policy,
+        moved_to=_moved_to(config),
         node=config.node.record(),
         sources=tuple(one.name for one in config.listen.source if one.command or one.stdin) if config.listen else (),
         upload=_upload_folder(config),
     )
+
+
+def _moved_to(config: Config) -> str:
+    """Where recordings that are done are moved to; empty where they stay, or are deleted."""
+    settings = config.retention
+    return str(settings.folder.absolute()) if settings.policy == "move" and settings.folder else ""
 
 
 def _upload_folder(config: Config) -> str:

@@ -147,6 +147,24 @@ def test_a_journal_knows_where_recordings_are(
     assert capsys.readouterr().out == f"{tmp_path / 'out'}: 0 clips, 1 without one\n"
 
 
+def test_recordings_that_the_daemon_moved_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where retention moves them to; under the name with a time, too, that one has if its own is taken there."""
+    moved = tmp_path / "moved"
+    paths = [write_recording(moved / name, seconds=3, seed=i) for i, name in enumerate(("a.wav", "a.20261121T12Z.wav"))]
+    (tmp_path / "in").mkdir()
+    journal = Journal(tmp_path / "state")
+    journal.write_facts(Facts(daemon=DaemonFacts(folder=str(tmp_path / "in"), moved_to=str(moved))))
+    journal.close()
+    rows = [f"a.wav,1,2,{hashlib.sha256(path.read_bytes()).hexdigest()}" for path in paths]
+    (tmp_path / "matches.csv").write_text("\n".join(["recording,start_s,end_s,recording_sha256", *rows]))
+    command = ["clips", str(tmp_path / "matches.csv"), "--output", str(tmp_path / "out"), "--pad", "0"]
+    assert main([*command, "--state", str(tmp_path / "state")]) == 0
+    for path, row in zip(paths, table(tmp_path / "out"), strict=True):
+        clip, _ = soundfile.read(tmp_path / "out" / row["clip"])
+        np.testing.assert_array_equal(clip, soundfile.read(path)[0][8000:16000])
+    assert capsys.readouterr().out == f"{tmp_path / 'out'}: 2 clips\n"
+
+
 def test_where_and_what_has_to_be_said(tmp_path: Path, matches: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing is cut before; a csv has been chosen from already."""
     for flags, said in (

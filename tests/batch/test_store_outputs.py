@@ -21,8 +21,10 @@ import pytest
 from sonyc_ml.base.durable import write_atomically
 from sonyc_ml.batch.events import RecordingEmbedded, RecordingFailed, RecordingKept
 from sonyc_ml.batch.job import Job
+from sonyc_ml.batch.places import lease as leases
 from sonyc_ml.batch.places.addresses import output_of
 from sonyc_ml.batch.places.lease import NAME as LEASE_NAME
+from sonyc_ml.batch.places.lease import Lease
 from sonyc_ml.batch.places.store import StoreFolder
 from sonyc_ml.batch.run import Batch, embed_recordings
 from sonyc_ml.batch.sources import Sources
@@ -147,6 +149,42 @@ def test_one_machine_and_one_format_at_a_time(batch: Batch, bucket: Any, tmp_pat
     held = {"holder": "gone:/x", "until_s": time.time() - 1, "format": "npz"}
     bucket.pipe_file(f"{STORE}/{LEASE_NAME}", json.dumps(held).encode())
     assert len(named(run(batch), RecordingKept)) == 6
+
+
+def test_a_lease_is_kept_while_a_recording_takes_long(
+    bucket: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is renewed without a word of the batch; who loses it to another machine is told."""
+    monkeypatch.setattr(leases, "RENEW_S", 0.05)
+
+    def held() -> dict[str, Any]:
+        bucket.invalidate_cache()
+        found: dict[str, Any] = json.loads(bucket.cat_file(f"{STORE}/{LEASE_NAME}"))
+        return found
+
+    def wait_for(is_so: Callable[[], bool]) -> None:
+        end_s = time.monotonic() + 20
+        while not is_so():
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+
+    lease = Lease(StoreFolder(STORE, tmp_path), "npz")
+    first = held()
+    wait_for(lambda: held()["until_s"] > first["until_s"])
+    lease.check()
+    taken = json.dumps({**first, "holder": "another:/x"}).encode()
+
+    def is_told() -> bool:
+        bucket.pipe_file(f"{STORE}/{LEASE_NAME}", taken)  # again, where it was just being renewed
+        try:
+            lease.check()
+        except StoreError as error:
+            return f"another:/x embeds into {STORE} now; this batch ends" in str(error)
+        return False
+
+    wait_for(is_told)
+    lease.release()
+    assert held()["holder"] == "another:/x"
 
 
 @pytest.mark.parametrize("output_format", ["npz", pytest.param("parquet", marks=needs("pyarrow"))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -34,11 +35,15 @@ def test_hadolint_finds_nothing(containerfile: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_locked_libraries_are_installed() -> None:
-    """What its sed takes of a lock file are the requirements of base, serve and mqtt, with their hashes."""
-    (program,) = re.findall(r"sed -n ('[^']+')", CONTAINERFILE.read_text())
-    done = subprocess.run(["bash", "-c", f"sed -n {program} {LOCK}"], check=True, capture_output=True, text=True)
-    assert done.stdout.splitlines() == locked("x86_64", "3.13", "base", "serve", "mqtt")
+@pytest.mark.parametrize("extras", [(), ("serve", "mqtt", "upload")])
+def test_the_locked_libraries_are_installed(extras: tuple[str, ...]) -> None:
+    """What it takes of a lock file are the requirements of base and of the extras, with their hashes."""
+    (default,) = re.findall(r"ARG EXTRAS='(.*)'", CONTAINERFILE.read_text())
+    (taken,) = re.findall(r"(for one in .* done) >", CONTAINERFILE.read_text())
+    program = re.sub(r'"deploy/locks/.*?\.txt"', str(LOCK), taken)
+    environment = {**os.environ, "EXTRAS": " ".join(extras) or default}
+    done = subprocess.run(["sh", "-c", program], check=True, capture_output=True, text=True, env=environment)
+    assert sorted(set(done.stdout.splitlines())) == locked("x86_64", "3.13", "base", *(extras or ("serve", "mqtt")))
 
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"

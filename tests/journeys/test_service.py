@@ -26,6 +26,7 @@ pytestmark = pytest.mark.service
 
 UNIT: Final = "sonyc-ml.service"
 SERVE, PAGE = "sonyc-ml-serve.service", "http://127.0.0.1:8080"
+UPLOAD, PULL_TIMER = "sonyc-ml-upload.service", "sonyc-ml-pull.timer"
 SPOOL, OUTPUTS = "var/spool/sonyc-ml", "var/lib/sonyc-ml/embeddings"
 CURRENT: Final = "/opt/sonyc-ml/current"
 DROP_INS: Final = "etc/systemd/system/sonyc-ml.service.d"
@@ -765,3 +766,41 @@ def test_uninstalling_all_leaves_nothing(node: Node) -> None:
     assert left == ""
     for name in ("sonyc-ml", "sonyc-ml-serve"):
         assert node.machine.run("getent", "passwd", name, check=False).returncode != 0
+
+
+# What leaves the node, and comes to it: a service and a timer beside the daemon
+
+
+def test_the_node_uploads_and_looks_for_bundles(node: Node, tmp_path: Path) -> None:
+    """With --upload and --pull: both units are clean; outputs arrive at the address that the configuration names."""
+    fetch = (ROOT / "deploy/install.sh", "--fetch", node.path(WHEELS), "--serve", "--upload", "--pull")
+    environment = with_headers(tmp_path)
+    done = subprocess.run(fetch, check=False, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = node.pid()
+    said = node.install("--upload", "--pull")
+    assert f"then: systemctl start {UPLOAD}" in said
+    assert "sonyc-ml-pull.timer runs, and finds no source" in said
+    assert node.pid() != before  # another version, with more libraries
+    assert node.machine.show(PULL_TIMER, "UnitFileState") == "enabled"
+    assert (node.machine.show(UPLOAD, "UnitFileState"), node.machine.show(UPLOAD, "ActiveState")) == (
+        "enabled",
+        "inactive",
+    )
+    for unit in (UPLOAD, PULL_TIMER, "sonyc-ml-pull.service"):
+        node.machine.run("systemd-analyze", "verify", "--recursive-errors=yes", unit)
+    node.machine.run("systemd-analyze", "security", "--offline=true", "--threshold=25", UPLOAD)
+    node.machine.run("install", "-d", "-o", "sonyc-ml-upload", "/mnt/archive")
+    node.path(f"etc/systemd/system/{UPLOAD}.d").mkdir()
+    node.machine.add_unit(f"{UPLOAD}.d/archive.conf", "[Service]\nReadWritePaths=/mnt/archive\n")
+    name = node.record()
+    node.wait_until_embedded(name)
+
+    def to_archive(text: str) -> str:
+        return re.sub('# to = "s3:', 'to = "file:///mnt/archive"\npack = "none" #', text, count=1)
+
+    with node.configured(to_archive):
+        node.machine.systemctl("start", UPLOAD)
+        node.machine.wait_for(lambda: any(node.path("mnt/archive").rglob(f"{name}-*.npz")), "upload", 60)
+        assert f"{UPLOAD} is active" not in node.install()  # nothing has changed: nothing is started again
+        node.machine.systemctl("stop", UPLOAD)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -15,12 +17,16 @@ from sonyc_ml.base.lock import STATE_FOLDER
 from sonyc_ml.batch.places.place import Place
 from sonyc_ml.errors import ConfigError, StoreError
 
+logger = logging.getLogger(__name__)
+
 NAME = f"{STATE_FOLDER}/batch.json"
 LEASE_S, RENEW_S = 900.0, 60.0  # a machine that is gone keeps others off for so long
 
 
 class Lease:
     """A folder in a store is taken for this process, and the format of its outputs is on record there.
+
+    A thread keeps it, as a single recording may take longer than a lease lasts.
 
     Parameters
     ----------
@@ -36,7 +42,9 @@ class Lease:
     """
 
     def __init__(self, place: Place, output_format: str) -> None:
-        self._place, self._format = place, output_format
+        self._place, self._format = place.beside(""), output_format  # a place of its own, for the thread
+        self._trouble: StoreError | None = None
+        self._ended = threading.Event()
         self._holder = f"{socket.gethostname()}:{place.state_folder}"
         held = self._held()
         if held.get("holder") not in (None, self._holder) and held["until_s"] > time.time():
@@ -53,24 +61,35 @@ class Lease:
         self._write(time.time() + LEASE_S)
         if self._held().get("holder") != self._holder:
             raise ConfigError(f"another machine has just begun to embed into {place}; give another --output")
+        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread.start()
 
-    def renew(self) -> None:
-        """Keep it, as the work goes on.
+    def check(self) -> None:
+        """See that it is still held.
 
         Raises
         ------
         StoreError
             Another machine has taken it: this one was away for too long.
         """
-        if time.monotonic() < self._next_s:
-            return
-        held = self._held()
-        if held.get("holder") != self._holder:
-            raise StoreError(f"{held.get('holder', 'another machine')} embeds into {self._place} now; this batch ends")
-        self._write(time.time() + LEASE_S)
+        if self._trouble is not None:
+            raise self._trouble
+
+    def _keep(self) -> None:
+        while not self._ended.wait(RENEW_S):
+            try:
+                holder = self._held().get("holder") or "another machine"
+                if holder != self._holder:
+                    self._trouble = StoreError(f"{holder} embeds into {self._place} now; this batch ends")
+                    return
+                self._write(time.time() + LEASE_S)
+            except StoreError as error:  # it lasts for some more tries
+                logger.debug("the lease of %s is not renewed yet: %s", self._place, error)
 
     def release(self) -> None:
         """Let other machines write there."""
+        self._ended.set()
+        self._thread.join()
         with suppress(StoreError):
             if self._held().get("holder") == self._holder:
                 self._write(0)
@@ -79,7 +98,6 @@ class Lease:
         table = {"holder": self._holder if until_s else None, "until_s": until_s, "format": self._format}
         content = json.dumps(table).encode()
         self._place.write(NAME, lambda path: write_atomically(path, content))
-        self._next_s = time.monotonic() + RENEW_S
 
     def _held(self) -> dict[str, Any]:
         """What is on record; nothing where there is none, or it is damaged."""

@@ -103,7 +103,7 @@ def _is_output(path: Path) -> bool:
 
 
 def _folders_of(state: Path) -> Iterator[Path]:
-    """Where a daemon looks for recordings."""
+    """Where a daemon looks for recordings, and where it moves them when they are done."""
     from sonyc_ml.node.journal.journal import Journal  # noqa: PLC0415
 
     journal = Journal(state, read_only=True)
@@ -114,3 +114,5 @@ def _folders_of(state: Path) -> Iterator[Path]:
     if daemon is None or not daemon.folder:
         raise ConfigError(f"the journal in {state} names no folder of recordings: give --recordings DIR")
     yield Path(daemon.folder)
+    if daemon.moved_to and Path(daemon.moved_to).is_dir():  # it is made with the first that is moved
+        yield Path(daemon.moved_to)
