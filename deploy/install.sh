@@ -447,7 +447,7 @@ start_upload() { # FOLDER
         echo "install.sh: $UPLOAD_UNIT does not become active; the daemon runs. See: journalctl --unit=$UPLOAD_UNIT" >&2
         log_to_journal 4 "$UPLOAD_UNIT does not become active"
     else
-        say "say in [upload] of $CONFIG where outputs go, put credentials into $CREDENTIALS, then: systemctl start $UPLOAD_UNIT"
+        say "say in [upload] of $CONFIG where outputs go (to) and uncomment folder, put credentials into $CREDENTIALS, then: systemctl start $UPLOAD_UNIT"
     fi
 }
 

@@ -773,10 +773,13 @@ def test_uninstalling_all_leaves_nothing(node: Node) -> None:
 
 def test_the_node_uploads_and_looks_for_bundles(node: Node, tmp_path: Path) -> None:
     """With --upload and --pull: both units are clean; outputs arrive at the address that the configuration names."""
-    fetch = (ROOT / "deploy/install.sh", "--fetch", node.path(WHEELS), "--serve", "--upload", "--pull")
+    folder = tmp_path / "wheels"
+    fetch = (ROOT / "deploy/install.sh", "--fetch", folder, "--serve", "--upload", "--pull")
     environment = with_headers(tmp_path)
     done = subprocess.run(fetch, check=False, capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
+    shutil.rmtree(node.path(WHEELS))
+    shutil.copytree(folder, node.path(WHEELS))
     before = node.pid()
     said = node.install("--upload", "--pull")
     assert f"then: systemctl start {UPLOAD}" in said
@@ -799,7 +802,15 @@ def test_the_node_uploads_and_looks_for_bundles(node: Node, tmp_path: Path) -> N
     def to_archive(text: str) -> str:
         return re.sub('# to = "s3:', 'to = "file:///mnt/archive"\npack = "none" #', text, count=1)
 
+    def with_folder(text: str) -> str:
+        return re.sub('# (folder = "/var/lib/sonyc-ml-upload")', r"\1", to_archive(text), count=1)
+
     with node.configured(to_archive):
+        node.machine.systemctl("start", UPLOAD)
+        told = "upload.folder may name another folder, which this user can write to"
+        node.machine.wait_for(lambda: told in str(node.machine.journal(UPLOAD)), "a word of the folder")
+        node.machine.systemctl("stop", UPLOAD)
+    with node.configured(with_folder):
         node.machine.systemctl("start", UPLOAD)
         node.machine.wait_for(lambda: any(node.path("mnt/archive").rglob(f"{name}-*.npz")), "upload", 60)
         assert f"{UPLOAD} is active" not in node.install()  # nothing has changed: nothing is started again

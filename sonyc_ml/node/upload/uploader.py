@@ -89,7 +89,11 @@ class Uploader:
         self._finder = Finder(places, settings.pack, stop.is_set)
         spool = None if config.has_own_spool else config.spool.folder
         self._pruner = Pruner(settings, places, spool, stop.is_set, clock)
-        self._lock = Lock(folder, UPLOAD)
+        try:
+            self._lock = Lock(folder, UPLOAD)
+        except StoreError as error:
+            more = "" if settings.folder else "; upload.folder may name another folder, which this user can write to"
+            raise StoreError(f"{error}{more}") from error
         self.ledger = Ledger(folder, clock)
         self._packer.clear_up(self.ledger)
 
