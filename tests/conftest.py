@@ -72,8 +72,9 @@ LONGEST = (
 # Where the processes that a test starts are not measured for coverage, which makes each take half as long again: what
 # others start runs the same code.
 UNMEASURED = (
-    *("authoring/test_export", "bundles/", "journeys/test_networks", "journeys/test_smoke", "journeys/test_wheels"),
-    *("model/test_long", "parity/"),
+    *("analysis/", "authoring/", "bundles/", "model/test_long", "parity/", "web/page/test_browser"),
+    *("journeys/test_containerfile", "journeys/test_docs", "journeys/test_networks"),
+    *("journeys/test_questions_page", "journeys/test_smoke", "journeys/test_wheels"),
 )
 TFLITE_RUNTIME = ROOT / ".venv-tflite-runtime" / "bin" / "python"
 

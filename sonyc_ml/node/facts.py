@@ -64,8 +64,6 @@ class DaemonFacts:
         Where outputs go, and their format.
     overload, retention : str
         The policies.
-    moved_to : str
-        Where retention moves recordings that are done; empty where it moves none.
     bundles : tuple of BundleFacts
     sources : tuple of str
         Live sources that should always send sound.
@@ -73,6 +71,8 @@ class DaemonFacts:
         Where the process that uploads keeps its state; empty where nothing is uploaded.
     node : str
         What the node is called, and where it stands; see :meth:`sonyc_ml.sound.node.Node.record`.
+    moved_to : str
+        Where retention moves recordings that are done; empty where it moves none.
     """
 
     pid: int = 0
@@ -85,11 +85,11 @@ class DaemonFacts:
     format: str = "npz"
     overload: str = ""
     retention: str = ""
-    moved_to: str = ""
     bundles: tuple[BundleFacts, ...] = field(default=(), metadata={"of": BundleFacts})
     sources: tuple[str, ...] = ()
     upload: str = ""
     node: str = ""
+    moved_to: str = ""
 
 
 @dataclass(frozen=True, slots=True)

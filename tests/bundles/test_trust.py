@@ -131,6 +131,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def export_function(network: Path, level: int) -> None:
     """A function of somebody's own as the extractor; another one for each level."""
     (network.parent / "somebodys.py").write_text(FUNCTION.format(level=level))
+    shutil.rmtree(network.parent / "__pycache__", ignore_errors=True)  # Python tells those of one second apart by size
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(network.parent)
         patch.delitem(sys.modules, "somebodys", raising=False)
