@@ -19,7 +19,6 @@ from sonyc_ml.node.retention.sweep import STILL_LOW, Sweeper
 
 logger = logging.getLogger(__name__)
 
-FIRST_S = 1.0  # Python switches threads every 5 ms: a sweep beside the daemon's start makes it later by as much
 COMPACT_FIRST_S, COMPACT_EVERY_S = 3600.0, 86400.0
 N_MANY = 100_000  # ended rows that are compacted without waiting
 STOP_S = 30.0  # how long the end waits for a disk that hangs
@@ -71,7 +70,6 @@ class RetentionThread:
         self._prove = prove
 
     def _run(self) -> None:
-        self._stop.wait(FIRST_S)
         while not self._stop.is_set():
             try:
                 self._turn(self._opened())
