@@ -139,12 +139,20 @@ class _Disk:
         for _ in range(n_cuts):
             with _mounted(self._image, self._point):
                 acknowledged, done = self._run_until_cut()
+            self._take_out()
             with _mounted(self._image, self._point):
                 self._check(acknowledged, done)
                 self._recover()
         self._counts["durable recordings"] += len(self._recordings)
         shutil.rmtree(self._folder)
         return self._counts, [f"{self._name}: {problem}" for problem in self._problems]
+
+    def _take_out(self) -> None:
+        """Put what is on the disk onto another: somebody else's mount namespace may hold the one that is shut down."""
+        copy = self._folder / f"disk-{self._counts['cuts']}"
+        shutil.copyfile(self._image, copy)
+        self._image.unlink()
+        self._image = copy
 
     def _node(self) -> Node:
         """The node, with its log on another disk."""

@@ -21,7 +21,8 @@ QUICK_S, LONG_S = 25.0, 3600.0
 PIECE, EVERY = 24, 997  # bytes: no two pieces of noise of this length are equal; where one is looked for
 WRITES = "write,pwrite64,writev,pwritev,pwritev2,sendfile,copy_file_range,splice"
 STRACE = ["strace", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", f"trace={WRITES}", "-o"]
-CALL = re.compile(r"\w+\(\d+<([^>]*)>, (.*)\) = (\d+)$")
+# Where other threads' calls come between, strace parts a call into two lines; the first has what is written.
+CALL = re.compile(r"\w+\(\d+<([^>]*)>, (.*?)(?:\) = (\d+)| <unfinished \.\.\.>)$")
 
 
 def run(options: Options) -> list[Row]:
@@ -71,8 +72,8 @@ class Seen:
             call = CALL.search(line.rstrip())
             if call is None or not call[1].startswith("\\x2f"):
                 continue
-            self.n_bytes += int(call[3])
             written = bytes.fromhex("".join(re.findall(r"\\x([0-9a-f]{2})", call[2])))
+            self.n_bytes += len(written) if call[3] is None else int(call[3])
             self.n_found += sum(written[i : i + PIECE] in self.pieces for i in range(len(written) - PIECE + 1))
 
 
