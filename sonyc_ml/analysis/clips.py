@@ -166,21 +166,28 @@ def cut_clips(
 
 
 class _Finder:
-    """Finds recordings, and knows of the last one whether it is the right one: their detections follow one another."""
+    """Finds recordings, and keeps in mind where the last one is, or that it is gone: detections follow one another."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._folders = folders
-        self._last: tuple[Path, str] | None = None
+        self._asked: tuple[str, ...] = ()
+        self._found: tuple[Path | None, str] = (None, GONE)
 
     def find(self, wanted: Wanted) -> tuple[Path | None, str]:
         """The file of a recording, and what is in doubt; no file where it is gone or another one."""
+        asked = (wanted.recording, wanted.node, wanted.sha256)
+        if asked != self._asked:
+            self._found, self._asked = self._look_for(wanted), asked
+        return self._found
+
+    def _look_for(self, wanted: Wanted) -> tuple[Path | None, str]:
         doubt = GONE
         for path in self._candidates(wanted):
             if not path.is_file():
                 continue
             if not wanted.sha256:
                 return path, "not known to be the same recording"
-            if self._sha256(path) == wanted.sha256:
+            if _sha256(path) == wanted.sha256:
                 return path, ""
             doubt = ANOTHER
         return None, doubt
@@ -194,13 +201,12 @@ class _Finder:
         paths = [folder / part for folder in self._folders for part in (name, *([f"{node}/{name}"] if node else []))]
         yield from paths
         for path in paths:  # as it is called where another had its name already, when the daemon moved it
-            yield from sorted(path.parent.glob(f"{escape(path.stem)}.*Z{escape(path.suffix)}"))
+            yield from sorted(path.parent.glob(f"{escape(path.stem)}.[0-9]*Z{escape(path.suffix)}"))
 
-    def _sha256(self, path: Path) -> str:
-        if self._last is None or self._last[0] != path:
-            with path.open("rb") as file:
-                self._last = path, hashlib.file_digest(file, "sha256").hexdigest()
-        return self._last[1]
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cut(wanted: Wanted, finder: _Finder, folder: Path, pad_s: float, number: int) -> Cut:
